@@ -1,0 +1,34 @@
+"""The one exception for bad input, so that every program reports it in the same single line.
+
+Functions raise :class:`SoftHubertError` with a message that says what was found, where, and what to do. The ``softhubert``
+command prints it and exits with status 2; inside fairseq's trainer :func:`refuse_in_one_line` does the same.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import sys
+from typing import Iterator, NoReturn
+
+
+class SoftHubertError(Exception):
+    """Bad input: names the file (and line or utterance), what was expected, what was found, and the remedy."""
+
+
+def exit_with(error: SoftHubertError) -> NoReturn:
+    """Print ``softhubert: error: ...`` on one line of stderr and exit with status 2."""
+    print("softhubert: error: " + " ".join(str(error).split()), file=sys.stderr, flush=True)
+    raise SystemExit(2)
+
+
+@contextlib.contextmanager
+def refuse_in_one_line() -> Iterator[None]:
+    """Turn a :class:`SoftHubertError` into one line on stderr and exit status 2.
+
+    For code that fairseq calls: hydra would otherwise bury the message in a traceback (on Python 3.10 and later hydra 1.0 even
+    replaces it by a failure of its own error printer), whereas it lets ``SystemExit`` pass.
+    """
+    try:
+        yield
+    except SoftHubertError as error:
+        exit_with(error)

@@ -1,0 +1,196 @@
+"""fairseq's manifests, transcripts and dictionaries: read, write, check.
+
+A manifest ``{split}.tsv`` holds the audio root on its first line, then ``relative path<TAB>samples`` for each utterance.
+Transcripts stand beside it, line by line in the same order: ``{split}.wrd`` (words) and ``{split}.ltr`` (letters with ``|``
+between words), with ``dict.ltr.txt`` listing the letters. All of them are exactly fairseq's own formats.
+"""
+
+from __future__ import annotations
+
+import collections
+import os
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Iterable, List, Optional, Sequence, Tuple
+
+import numpy as np
+
+from softhubert_plugin.errors import SoftHubertError
+from softhubert_plugin.files import PathLike, write_text
+
+SAMPLE_RATE = 16_000
+
+
+@dataclass(frozen=True)
+class Manifest:
+    """One split's audio files.
+
+    Attributes:
+        path: the ``.tsv`` file.
+        root: the folder that ``names`` are relative to.
+        names: relative audio paths, one an utterance.
+        sizes: ``(utterances,)`` int64, length of each in samples.
+    """
+
+    path: Path
+    root: Path
+    names: List[str]
+    sizes: np.ndarray
+
+    def __len__(self) -> int:
+        return len(self.names)
+
+    def audio_path(self, index: int) -> Path:
+        """Where utterance ``index`` lies on disk."""
+        return self.root / self.names[index]
+
+    def utterance_id(self, index: int) -> str:
+        """The file name without folder and extension, as in ``84-121123-0001``."""
+        return Path(self.names[index]).stem
+
+
+def read_manifest(path: PathLike) -> Manifest:
+    """Read ``{split}.tsv``.
+
+    Raises:
+        SoftHubertError: the file is missing, holds no utterance, or has a malformed line (which is named).
+    """
+    path = Path(path)
+    try:
+        lines = path.read_text(encoding="utf-8").splitlines()
+    except FileNotFoundError:
+        raise SoftHubertError(
+            f"{path}: no such manifest; write one with 'softhubert manifest folder AUDIO_DIR --dest {path.parent}'"
+        ) from None
+    except UnicodeDecodeError as error:
+        raise SoftHubertError(f"{path}: not UTF-8 text ({error.reason}); a manifest is made by 'softhubert manifest'") from None
+    names: List[str] = []
+    sizes: List[int] = []
+    for number, line in enumerate(lines[1:], start=2):
+        name, tab, samples = line.rpartition("\t")
+        if not tab or not name or not samples.isdigit() or int(samples) == 0:
+            raise SoftHubertError(f"{path}, line {number}: expected 'path<TAB>samples', found {line!r}; write the manifest again")
+        names.append(name)
+        sizes.append(int(samples))
+    if not names:
+        raise SoftHubertError(f"{path}: the manifest is empty (no utterances); check the folder and --ext it was made from")
+    return Manifest(path=path, root=Path(lines[0]), names=names, sizes=np.asarray(sizes, dtype=np.int64))
+
+
+def write_manifest(path: PathLike, root: PathLike, entries: Iterable[Tuple[str, int]]) -> None:
+    """Write ``{split}.tsv`` from ``(relative path, samples)`` pairs; ``root`` is made absolute."""
+    lines = [os.path.abspath(root), *(f"{name}\t{samples}" for name, samples in entries)]
+    write_text(path, "\n".join(lines) + "\n")
+
+
+def check_audio(manifest: Manifest, *, sample_rate: int = SAMPLE_RATE) -> None:
+    """Read every audio file's header and compare it with the manifest.
+
+    Raises:
+        SoftHubertError: a file is missing or unreadable, has another sample rate, or another length than the manifest says.
+    """
+    with ThreadPoolExecutor(max_workers=8) as pool:
+        for problem in pool.map(lambda index: _audio_problem(manifest, index, sample_rate), range(len(manifest))):
+            if problem is not None:
+                raise SoftHubertError(problem)
+
+
+def _audio_problem(manifest: Manifest, index: int, sample_rate: int) -> Optional[str]:
+    import soundfile
+
+    path = manifest.audio_path(index)
+    where = f"{manifest.path}, line {index + 2}"
+    try:
+        header = soundfile.info(str(path))
+    except (soundfile.LibsndfileError, RuntimeError) as error:
+        if not path.exists():
+            return f"{path}: no such audio file (named in {where}); restore it or write the manifest again"
+        return f"{path}: not readable as audio ({error}; named in {where}); replace the file or write the manifest again"
+    if header.samplerate != sample_rate:
+        return (
+            f"{path}: sampled at {header.samplerate} Hz, expected {sample_rate} Hz (named in {where}); "
+            f"resample it, e.g. 'sox {path.name} -r {sample_rate} out.flac'"
+        )
+    if header.frames != manifest.sizes[index]:
+        return (
+            f"{path}: {header.frames} samples, but {where} says {manifest.sizes[index]}; "
+            "the audio changed since the manifest was made: write the manifest again"
+        )
+    return None
+
+
+def letters(words: str) -> str:
+    """``"GO ON"`` → ``"G O | O N |"``, fairseq's letter transcript."""
+    return " ".join("|" if character == " " else character for character in " ".join(words.split()) + " ")
+
+
+def write_transcripts(directory: PathLike, split: str, texts: Sequence[str]) -> None:
+    """Write ``{split}.wrd`` and ``{split}.ltr``, a line an utterance in the manifest's order.
+
+    Raises:
+        SoftHubertError: a transcript is empty.
+    """
+    for number, text in enumerate(texts, start=1):
+        if not text.split():
+            raise SoftHubertError(f"{split}: the transcript of utterance {number} is empty; remove the utterance or give its words")
+    write_text(Path(directory) / f"{split}.wrd", "".join(" ".join(text.split()) + "\n" for text in texts))
+    write_text(Path(directory) / f"{split}.ltr", "".join(letters(text) + "\n" for text in texts))
+
+
+def write_letter_dictionary(directory: PathLike, texts: Iterable[str]) -> None:
+    """Write ``dict.ltr.txt``: every letter of ``texts`` with its count, the most frequent first (fairseq's order)."""
+    counts: "collections.Counter[str]" = collections.Counter()
+    for text in texts:
+        counts.update(letters(text).split())
+    ordered = sorted(counts.items(), key=lambda item: (-item[1], item[0]))
+    write_text(Path(directory) / "dict.ltr.txt", "".join(f"{letter} {count}\n" for letter, count in ordered))
+
+
+def write_cluster_dictionary(directory: PathLike, label: str, clusters: int) -> None:
+    """Write ``dict.{label}.txt`` for hard labels ``0 … clusters-1``, as fairseq's recipe does."""
+    write_text(Path(directory) / f"dict.{label}.txt", "".join(f"{cluster} 1\n" for cluster in range(clusters)))
+
+
+def read_dictionary(path: PathLike) -> List[str]:
+    """The symbols of a fairseq dictionary, in order, without the four special ones that fairseq adds.
+
+    Raises:
+        SoftHubertError: the file is missing, empty, or has a line that is not ``symbol count``.
+    """
+    path = Path(path)
+    try:
+        lines = path.read_text(encoding="utf-8").splitlines()
+    except FileNotFoundError:
+        raise SoftHubertError(f"{path}: no such dictionary; it lists one 'symbol count' a line beside the labels") from None
+    symbols = []
+    for number, line in enumerate(lines, start=1):
+        symbol, _, count = line.rstrip().rpartition(" ")
+        if not symbol or not count.isdigit():
+            raise SoftHubertError(f"{path}, line {number}: expected 'symbol count', found {line!r}")
+        symbols.append(symbol)
+    if not symbols:
+        raise SoftHubertError(f"{path}: the dictionary is empty, so every label would be unknown; write it again from the labels")
+    return symbols
+
+
+def read_lines(path: PathLike, *, expected: int, of: PathLike) -> List[str]:
+    """The lines of a per-utterance text file (``.ltr``, ``.wrd``, ``.km``).
+
+    Args:
+        expected: how many utterances the manifest ``of`` has.
+
+    Raises:
+        SoftHubertError: the file is missing or has another number of lines.
+    """
+    path = Path(path)
+    try:
+        lines = path.read_text(encoding="utf-8").splitlines()
+    except FileNotFoundError:
+        raise SoftHubertError(f"{path}: no such file, but {of} has {expected} utterances to label") from None
+    if len(lines) != expected:
+        raise SoftHubertError(
+            f"{path}: {len(lines)} lines for the {expected} utterances of {of}; label and manifest must come from the same run "
+            "(were the shards merged?)"
+        )
+    return lines
