@@ -8,6 +8,7 @@ between words), with ``dict.ltr.txt`` listing the letters. All of them are exact
 from __future__ import annotations
 
 import collections
+import hashlib
 import os
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
@@ -48,6 +49,14 @@ class Manifest:
     def utterance_id(self, index: int) -> str:
         """The file name without folder and extension, as in ``84-121123-0001``."""
         return Path(self.names[index]).stem
+
+    @property
+    def fingerprint(self) -> str:
+        """SHA-256 of the utterances, their order and lengths; the root is left out, so that a moved corpus keeps its labels."""
+        digest = hashlib.sha256()
+        for name, size in zip(self.names, self.sizes):
+            digest.update(f"{name}\t{size}\n".encode())
+        return digest.hexdigest()
 
 
 def read_manifest(path: PathLike) -> Manifest:

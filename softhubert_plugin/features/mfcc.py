@@ -1,0 +1,70 @@
+"""MFCC features: the input of the first clustering iteration, the same numbers as fairseq's ``dump_mfcc_feature.py``.
+
+13 Kaldi MFCCs without energy, their deltas and double deltas: 39 dimensions at 100 frames a second (Hsu et al. 2021, section
+IV-B). Frame ``t`` covers the samples ``[160 t, 160 t + 400)`` at 16 kHz. Nothing here needs fairseq.
+"""
+
+from __future__ import annotations
+
+from typing import Iterator
+
+import numpy as np
+import soundfile
+import torch
+from tqdm import tqdm
+
+from softhubert_plugin.errors import SoftHubertError
+from softhubert_plugin.features.shards import is_complete, shard_range, write_shard
+from softhubert_plugin.files import PathLike
+from softhubert_plugin.manifests import SAMPLE_RATE, Manifest, check_audio, read_manifest
+
+FRAME_RATE = 100.0
+DIMENSION = 39
+WINDOW_SAMPLES = 400
+
+
+def mfcc(waveform: torch.Tensor) -> torch.Tensor:
+    """MFCCs with deltas and double deltas.
+
+    Args:
+        waveform: ``(samples,)`` float32 at 16 kHz, at least 400 samples (one 25 ms window).
+
+    Returns:
+        ``(frames, 39)`` float32 with ``frames = 1 + (samples - 400) // 160``.
+    """
+    import torchaudio
+
+    cepstra = torchaudio.compliance.kaldi.mfcc(waveform[None], sample_frequency=SAMPLE_RATE, use_energy=False).T
+    deltas = torchaudio.functional.compute_deltas(cepstra)
+    return torch.cat([cepstra, deltas, torchaudio.functional.compute_deltas(deltas)]).T.contiguous()
+
+
+def dump_mfcc(tsv_dir: PathLike, split: str, nshard: int, rank: int, feat_dir: PathLike) -> str:
+    """Write one shard of a split's MFCCs; a shard that is already there, from the same manifest, is left alone.
+
+    Returns:
+        A sentence on what was done.
+
+    Raises:
+        SoftHubertError: the manifest or an audio file is not usable, or an utterance is shorter than one window.
+    """
+    manifest = read_manifest(f"{tsv_dir}/{split}.tsv")
+    start, end = shard_range(len(manifest), nshard, rank)
+    info = {"kind": "mfcc", "frame_rate": FRAME_RATE, "manifest_sha256": manifest.fingerprint}
+    if is_complete(feat_dir, split, rank, nshard, info):
+        return f"{feat_dir}: shard {rank} of {nshard} of {split} is already there"
+    check_audio(manifest)
+    too_short = next((index for index in range(start, end) if manifest.sizes[index] < WINDOW_SAMPLES), None)
+    if too_short is not None:
+        raise SoftHubertError(
+            f"{manifest.audio_path(too_short)}: {manifest.sizes[too_short]} samples, shorter than one {WINDOW_SAMPLES}-sample "
+            f"window; remove it from {manifest.path} (line {too_short + 2})"
+        )
+    frames = write_shard(feat_dir, split, rank, nshard, _read_and_transform(manifest, start, end), info)
+    return f"{feat_dir}: {end - start} utterances, {frames} MFCC frames of {split}"
+
+
+def _read_and_transform(manifest: Manifest, start: int, end: int) -> Iterator[np.ndarray]:
+    for index in tqdm(range(start, end), desc=f"MFCC {manifest.path.stem}", unit="utt", disable=None):
+        samples, _ = soundfile.read(str(manifest.audio_path(index)), dtype="float32")
+        yield mfcc(torch.from_numpy(samples)).numpy()

@@ -1,0 +1,158 @@
+"""Turn feature shards into labels: sparse tempered posteriors, or their argmax as fairseq's ``.km``.
+
+Stands between the mixture and pretraining. Each shard of features gives one shard of labels; ``merge`` in
+:mod:`softhubert_plugin.labels.merge` joins them.
+"""
+
+from __future__ import annotations
+
+import math
+from pathlib import Path
+from typing import Iterator, List, Optional
+
+import numpy as np
+import torch
+from tqdm import tqdm
+
+from softhubert_plugin.errors import SoftHubertError
+from softhubert_plugin.features.shards import FeatureShard, read_shard, shard_path
+from softhubert_plugin.files import PathLike, sha256_of, write_text
+from softhubert_plugin.gmm.mixture import GaussianMixture
+from softhubert_plugin.gmm.uncertainty import WARN_BELOW_PERPLEXITY, entropy, truncate
+from softhubert_plugin.labels.frames import FrameTargets
+from softhubert_plugin.labels.soft import ENTROPY_BINS, SoftLabelInfo, SoftLabels, write_soft_labels
+
+
+def dump_gmm_posteriors(
+    feat_dir: PathLike,
+    split: str,
+    gmm_path: PathLike,
+    nshard: int,
+    rank: int,
+    lab_dir: PathLike,
+    *,
+    mass: float = 0.999,
+    max_components: int = 16,
+    temperature: Optional[float] = None,
+    label_rate: Optional[float] = None,
+    hard: bool = False,
+) -> str:
+    """Write ``LAB_DIR/{split}_{rank}_{nshard}.gmm`` (or ``.km`` with ``hard``).
+
+    Args:
+        mass, max_components: how much of each posterior is kept.
+        temperature: instead of the calibrated one in the mixture.
+        label_rate: frames a second, where the features do not tell (those of fairseq's scripts).
+
+    Returns:
+        A report, one line each.
+
+    Raises:
+        SoftHubertError: features and mixture do not fit, or the label rate is unknown.
+    """
+    mixture = GaussianMixture.load(gmm_path)
+    if temperature is not None:
+        mixture = mixture.with_temperature(temperature)
+    shard = read_shard(feat_dir, split, rank, nshard)
+    _check_features(mixture, shard, gmm_path)
+    if hard:
+        return _dump_hard(mixture, shard, shard_path(lab_dir, split, rank, nshard, ".km"))
+    rate = shard.info.get("frame_rate", label_rate)
+    if rate is None:
+        raise SoftHubertError(f"{shard.path}: these features do not say their frame rate; give --label-rate (MFCC: 100, HuBERT: 50)")
+    if label_rate is not None and label_rate != rate:
+        raise SoftHubertError(f"{shard.path}: features at {rate:g} Hz, but --label-rate is {label_rate:g}; leave the option out")
+    path = shard_path(lab_dir, split, rank, nshard, ".gmm")
+    mixture_sha256 = sha256_of(gmm_path)
+    wanted = {
+        "label_rate": float(rate),
+        "mass": mass,
+        "max_components": max_components,
+        "temperature": mixture.temperature,
+        "mixture_sha256": mixture_sha256,
+        "manifest_sha256": shard.info.get("manifest_sha256", ""),
+        "frames": len(shard.frames),
+    }
+    if _is_complete(path, wanted):
+        return f"{path}: already there"
+    statistics = _Statistics(mixture.n_components)
+    targets = list(_soft_targets(mixture, shard, mass, max_components, statistics))
+    info = SoftLabelInfo(split=split, n_components=mixture.n_components, **wanted, **statistics.summary())
+    write_soft_labels(path, targets, info)
+    report = [
+        f"{path}: {len(shard)} utterances, {info.frames} frames at {rate:g} Hz, {SoftLabels(path).bytes_per_frame:.1f} bytes a frame",
+        f"mean perplexity {info.perplexity_before:.3f}, {info.perplexity:.3f} as stored (temperature {mixture.temperature:.3f})",
+    ]
+    if info.perplexity < WARN_BELOW_PERPLEXITY:
+        report.append(
+            f"warning: perplexity under {WARN_BELOW_PERPLEXITY}: these labels are hard in all but name; give a higher --temperature "
+            "or learn with --perplexity"
+        )
+    return "\n".join(report)
+
+
+def _check_features(mixture: GaussianMixture, shard: FeatureShard, gmm_path: PathLike) -> None:
+    """The features must be what the mixture was learnt from, as far as both tell."""
+    if shard.frames.shape[1] != mixture.input_dimension:
+        raise SoftHubertError(
+            f"{shard.path}: features of dimension {shard.frames.shape[1]}, but {gmm_path} was fitted on dimension "
+            f"{mixture.input_dimension}; dump the features that the mixture was learnt from"
+        )
+    learnt_from = {key: value for key, value in mixture.metadata.get("features", {}).items() if key != "manifest_sha256"}
+    found = {key: value for key, value in shard.info.items() if key != "manifest_sha256"}
+    if learnt_from and found and learnt_from != found:
+        raise SoftHubertError(f"{shard.path}: features {found}, but {gmm_path} was fitted on {learnt_from}; dump those")
+
+
+def _is_complete(path: Path, wanted: "dict[str, object]") -> bool:
+    try:
+        info = SoftLabels(path).info
+    except SoftHubertError:
+        return False
+    return all(getattr(info, name) == value for name, value in wanted.items())
+
+
+def _soft_targets(
+    mixture: GaussianMixture, shard: FeatureShard, mass: float, max_components: int, statistics: "_Statistics"
+) -> Iterator[FrameTargets]:
+    for frames in tqdm(shard, desc=f"posteriors {shard.path.stem}", unit="utt", disable=None):
+        posteriors = mixture.predict_proba(torch.from_numpy(frames))
+        components, probabilities, counts = truncate(posteriors, mass=mass, max_components=max_components)
+        statistics.add(posteriors, probabilities)
+        kept = torch.arange(components.shape[1]) < counts[:, None]
+        yield FrameTargets(counts.numpy(), components[kept].numpy(), probabilities[kept].numpy().astype(np.float32))
+
+
+def _dump_hard(mixture: GaussianMixture, shard: FeatureShard, path: Path) -> str:
+    lines: List[str] = []
+    for frames in tqdm(shard, desc=f"argmax {shard.path.stem}", unit="utt", disable=None):
+        lines.append(" ".join(map(str, mixture.predict(torch.from_numpy(frames)).tolist())) + "\n")
+    write_text(path, "".join(lines))
+    return f"{path}: {len(shard)} utterances, {len(shard.frames)} frames, the most probable of {mixture.n_components} components"
+
+
+class _Statistics:
+    """Entropy of posteriors before and after truncation, summed over frames."""
+
+    def __init__(self, n_components: int) -> None:
+        self.edges = torch.linspace(0, math.log(max(n_components, 2)), ENTROPY_BINS + 1, dtype=torch.float64)
+        self.histogram = torch.zeros(ENTROPY_BINS, dtype=torch.int64)
+        self.frames = 0
+        self.sums = torch.zeros(4, dtype=torch.float64)
+
+    def add(self, before: torch.Tensor, after: torch.Tensor) -> None:
+        entropy_before, entropy_after = entropy(before), entropy(after)
+        self.sums += torch.stack([x.sum() for x in (entropy_before, entropy_before.exp(), entropy_after, entropy_after.exp())])
+        bins = (torch.bucketize(entropy_after, self.edges, right=True) - 1).clamp_(0, ENTROPY_BINS - 1)
+        self.histogram += torch.bincount(bins, minlength=ENTROPY_BINS)
+        self.frames += len(before)
+
+    def summary(self) -> "dict[str, object]":
+        entropy_before, perplexity_before, entropy_after, perplexity_after = (self.sums / self.frames).tolist()
+        return {
+            "entropy_before": entropy_before,
+            "perplexity_before": perplexity_before,
+            "entropy": entropy_after,
+            "perplexity": perplexity_after,
+            "entropy_histogram": self.histogram.tolist(),
+        }

@@ -1,0 +1,231 @@
+"""A Gaussian mixture: its parameters, log densities and posteriors, and the file they live in.
+
+Fitting is elsewhere (``learn_gmm``); a mixture here is a finished, immutable thing that knows how to be evaluated, saved as
+safetensors and exchanged with scikit-learn. Notation follows Bishop (2006), section 9.2.
+"""
+
+from __future__ import annotations
+
+import json
+import math
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Dict, Mapping, Optional
+
+import torch
+from safetensors import SafetensorError, safe_open
+from safetensors.torch import save_file
+
+from softhubert_plugin.errors import SoftHubertError
+from softhubert_plugin.files import PathLike, atomic_path
+
+if TYPE_CHECKING:
+    import sklearn.mixture
+
+FORMAT = "softhubert-mixture"
+COVARIANCE_SHAPES = {"diag": "(K, D)", "spherical": "(K,)", "tied": "(D, D)", "full": "(K, D, D)"}
+
+
+@dataclass(frozen=True)
+class FeatureTransform:
+    """An affine map fitted with the mixture and applied before it: ``(x - mean) @ matrix``.
+
+    Attributes:
+        mean: ``(input dimension,)`` float64.
+        matrix: ``(input dimension, output dimension)`` float64 (principal axes, scaled when whitening).
+    """
+
+    mean: torch.Tensor
+    matrix: torch.Tensor
+
+    def __call__(self, frames: torch.Tensor) -> torch.Tensor:
+        return (frames - self.mean) @ self.matrix
+
+
+@dataclass(frozen=True)
+class GaussianMixture:
+    """K Gaussians in D dimensions, float64.
+
+    Attributes:
+        weights: ``(K,)``, positive, summing to one.
+        means: ``(K, D)``.
+        covariances: variances ``(K, D)`` for ``diag``, ``(K,)`` for ``spherical``; matrices ``(D, D)`` for ``tied``, ``(K, D, D)`` for
+            ``full``.
+        covariance_type: which of these.
+        temperature: posteriors are tempered with it, ``p ∝ (w_k N(x | k))^(1 / temperature)``.
+        transform: applied to features before the mixture, if any.
+        metadata: how it came to be (feature kind, seed, likelihoods, versions); plain JSON values.
+    """
+
+    weights: torch.Tensor
+    means: torch.Tensor
+    covariances: torch.Tensor
+    covariance_type: str = "diag"
+    temperature: float = 1.0
+    transform: Optional[FeatureTransform] = None
+    metadata: Mapping[str, Any] = field(default_factory=dict)
+
+    def __post_init__(self) -> None:
+        components, dimension = self.means.shape
+        shapes = {
+            "diag": (components, dimension),
+            "spherical": (components,),
+            "tied": (dimension, dimension),
+            "full": (components, dimension, dimension),
+        }
+        if self.covariance_type not in shapes:
+            raise SoftHubertError(f"covariance type {self.covariance_type!r}: expected one of {', '.join(shapes)}")
+        if tuple(self.covariances.shape) != shapes[self.covariance_type] or tuple(self.weights.shape) != (components,):
+            raise SoftHubertError(
+                f"a {self.covariance_type} mixture of {components} components in {dimension} dimensions needs covariances "
+                f"{COVARIANCE_SHAPES[self.covariance_type]} and weights (K,), found {tuple(self.covariances.shape)} and "
+                f"{tuple(self.weights.shape)}"
+            )
+        for name, value in (("weights", self.weights), ("means", self.means), ("covariances", self.covariances)):
+            if value.dtype != torch.float64 or not bool(torch.isfinite(value).all()):
+                raise SoftHubertError(f"a mixture's {name} must be finite float64 numbers, found {value.dtype} with NaN or infinity")
+        if not self.temperature > 0 or not math.isfinite(self.temperature):
+            raise SoftHubertError(f"temperature {self.temperature}: expected a positive number")
+
+    @property
+    def n_components(self) -> int:
+        """K."""
+        return self.means.shape[0]
+
+    @property
+    def input_dimension(self) -> int:
+        """The dimension of the features it takes, before its transform."""
+        return self.means.shape[1] if self.transform is None else self.transform.matrix.shape[0]
+
+    def log_joint(self, frames: torch.Tensor) -> torch.Tensor:
+        """``log w_k + log N(x | μ_k, Σ_k)`` of features.
+
+        Args:
+            frames: ``(frames, input dimension)``, any float type.
+
+        Returns:
+            ``(frames, K)`` float64.
+
+        Raises:
+            SoftHubertError: the features have another dimension.
+        """
+        if frames.shape[-1] != self.input_dimension:
+            raise SoftHubertError(
+                f"features of dimension {frames.shape[-1]} for a mixture fitted on dimension {self.input_dimension}; "
+                "use the features that the mixture was learnt from"
+            )
+        frames = frames.to(torch.float64)
+        if self.transform is not None:
+            frames = self.transform(frames)
+        dimension = self.means.shape[1]
+        distance, log_determinant = self._mahalanobis(frames)
+        return self.weights.log() - 0.5 * (dimension * math.log(2 * math.pi) + log_determinant + distance)
+
+    def _mahalanobis(self, frames: torch.Tensor) -> "tuple[torch.Tensor, torch.Tensor]":
+        """Squared Mahalanobis distances ``(frames, K)`` and log determinants, ``(K,)`` or scalar."""
+        if self.covariance_type in ("diag", "spherical"):
+            variances = self.covariances if self.covariance_type == "diag" else self.covariances[:, None].expand_as(self.means)
+            # Σ (x-μ)²/σ² as matrix products. Centring keeps the difference of large squares exact.
+            centre = self.weights @ self.means
+            x, means, precisions = frames - centre, self.means - centre, variances.reciprocal()
+            distance = x.square() @ precisions.T - 2 * (x @ (means * precisions).T) + (means.square() * precisions).sum(1)
+            return distance.clamp_(min=0), variances.log().sum(1)
+        factors = torch.linalg.cholesky(self.covariances)
+        log_determinant = 2 * factors.diagonal(dim1=-2, dim2=-1).log().sum(-1)
+        if self.covariance_type == "tied":
+            whitened = torch.linalg.solve_triangular(factors, frames.T, upper=False).T
+            means = torch.linalg.solve_triangular(factors, self.means.T, upper=False).T
+            return torch.cdist(whitened, means).square(), log_determinant
+        columns = [
+            torch.linalg.solve_triangular(factor, (frames - mean).T, upper=False).square().sum(0)
+            for factor, mean in zip(factors, self.means)
+        ]
+        return torch.stack(columns, dim=1), log_determinant
+
+    def score_samples(self, frames: torch.Tensor) -> torch.Tensor:
+        """The log-likelihood of each frame in nats, ``(frames,)``; the temperature plays no part."""
+        return self.log_joint(frames).logsumexp(1)
+
+    def predict_proba(self, frames: torch.Tensor) -> torch.Tensor:
+        """Tempered posteriors ``p(k | x) ∝ (w_k N(x | k))^(1/T)``, ``(frames, K)`` float64; at T = 1 the mixture's responsibilities."""
+        return torch.softmax(self.log_joint(frames) / self.temperature, dim=1)
+
+    def predict(self, frames: torch.Tensor) -> torch.Tensor:
+        """The most probable component of each frame, ``(frames,)`` int64."""
+        return self.log_joint(frames).argmax(1)
+
+    def with_temperature(self, temperature: float) -> "GaussianMixture":
+        """The same mixture at another temperature."""
+        return replace(self, temperature=temperature)
+
+    def save(self, path: PathLike) -> None:
+        """Write the mixture as safetensors, atomically."""
+        tensors = {"weights": self.weights, "means": self.means, "covariances": self.covariances}
+        if self.transform is not None:
+            tensors.update({"transform.mean": self.transform.mean, "transform.matrix": self.transform.matrix})
+        header = {
+            "format": FORMAT,
+            "version": "1",
+            "covariance_type": self.covariance_type,
+            "temperature": repr(self.temperature),
+            "info": json.dumps(dict(self.metadata), sort_keys=True),
+        }
+        with atomic_path(path) as temporary:
+            save_file({name: tensor.contiguous() for name, tensor in tensors.items()}, str(temporary), metadata=header)
+
+    @classmethod
+    def load(cls, path: PathLike) -> "GaussianMixture":
+        """Read a mixture.
+
+        Raises:
+            SoftHubertError: the file is missing, truncated, or not a mixture.
+        """
+        if not Path(path).exists():
+            raise SoftHubertError(f"{path}: no such mixture; fit one with 'softhubert gmm learn'")
+        try:
+            with safe_open(str(path), framework="pt") as stored:
+                header: Dict[str, str] = stored.metadata() or {}
+                tensors = {name: stored.get_tensor(name) for name in stored.keys()}  # noqa: SIM118 (not a dict)
+            if header.get("format") != FORMAT:
+                raise SoftHubertError(f"{path}: a safetensors file, but not a mixture; fit one with 'softhubert gmm learn'")
+            transform = None
+            if "transform.mean" in tensors:
+                transform = FeatureTransform(tensors["transform.mean"], tensors["transform.matrix"])
+            return cls(
+                weights=tensors["weights"],
+                means=tensors["means"],
+                covariances=tensors["covariances"],
+                covariance_type=header["covariance_type"],
+                temperature=float(header["temperature"]),
+                transform=transform,
+                metadata=json.loads(header["info"]),
+            )
+        except (SafetensorError, KeyError, ValueError) as error:
+            raise SoftHubertError(f"{path}: truncated or damaged mixture ({error}); fit it again with 'softhubert gmm learn'") from None
+
+    @classmethod
+    def from_sklearn(cls, fitted: "sklearn.mixture.GaussianMixture", **changes: Any) -> "GaussianMixture":
+        """Take over a fitted scikit-learn mixture; ``changes`` sets further attributes, such as ``transform``."""
+        return cls(
+            weights=torch.as_tensor(fitted.weights_, dtype=torch.float64),
+            means=torch.as_tensor(fitted.means_, dtype=torch.float64),
+            covariances=torch.as_tensor(fitted.covariances_, dtype=torch.float64),
+            covariance_type=fitted.covariance_type,
+            **changes,
+        )
+
+    def to_sklearn(self) -> "sklearn.mixture.GaussianMixture":
+        """The same mixture as a fitted scikit-learn object.
+
+        Raises:
+            SoftHubertError: it has a transform or a temperature, which scikit-learn cannot express.
+        """
+        from sklearn.mixture import GaussianMixture as SklearnMixture
+        from sklearn.mixture._gaussian_mixture import _compute_precision_cholesky
+
+        if self.transform is not None or self.temperature != 1.0:
+            raise SoftHubertError("scikit-learn mixtures have neither a feature transform nor a temperature; drop them first")
+        fitted = SklearnMixture(n_components=self.n_components, covariance_type=self.covariance_type)
+        fitted.weights_, fitted.means_, fitted.covariances_ = self.weights.numpy(), self.means.numpy(), self.covariances.numpy()
+        fitted.precisions_cholesky_ = _compute_precision_cholesky(fitted.covariances_, self.covariance_type)
+        return fitted

@@ -1,0 +1,80 @@
+"""How uncertain posteriors are, how to set that, and how to store them sparsely.
+
+In high dimension a mixture's posteriors are almost one-hot, and a model trained on them is a hard-label model with another
+clusterer. A temperature, found here by bisection, brings their mean perplexity to a chosen value.
+"""
+
+from __future__ import annotations
+
+import math
+
+import torch
+
+from softhubert_plugin.errors import SoftHubertError
+
+WARN_BELOW_PERPLEXITY = 1.05
+
+
+def entropy(posteriors: torch.Tensor) -> torch.Tensor:
+    """Shannon entropy in nats along the last axis; ``0 log 0`` counts as 0."""
+    return -torch.xlogy(posteriors, posteriors).sum(-1)
+
+
+def mean_perplexity(log_joint: torch.Tensor, temperature: float) -> float:
+    """The mean over frames of ``exp(H)`` of the tempered posteriors.
+
+    Args:
+        log_joint: ``(frames, K)`` unnormalised log posteriors at temperature 1, in nats.
+    """
+    return float(entropy(torch.softmax(log_joint / temperature, dim=-1)).exp().mean())
+
+
+def calibrate_temperature(log_joint: torch.Tensor, target: float, *, tolerance: float = 1e-4) -> float:
+    """The temperature at which the mean perplexity equals ``target``, by bisection (perplexity grows with temperature).
+
+    Args:
+        log_joint: ``(frames, K)`` unnormalised log posteriors of held-out frames.
+        target: mean perplexity, over 1 and under K.
+        tolerance: relative error of the perplexity reached.
+
+    Raises:
+        SoftHubertError: no temperature gives that perplexity.
+    """
+    components = log_joint.shape[-1]
+    if not 1 < target < components:
+        raise SoftHubertError(f"perplexity {target}: expected more than 1 (certain) and less than {components} (uniform)")
+    low, high = math.log(1e-3), math.log(1e6)
+    for _ in range(100):
+        middle = (low + high) / 2
+        reached = mean_perplexity(log_joint, math.exp(middle))
+        if abs(reached - target) <= tolerance * target:
+            return math.exp(middle)
+        low, high = (middle, high) if reached < target else (low, middle)
+    raise SoftHubertError(
+        f"perplexity {target} cannot be reached: the posteriors stay at {reached:.4g}; are components identical or features constant?"
+    )
+
+
+def truncate(posteriors: torch.Tensor, *, mass: float, max_components: int) -> "tuple[torch.Tensor, torch.Tensor, torch.Tensor]":
+    """Keep each frame's largest entries until they hold ``mass`` of the probability, and renormalise them.
+
+    Args:
+        posteriors: ``(frames, K)``, rows summing to one.
+        mass: in (0, 1].
+        max_components: at most so many entries a frame.
+
+    Returns:
+        ``(frames, S)`` component ids and probabilities in falling order, and ``(frames,)`` how many of them count; the rest are 0.
+
+    Raises:
+        SoftHubertError: ``mass`` or ``max_components`` is out of range.
+    """
+    if not 0 < mass <= 1:
+        raise SoftHubertError(f"mass {mass}: expected a share of the probability in (0, 1]")
+    if not 1 <= max_components <= 255:
+        raise SoftHubertError(f"max-components {max_components}: expected 1 to 255")
+    values, components = posteriors.topk(min(max_components, posteriors.shape[-1]), dim=-1)
+    before = values.cumsum(-1) - values
+    keep = (before < mass) & (values > 0)
+    values = torch.where(keep, values, torch.zeros_like(values))
+    return components, values / values.sum(-1, keepdim=True), keep.sum(-1)

@@ -1,0 +1,70 @@
+"""Sparse target distributions of consecutive frames, the form in which labels travel from file to loss.
+
+Hard labels are the case of one entry a frame with probability one, so that both kinds walk the same road.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Tuple
+
+import numpy as np
+
+
+@dataclass(frozen=True)
+class FrameTargets:
+    """Distributions over components, frame by frame.
+
+    Attributes:
+        counts: ``(frames,)`` int64, entries of each frame.
+        components: ``(entries,)`` int64, the entries' component ids, frame after frame.
+        probabilities: ``(entries,)`` float32, summing to one in each frame.
+    """
+
+    counts: np.ndarray
+    components: np.ndarray
+    probabilities: np.ndarray
+
+    def __len__(self) -> int:
+        return len(self.counts)
+
+    @property
+    def frame_of_entry(self) -> np.ndarray:
+        """``(entries,)``: the frame each entry belongs to."""
+        return np.repeat(np.arange(len(self.counts)), self.counts)
+
+    def pooled(self, ratio: int, how: str) -> "FrameTargets":
+        """Targets at a frame rate ``ratio`` times lower.
+
+        Args:
+            ratio: label frames for each output frame.
+            how: ``mean`` averages the distributions of ``ratio`` frames; ``pick`` keeps the first of them, as fairseq does.
+
+        Returns:
+            ``ceil(frames / ratio)`` frames; a last, incomplete group is averaged over what it has.
+        """
+        if ratio == 1:
+            return self
+        frame = self.frame_of_entry
+        if how == "pick":
+            keep = frame % ratio == 0
+            return FrameTargets(self.counts[::ratio], self.components[keep], self.probabilities[keep])
+        groups = -(-len(self) // ratio)
+        group_sizes = np.minimum(ratio, len(self) - ratio * np.arange(groups))
+        width = int(self.components.max(initial=0)) + 1
+        # Entries of one group that name the same component add up: sort by (group, component) and sum the runs.
+        keys, inverse = np.unique((frame // ratio) * width + self.components, return_inverse=True)
+        group = keys // width
+        weights = self.probabilities / group_sizes[frame // ratio]
+        probabilities = np.bincount(inverse, weights=weights, minlength=len(keys)).astype(np.float32)
+        return FrameTargets(np.bincount(group, minlength=groups), keys % width, probabilities)
+
+    def padded(self, frames: int, width: int) -> Tuple[np.ndarray, np.ndarray]:
+        """Rectangular arrays ``(frames, width)``: component ids (int64) and probabilities (float32), zero where there is no entry."""
+        components = np.zeros((frames, width), dtype=np.int64)
+        probabilities = np.zeros((frames, width), dtype=np.float32)
+        row = self.frame_of_entry
+        column = np.arange(len(row)) - np.repeat(np.cumsum(self.counts) - self.counts, self.counts)
+        components[row, column] = self.components
+        probabilities[row, column] = self.probabilities
+        return components, probabilities

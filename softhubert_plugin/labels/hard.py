@@ -1,0 +1,74 @@
+"""fairseq's hard labels ``{split}.km``: one line an utterance, one cluster id a frame, with ``dict.km.txt`` beside them.
+
+They are read through the same interface as soft labels, so that a k-means baseline differs from a soft run in nothing else.
+"""
+
+from __future__ import annotations
+
+import warnings
+from pathlib import Path
+
+import numpy as np
+
+from softhubert_plugin.errors import SoftHubertError
+from softhubert_plugin.files import PathLike, sha256_of
+from softhubert_plugin.labels.frames import FrameTargets
+from softhubert_plugin.manifests import read_dictionary
+
+
+class HardLabels:
+    """A text label file, read a line at a time; every label is checked when it is opened.
+
+    Args:
+        path: ``{split}.{label}``.
+        dictionary: ``dict.{label}.txt``, whose order defines the component ids, as in fairseq.
+
+    Raises:
+        SoftHubertError: a file is missing or empty, or a label is not in the dictionary.
+    """
+
+    def __init__(self, path: PathLike, dictionary: PathLike) -> None:
+        self.path = Path(path)
+        symbols = read_dictionary(dictionary)
+        self.n_components = len(symbols)
+        self.source = sha256_of(dictionary)
+        if not all(symbol.isdigit() for symbol in symbols):
+            raise SoftHubertError(f"{dictionary}: expected cluster numbers, found {next(s for s in symbols if not s.isdigit())!r}")
+        self._component_of = np.full(max(int(symbol) for symbol in symbols) + 1, -1, dtype=np.int64)
+        self._component_of[[int(symbol) for symbol in symbols]] = np.arange(len(symbols))
+        try:
+            with open(self.path, "rb") as stream:
+                sizes, lengths = zip(*((len(line), len(self._parse(line, index))) for index, line in enumerate(stream)))
+        except FileNotFoundError:
+            raise SoftHubertError(f"{path}: no such labels; make them with fairseq's dump_km_label.py or 'softhubert gmm dump --hard'") from None
+        except ValueError:
+            raise SoftHubertError(f"{path}: the label file is empty; make it again") from None
+        self._offsets = np.cumsum([0, *sizes])
+        self.lengths = np.asarray(lengths, dtype=np.int64)
+
+    def __len__(self) -> int:
+        return len(self.lengths)
+
+    def utterance(self, index: int) -> FrameTargets:
+        """The targets of one utterance: one component a frame, with probability one."""
+        with open(self.path, "rb") as stream:
+            stream.seek(int(self._offsets[index]))
+            components = self._parse(stream.readline(), index)
+        ones = np.ones(len(components), dtype=np.int64)
+        return FrameTargets(ones, components, ones.astype(np.float32))
+
+    def _parse(self, line: bytes, index: int) -> np.ndarray:
+        with warnings.catch_warnings():
+            warnings.simplefilter("error", DeprecationWarning)  # what NumPy raises for text that is not numbers
+            try:
+                clusters = np.fromstring(line, dtype=np.int64, sep=" ")
+            except (DeprecationWarning, ValueError):
+                raise SoftHubertError(f"{self.path}, line {index + 1}: expected cluster numbers, found {line[:40]!r}") from None
+        if not len(clusters):
+            raise SoftHubertError(f"{self.path}, line {index + 1}: no labels; make the file again from the same features")
+        if clusters.min() < 0 or clusters.max() >= len(self._component_of) or (self._component_of[clusters] < 0).any():
+            raise SoftHubertError(
+                f"{self.path}, line {index + 1}: labels from {clusters.min()} to {clusters.max()}, but the dictionary beside it lists "
+                f"{self.n_components} clusters; labels and dictionary must come from one clustering"
+            )
+        return self._component_of[clusters]

@@ -1,0 +1,82 @@
+"""Join the label shards of a split into one file, and say what a label file holds."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import replace
+from pathlib import Path
+from typing import Any, Dict, Iterator, List
+
+from softhubert_plugin.errors import SoftHubertError
+from softhubert_plugin.features.shards import shard_path
+from softhubert_plugin.files import PathLike
+from softhubert_plugin.labels.frames import FrameTargets
+from softhubert_plugin.labels.soft import ENTROPY_BINS, SoftLabelInfo, SoftLabels, write_soft_labels
+
+
+def merge_labels(lab_dir: PathLike, split: str, nshard: int) -> str:
+    """Write ``{split}.gmm`` from ``{split}_{rank}_{nshard}.gmm``.
+
+    Raises:
+        SoftHubertError: a shard is missing or damaged, or shards come from different mixtures, settings or manifests.
+    """
+    shards = [SoftLabels(shard_path(lab_dir, split, rank, nshard, ".gmm")) for rank in range(nshard)]
+    same = ("n_components", "label_rate", "mass", "max_components", "temperature", "mixture_sha256", "manifest_sha256")
+    for shard in shards[1:]:
+        for name in same:
+            if getattr(shard.info, name) != getattr(shards[0].info, name):
+                raise SoftHubertError(
+                    f"{shard.path}: {name} is {getattr(shard.info, name)}, but {getattr(shards[0].info, name)} in {shards[0].path}; "
+                    "dump all shards of a split with one mixture and the same options"
+                )
+    path = Path(lab_dir) / f"{split}.gmm"
+    info = _merged_info([shard.info for shard in shards])
+    write_soft_labels(path, _utterances(shards), info)
+    return f"{path}: {sum(map(len, shards))} utterances, {info.frames} frames, mean perplexity {info.perplexity:.3f}"
+
+
+def _utterances(shards: List[SoftLabels]) -> Iterator[FrameTargets]:
+    for shard in shards:
+        for index in range(len(shard)):
+            yield shard.utterance(index)
+
+
+def _merged_info(parts: List[SoftLabelInfo]) -> SoftLabelInfo:
+    frames = sum(part.frames for part in parts)
+    means = {
+        name: sum(getattr(part, name) * part.frames for part in parts) / frames
+        for name in ("perplexity_before", "perplexity", "entropy_before", "entropy")
+    }
+    histogram = [sum(counts) for counts in zip(*(part.entropy_histogram for part in parts))]
+    return replace(parts[0], frames=frames, entropy_histogram=histogram, **means)
+
+
+def describe(path: PathLike) -> Dict[str, Any]:
+    """What a soft-label file holds, as plain values for people and for the report.
+
+    Raises:
+        SoftHubertError: it is missing, damaged, or not a soft-label file.
+    """
+    labels = SoftLabels(path)
+    info = labels.info
+    top = math.log(max(info.n_components, 2))
+    return {
+        "file": str(path),
+        "components": info.n_components,
+        "utterances": len(labels),
+        "frames": info.frames,
+        "label_rate": info.label_rate,
+        "bytes_per_frame": labels.bytes_per_frame,
+        "temperature": info.temperature,
+        "mass": info.mass,
+        "max_components": info.max_components,
+        "perplexity_before": info.perplexity_before,
+        "perplexity": info.perplexity,
+        "entropy_nats": info.entropy,
+        "mixture_sha256": info.mixture_sha256,
+        "manifest_sha256": info.manifest_sha256,
+        "entropy_histogram": {
+            "edges": [top * edge / ENTROPY_BINS for edge in range(ENTROPY_BINS + 1)],
+            "counts": info.entropy_histogram,
+        },
+    }
