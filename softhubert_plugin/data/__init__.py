@@ -1,0 +1,1 @@
+"""Datasets for fairseq's trainer."""

@@ -20,7 +20,7 @@ from softhubert_plugin.files import PathLike, sha256_of, write_text
 from softhubert_plugin.gmm.mixture import GaussianMixture
 from softhubert_plugin.gmm.uncertainty import WARN_BELOW_PERPLEXITY, entropy, truncate
 from softhubert_plugin.labels.frames import FrameTargets
-from softhubert_plugin.labels.soft import ENTROPY_BINS, SoftLabelInfo, SoftLabels, write_soft_labels
+from softhubert_plugin.labels.soft import ENTROPY_BINS, SoftLabelInfo, SoftLabels, quantised, write_soft_labels
 
 
 def dump_gmm_posteriors(
@@ -76,9 +76,9 @@ def dump_gmm_posteriors(
     if _is_complete(path, wanted):
         return f"{path}: already there"
     statistics = _Statistics(mixture.n_components)
-    targets = list(_soft_targets(mixture, shard, mass, max_components, statistics))
+    stored = [quantised(targets) for targets in _soft_targets(mixture, shard, mass, max_components, statistics)]
     info = SoftLabelInfo(split=split, n_components=mixture.n_components, **wanted, **statistics.summary())
-    write_soft_labels(path, targets, info)
+    write_soft_labels(path, stored, info)
     report = [
         f"{path}: {len(shard)} utterances, {info.frames} frames at {rate:g} Hz, {SoftLabels(path).bytes_per_frame:.1f} bytes a frame",
         f"mean perplexity {info.perplexity_before:.3f}, {info.perplexity:.3f} as stored (temperature {mixture.temperature:.3f})",

@@ -10,8 +10,7 @@ from typing import Any, Dict, Iterator, List
 from softhubert_plugin.errors import SoftHubertError
 from softhubert_plugin.features.shards import shard_path
 from softhubert_plugin.files import PathLike
-from softhubert_plugin.labels.frames import FrameTargets
-from softhubert_plugin.labels.soft import ENTROPY_BINS, SoftLabelInfo, SoftLabels, write_soft_labels
+from softhubert_plugin.labels.soft import ENTROPY_BINS, SoftLabelInfo, SoftLabels, StoredTargets, write_soft_labels
 
 
 def merge_labels(lab_dir: PathLike, split: str, nshard: int) -> str:
@@ -35,10 +34,9 @@ def merge_labels(lab_dir: PathLike, split: str, nshard: int) -> str:
     return f"{path}: {sum(map(len, shards))} utterances, {info.frames} frames, mean perplexity {info.perplexity:.3f}"
 
 
-def _utterances(shards: List[SoftLabels]) -> Iterator[FrameTargets]:
+def _utterances(shards: List[SoftLabels]) -> Iterator[StoredTargets]:
     for shard in shards:
-        for index in range(len(shard)):
-            yield shard.utterance(index)
+        yield from map(shard.stored, range(len(shard)))
 
 
 def _merged_info(parts: List[SoftLabelInfo]) -> SoftLabelInfo:

@@ -12,7 +12,7 @@ import json
 import zlib
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Dict, Iterable, List, Optional
+from typing import Any, Dict, Iterable, List, Optional, Tuple
 
 import numpy as np
 from safetensors import SafetensorError, safe_open
@@ -33,6 +33,9 @@ TENSORS = {
     "probabilities": "U16",
 }
 ENTROPY_BINS = 60
+
+# Of one utterance: (frames,) uint8 counts, (entries,) uint16 components, (entries,) uint16 probabilities.
+StoredTargets = Tuple[np.ndarray, np.ndarray, np.ndarray]
 
 
 @dataclass(frozen=True)
@@ -127,8 +130,8 @@ class SoftLabels:
         """File size over frames."""
         return self.path.stat().st_size / self.info.frames
 
-    def utterance(self, index: int) -> FrameTargets:
-        """The targets of one utterance.
+    def stored(self, index: int) -> StoredTargets:
+        """One utterance as it lies in the file.
 
         Raises:
             SoftHubertError: its bytes were altered since they were written.
@@ -141,6 +144,11 @@ class SoftLabels:
             probabilities = self._file.get_slice("probabilities")[entries]
         if _crc(counts, components, probabilities) != self._crc[index] or int(counts.sum()) != len(components):
             raise SoftHubertError(f"{self.path}: the labels of utterance {index} are damaged; make the file again ('softhubert gmm dump')")
+        return counts, components, probabilities
+
+    def utterance(self, index: int) -> FrameTargets:
+        """The targets of one utterance, each frame summing to one; raises as :meth:`stored`."""
+        counts, components, probabilities = self.stored(index)
         wide = counts.astype(np.int64)
         values = probabilities.astype(np.float32)
         totals = np.add.reduceat(values, np.cumsum(wide) - wide)
@@ -187,19 +195,19 @@ def _crc(counts: np.ndarray, components: np.ndarray, probabilities: np.ndarray) 
     return value
 
 
-def quantised(targets: FrameTargets) -> "tuple[np.ndarray, np.ndarray, np.ndarray]":
-    """Targets as stored: counts uint8, components uint16, probabilities uint16 (each frame's largest is never rounded to 0)."""
+def quantised(targets: FrameTargets) -> StoredTargets:
+    """Targets as they are stored; no entry is rounded down to nothing."""
     probabilities = np.maximum(np.rint(targets.probabilities * PROBABILITY_UNIT), 1)
     return targets.counts.astype(np.uint8), targets.components.astype(np.uint16), probabilities.astype(np.uint16)
 
 
-def write_soft_labels(path: PathLike, utterances: Iterable[FrameTargets], info: SoftLabelInfo) -> None:
+def write_soft_labels(path: PathLike, utterances: Iterable[StoredTargets], info: SoftLabelInfo) -> None:
     """Write a soft-label file, atomically.
 
     Args:
-        utterances: in manifest order; their quantised form is held in memory (some ten bytes a frame).
+        utterances: in manifest order; all are held in memory (some ten bytes a frame).
     """
-    stored = [quantised(targets) for targets in utterances]
+    stored = list(utterances)
     tensors = {
         "utterance_frames": np.cumsum([0, *(len(counts) for counts, _, _ in stored)], dtype=np.int64),
         "utterance_entries": np.cumsum([0, *(len(components) for _, components, _ in stored)], dtype=np.int64),

@@ -1,0 +1,85 @@
+"""Packaging of SoftHuBERT: what it depends on, and the ``softhubert`` command.
+
+The versions that are known to work together are in ``constraints.txt``; here stand only the bounds outside which something is
+known to break. ``bash install.sh`` reads both.
+"""
+
+from __future__ import annotations
+
+import ast
+from pathlib import Path
+from typing import Dict, List
+
+from setuptools import find_packages, setup
+
+HERE = Path(__file__).resolve().parent
+
+REQUIREMENTS: List[str] = [
+    # Stock fairseq's configuration dataclasses do not import on Python 3.11 and later; fairseq-fixed is the same code with that mended.
+    "fairseq==0.12.2; python_version < '3.11'",
+    "fairseq-fixed==0.12.3.1; python_version >= '3.11'",
+    "numpy>=1.21",
+    "torch>=2.4",
+    "torchaudio>=2.4",
+    "scikit-learn>=1.3",
+    "soundfile>=0.12.1",
+    "sentencepiece>=0.1.99",
+    "editdistance>=0.6.2",
+    "safetensors>=0.4.3",
+    "npy-append-array>=0.9.16",
+    "tqdm>=4.60",
+    "matplotlib>=3.5",
+    # fairseq's trainer writes its curves with it, and warns without it, whenever common.tensorboard_logdir is set.
+    "tensorboardX>=2.5",
+]
+
+EXTRAS: Dict[str, List[str]] = {
+    "demo": ["espeakng-loader>=0.2"],
+    "lm": ["flashlight-text>=0.0.4", "kenlm>=0.2"],
+    "transformers": ["transformers>=4.40"],
+    "dev": ["pytest>=7", "pytest-cov>=4", "hypothesis>=6.80", "ruff>=0.6", "mypy>=1.8", "jiwer>=3"],
+}
+
+
+def version() -> str:
+    """The package's ``__version__``, read from its source: the build environment has nothing that importing it might need."""
+    for statement in ast.parse((HERE / "softhubert_plugin" / "__init__.py").read_text(encoding="utf-8")).body:
+        if isinstance(statement, ast.Assign) and any(isinstance(name, ast.Name) and name.id == "__version__" for name in statement.targets):
+            return str(ast.literal_eval(statement.value))
+    raise RuntimeError("softhubert_plugin/__init__.py: no '__version__ = ...' line")
+
+
+README = HERE / "README.md"
+
+setup(
+    name="softhubert",
+    version=version(),
+    description="HuBERT pretraining on uncertain targets: Gaussian-mixture posteriors, as a fairseq user directory",
+    long_description=README.read_text(encoding="utf-8") if README.exists() else "",
+    long_description_content_type="text/markdown",
+    author="SoftHuBERT contributors",
+    license="MIT",
+    license_files=["LICENSE"],
+    packages=find_packages(include=["softhubert_plugin", "softhubert_plugin.*"]),
+    package_data={"": ["py.typed", "**/*.html", "**/*.css", "**/*.yaml"]},
+    zip_safe=False,
+    python_requires=">=3.8,<3.14",
+    install_requires=REQUIREMENTS,
+    extras_require=EXTRAS,
+    entry_points={"console_scripts": ["softhubert = softhubert_plugin.cli:main"]},
+    classifiers=[
+        "Development Status :: 4 - Beta",
+        "Intended Audience :: Science/Research",
+        "Operating System :: POSIX",
+        "Programming Language :: Python :: 3",
+        "Programming Language :: Python :: 3.8",
+        "Programming Language :: Python :: 3.9",
+        "Programming Language :: Python :: 3.10",
+        "Programming Language :: Python :: 3.11",
+        "Programming Language :: Python :: 3.12",
+        "Programming Language :: Python :: 3.13",
+        "Topic :: Multimedia :: Sound/Audio :: Speech",
+        "Topic :: Scientific/Engineering :: Artificial Intelligence",
+        "Typing :: Typed",
+    ],
+)

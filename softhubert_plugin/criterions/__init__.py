@@ -1,0 +1,5 @@
+"""Criteria of the plugin; imported by ``tasks`` because fairseq does not import a user directory's criteria itself."""
+
+from softhubert_plugin.criterions import soft_hubert
+
+__all__ = ["soft_hubert"]

@@ -1,0 +1,137 @@
+"""KL divergence between target posteriors and predictions, over masked (and, if asked, unmasked) frames.
+
+For a frame with target p and prediction q the loss is ``Σ p log p − Σ p log q`` in nats, summed over frames in float32; with one-hot
+targets it is fairseq's ``hubert`` criterion to the digit. As there, the sample size is the number of frames that carry weight.
+"""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass, field
+from typing import Any, Dict, List, Optional, Tuple
+
+import torch
+from fairseq import metrics
+from fairseq.criterions import FairseqCriterion, register_criterion
+from fairseq.dataclass import FairseqDataclass
+
+REGIONS = ("masked", "unmasked")
+
+
+@dataclass
+class SoftHubertCriterionConfig(FairseqDataclass):
+    pred_masked_weight: float = field(default=1.0, metadata={"help": "weight of the loss over masked frames"})
+    pred_nomask_weight: float = field(default=0.0, metadata={"help": "weight of the loss over unmasked frames"})
+    loss_weights: Optional[List[float]] = field(
+        default=None, metadata={"help": "weights of the model's extra losses; HuBERT's recipe penalises features with [10]"}
+    )
+
+
+def kl_divergence(
+    logits: torch.Tensor, components: torch.Tensor, probabilities: torch.Tensor
+) -> Tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
+    """KL(p‖q) of sparse targets from the predictions ``q = softmax(logits)``.
+
+    Args:
+        logits: ``(frames, K)``.
+        components: ``(frames, entries)`` component ids, each at most once a frame among entries that count.
+        probabilities: ``(frames, entries)``; rows are normalised here, entries of zero play no part.
+
+    Returns:
+        ``(frames,)`` divergences in nats, ``(frames,)`` target entropies in nats, ``(frames, K)`` log predictions; all float32.
+    """
+    log_predictions = torch.log_softmax(logits.float(), dim=-1)
+    targets = probabilities.float()
+    targets = targets / targets.sum(-1, keepdim=True)
+    target_entropy = -torch.xlogy(targets, targets).sum(-1)
+    cross_entropy = -(targets * log_predictions.gather(-1, components)).sum(-1)
+    return cross_entropy - target_entropy, target_entropy, log_predictions
+
+
+@register_criterion("soft_hubert", dataclass=SoftHubertCriterionConfig)
+class SoftHubertCriterion(FairseqCriterion):
+    """Masked prediction of soft targets.
+
+    Logged: ``loss`` (bits a frame, as fairseq does), ``kl_masked`` (nats a frame), ``accuracy_masked`` against the target's argmax, the
+    mean perplexities of targets and predictions, and ``codeword_usage``, the perplexity of the average prediction (1 when collapsed).
+    """
+
+    def __init__(
+        self,
+        task: Any,
+        pred_masked_weight: float,
+        pred_nomask_weight: float,
+        loss_weights: Optional[List[float]] = None,
+    ) -> None:
+        super().__init__(task)
+        weights = dict(zip(REGIONS, (pred_masked_weight, pred_nomask_weight)))
+        self.region_weights = {region: weight for region, weight in weights.items() if weight > 0}
+        self.loss_weights = [] if loss_weights is None else list(loss_weights)
+
+    def forward(self, model: torch.nn.Module, sample: Dict[str, Any], reduce: bool = True) -> Tuple[torch.Tensor, int, Dict[str, Any]]:
+        """The summed loss, the number of frames it is over, and what to log."""
+        output = model(target_list=sample["target_list"], predict=tuple(self.region_weights), **sample["net_input"])
+        loss = output["features_pen"].new_zeros((), dtype=torch.float32)
+        sample_size = 0
+        log: Dict[str, Any] = {"nsentences": sample["id"].numel()}
+        for region, weight in self.region_weights.items():
+            for label, prediction in enumerate(output["predictions"][region]):
+                divergence, target_entropy, log_predictions = kl_divergence(**prediction)
+                loss = loss + weight * divergence.sum()
+                suffix = region if label == 0 else f"{region}_{label}"
+                log.update(_statistics(suffix, prediction, divergence, target_entropy, log_predictions))
+            sample_size += log[f"count_{region}"]
+        for weight, penalty in zip(self.loss_weights, [output["features_pen"]]):
+            if weight:
+                loss = loss + weight * penalty.float() * sample_size
+                log["features_pen"] = penalty.detach().float() * sample_size
+        log.update(loss=loss.detach(), ntokens=sample_size, sample_size=sample_size)
+        return loss, sample_size, log
+
+    @staticmethod
+    def reduce_metrics(logging_outputs: List[Dict[str, Any]]) -> None:
+        """Average over frames, across batches and workers."""
+
+        def total(key: str) -> Any:
+            return sum(log.get(key, 0) for log in logging_outputs)
+
+        sample_size = max(total("sample_size"), 1)
+        metrics.log_scalar("loss", total("loss") / sample_size / math.log(2), sample_size, round=4)
+        if "features_pen" in logging_outputs[0]:
+            metrics.log_scalar("features_pen", total("features_pen") / sample_size, sample_size, round=4)
+        for key in logging_outputs[0]:
+            name, _, suffix = key.partition("/")
+            if suffix:
+                count = max(total(f"count_{suffix}"), 1)
+                metrics.log_scalar(f"{name}_{suffix}" if name in ("kl", "accuracy") else name, total(key) / count, count, round=4)
+
+    @staticmethod
+    def logging_outputs_can_be_summed() -> bool:
+        return True
+
+
+def _statistics(
+    suffix: str,
+    prediction: Dict[str, torch.Tensor],
+    divergence: torch.Tensor,
+    target_entropy: torch.Tensor,
+    log_predictions: torch.Tensor,
+) -> Dict[str, Any]:
+    """Sums over frames, under ``name/suffix``; their means are made in :meth:`SoftHubertCriterion.reduce_metrics`."""
+    with torch.no_grad():
+        frames = len(divergence)
+        best = prediction["components"].gather(-1, prediction["probabilities"].argmax(-1, keepdim=True)).squeeze(-1)
+        statistics: Dict[str, Any] = {
+            f"count_{suffix}": frames,
+            f"kl/{suffix}": divergence.sum(),
+            f"accuracy/{suffix}": (log_predictions.argmax(-1) == best).sum(),
+        }
+        if suffix == REGIONS[0]:
+            predictions = log_predictions.exp()
+            predicted_entropy = -(predictions * log_predictions).sum(-1)
+            average = predictions.mean(0)
+            statistics[f"target_perplexity/{suffix}"] = target_entropy.exp().sum()
+            statistics[f"predicted_perplexity/{suffix}"] = predicted_entropy.exp().sum()
+            # The mean of no frames is NaN: a batch without masked frames must not poison the average.
+            statistics[f"codeword_usage/{suffix}"] = torch.nan_to_num((-torch.xlogy(average, average).sum()).exp() * frames)
+    return statistics

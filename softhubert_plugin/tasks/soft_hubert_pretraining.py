@@ -1,0 +1,161 @@
+"""The task ``soft_hubert_pretraining``: fairseq's HuBERT task with soft labels, early checks, and checkpoints of plain types.
+
+It pretrains on ``.gmm`` or ``.km`` labels, and fine-tunes fairseq's own ``hubert_ctc`` on letters (``fine_tuning: true``). A fine-tuned
+checkpoint carries its letters and the shape of its encoder, so it needs neither the labels nor the pretraining checkpoint again.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any, Dict, List, Optional
+
+from fairseq.data import Dictionary
+from fairseq.dataclass import ChoiceEnum
+from fairseq.tasks import register_task
+from fairseq.tasks.hubert_pretraining import HubertPretrainingConfig, HubertPretrainingTask
+from omegaconf import II, open_dict
+
+from softhubert_plugin.data.soft_hubert_dataset import SoftHubertDataset
+from softhubert_plugin.errors import SoftHubertError, refuse_in_one_line
+from softhubert_plugin.labels import FrameLabels, open_labels, verify_labels
+from softhubert_plugin.manifests import Manifest, check_audio, read_dictionary, read_lines, read_manifest
+
+
+@dataclass
+class SoftHubertPretrainingConfig(HubertPretrainingConfig):
+    frame_rate: float = field(default=50.0, metadata={"help": "frames a second of the model's convolutional front end"})
+    label_pooling: ChoiceEnum(["mean", "pick"]) = field(  # type: ignore[valid-type]
+        default="mean",
+        metadata={"help": "labels at a multiple of the frame rate: average the posteriors, or pick the first frame's (as for hard labels)"},
+    )
+    check_audio: bool = field(default=True, metadata={"help": "read every audio header before training starts"})
+    train_subset: str = II("dataset.train_subset")
+    seed: int = II("common.seed")
+
+
+@register_task("soft_hubert_pretraining", dataclass=SoftHubertPretrainingConfig)
+class SoftHubertPretrainingTask(HubertPretrainingTask):
+    """Masked prediction of soft frame labels, or CTC fine-tuning of its result."""
+
+    cfg: SoftHubertPretrainingConfig
+
+    def __init__(self, cfg: SoftHubertPretrainingConfig) -> None:
+        super().__init__(cfg)
+        self._codewords: Optional[List[int]] = None
+        self._label_sources: Dict[str, FrameLabels] = {}
+
+    @property
+    def codewords(self) -> Optional[List[int]]:
+        """How many components each label set has; ``None`` where a fine-tuned model is restored, which needs none.
+
+        Raises:
+            SystemExit: the training labels are not usable.
+        """
+        if self._codewords is None and not self.cfg.fine_tuning and Path(self.get_label_dir()).exists():
+            split = self.cfg.train_subset.split(",")[0]
+            with refuse_in_one_line():
+                self._codewords = [open_labels(self.get_label_dir(), split, label).n_components for label in self.cfg.labels]
+        return self._codewords
+
+    def load_dictionaries(self) -> Any:
+        """The letters of ``dict.{label}.txt`` when fine-tuning; pretraining has no dictionary."""
+        if not self.cfg.fine_tuning:
+            return []
+        path = f"{self.get_label_dir()}/dict.{self.cfg.labels[0]}.txt"
+        with refuse_in_one_line():
+            return _dictionary(read_dictionary(path))
+
+    def state_dict(self) -> Dict[str, Any]:
+        """What a checkpoint keeps of the task: numbers and strings only."""
+        if self.cfg.fine_tuning:
+            return {"target_symbols": self.target_dictionary.symbols[self.target_dictionary.nspecial :]}
+        return {"codewords": self.codewords}
+
+    def load_state_dict(self, state_dict: Dict[str, Any]) -> None:
+        """Take up :meth:`state_dict`, or that of a stock HuBERT checkpoint (whose dictionaries give the number of codewords)."""
+        if "codewords" in state_dict:
+            self._codewords = state_dict["codewords"]
+        elif "dictionaries" in state_dict:
+            self._codewords = [len(dictionary) for dictionary in state_dict["dictionaries"]]
+        if self.cfg.fine_tuning and "target_symbols" in state_dict:
+            self.state.merge_state_dict({"target_dictionary": _dictionary(state_dict["target_symbols"])})
+        elif self.cfg.fine_tuning and "target_dictionary" in state_dict:
+            self.state.merge_state_dict({"target_dictionary": state_dict["target_dictionary"]})
+
+    def build_model(self, cfg: Any, from_checkpoint: bool = False) -> Any:
+        """Build the model; a fine-tuned one records how its encoder was configured, so that it can be rebuilt on its own."""
+        with refuse_in_one_line():
+            if getattr(cfg, "w2v_args", None) is None and hasattr(cfg, "w2v_path") and not Path(cfg.w2v_path).is_file():
+                raise SoftHubertError(f"{cfg.w2v_path}: no such pretrained checkpoint; set model.w2v_path to one")
+        model = super().build_model(cfg, from_checkpoint)
+        if hasattr(cfg, "w2v_path"):
+            pretrained = model.cfg.w2v_args
+            with open_dict(pretrained), open_dict(cfg):
+                # A stock encoder is the same network; under our names it can be rebuilt without dictionaries.
+                if pretrained.task._name == "hubert_pretraining":
+                    pretrained.task._name, pretrained.model._name = "soft_hubert_pretraining", "soft_hubert"
+                cfg.w2v_args = pretrained
+            encoder = model.w2v_encoder.w2v_model
+            if hasattr(encoder, "label_embs_concat"):
+                del encoder.label_embs_concat
+        return model
+
+    def load_dataset(self, split: str, **kwargs: Any) -> None:
+        """Open a split after checking it: manifest, audio files, labels.
+
+        Raises:
+            SystemExit: something does not fit; one line on stderr says what (status 2).
+        """
+        with refuse_in_one_line():
+            manifest = read_manifest(f"{self.cfg.data}/{split}.tsv")
+            if self.cfg.check_audio:
+                check_audio(manifest, sample_rate=self.cfg.sample_rate)
+            if self.cfg.fine_tuning:
+                self._check_transcripts(split, manifest)
+            else:
+                self.datasets[split] = self._frame_label_dataset(split, manifest)
+                return
+        super().load_dataset(split, **kwargs)
+
+    def _check_transcripts(self, split: str, manifest: Manifest) -> None:
+        symbols = set(self.target_dictionary.symbols)
+        path = f"{self.get_label_dir()}/{split}.{self.cfg.labels[0]}"
+        for number, line in enumerate(read_lines(path, expected=len(manifest), of=manifest.path), start=1):
+            unknown = sorted(set(line.split()) - symbols)
+            if unknown or not line.strip():
+                what = f"symbols {' '.join(unknown)} that are not in the dictionary" if unknown else "an empty transcript"
+                raise SoftHubertError(f"{path}, line {number}: {what}; write transcripts and dictionary together")
+
+    def _frame_label_dataset(self, split: str, manifest: Manifest) -> SoftHubertDataset:
+        labels = [open_labels(self.get_label_dir(), split, label) for label in self.cfg.labels]
+        for name, opened in zip(self.cfg.labels, labels):
+            verify_labels(opened, manifest, self.cfg.label_rate, sample_rate=self.cfg.sample_rate)
+            first = self._label_sources.setdefault(name, opened)
+            if opened.source != first.source or opened.n_components != first.n_components:
+                raise SoftHubertError(
+                    f"{opened.path}: labels of another clustering ({opened.n_components} components, {opened.source[:12]}) than {first.path} "
+                    f"({first.n_components}, {first.source[:12]}); label all splits with one mixture"
+                )
+        return SoftHubertDataset(
+            manifest,
+            labels,
+            label_rate=self.cfg.label_rate,
+            frame_rate=self.cfg.frame_rate,
+            label_pooling=str(self.cfg.label_pooling),
+            sample_rate=self.cfg.sample_rate,
+            min_keep_size=self.cfg.min_sample_size,
+            max_keep_size=self.cfg.max_keep_size,
+            max_sample_size=self.cfg.max_sample_size,
+            pad_audio=bool(self.cfg.pad_audio),
+            random_crop=bool(self.cfg.random_crop),
+            normalize=self.cfg.normalize,
+            seed=self.cfg.seed,
+        )
+
+
+def _dictionary(symbols: List[str]) -> Dictionary:
+    dictionary = Dictionary()
+    for symbol in symbols:
+        dictionary.add_symbol(symbol)
+    return dictionary
