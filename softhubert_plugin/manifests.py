@@ -129,6 +129,23 @@ def _audio_problem(manifest: Manifest, index: int, sample_rate: int) -> Optional
     return None
 
 
+def check_long_enough(manifest: Manifest, indices: Iterable[int], samples: int) -> None:
+    """Every utterance must give at least one frame.
+
+    Args:
+        samples: what one frame needs.
+
+    Raises:
+        SoftHubertError: an utterance is shorter.
+    """
+    for index in indices:
+        if manifest.sizes[index] < samples:
+            raise SoftHubertError(
+                f"{manifest.audio_path(index)}: {manifest.sizes[index]} samples, too short for a single frame ({samples} samples); "
+                f"remove it from {manifest.path} (line {index + 2})"
+            )
+
+
 def letters(words: str) -> str:
     """``"GO ON"`` → ``"G O | O N |"``, fairseq's letter transcript."""
     return " ".join("|" if character == " " else character for character in " ".join(words.split()) + " ")
@@ -149,7 +166,7 @@ def write_transcripts(directory: PathLike, split: str, texts: Sequence[str]) -> 
 
 def write_letter_dictionary(directory: PathLike, texts: Iterable[str]) -> None:
     """Write ``dict.ltr.txt``: every letter of ``texts`` with its count, the most frequent first (fairseq's order)."""
-    counts: "collections.Counter[str]" = collections.Counter()
+    counts: collections.Counter[str] = collections.Counter()
     for text in texts:
         counts.update(letters(text).split())
     ordered = sorted(counts.items(), key=lambda item: (-item[1], item[0]))

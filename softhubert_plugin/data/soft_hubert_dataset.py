@@ -128,9 +128,7 @@ class SoftHubertDataset(FairseqDataset):
         generator = np.random.default_rng([self.seed, self.epoch, index])
         return int(generator.integers(0, (length - size) // self.stride + 1)) * self.stride
 
-    def _collate_targets(
-        self, targets: List[FrameTargets], starts: List[int], size: int, pooling: str
-    ) -> Dict[str, torch.Tensor]:
+    def _collate_targets(self, targets: List[FrameTargets], starts: List[int], size: int, pooling: str) -> Dict[str, torch.Tensor]:
         frames = -(-size // self.stride)
         pooled = []
         for target, start in zip(targets, starts):

@@ -30,7 +30,7 @@ def parse_conv_feature_layers(text: str) -> List[ConvLayer]:
     return layers
 
 
-def _value(node: ast.AST) -> "list[ConvLayer] | int":
+def _value(node: ast.AST) -> list[ConvLayer] | int:
     if isinstance(node, ast.Constant) and type(node.value) is int and 0 < node.value < 1_000_000:
         return node.value
     if isinstance(node, ast.List):

@@ -6,17 +6,13 @@ IV-B). Frame ``t`` covers the samples ``[160 t, 160 t + 400)`` at 16 kHz. Nothin
 
 from __future__ import annotations
 
-from typing import Iterator
-
-import numpy as np
 import soundfile
 import torch
 from tqdm import tqdm
 
-from softhubert_plugin.errors import SoftHubertError
-from softhubert_plugin.features.shards import is_complete, shard_range, write_shard
+from softhubert_plugin.features.shards import ShardWriter, is_complete, shard_range
 from softhubert_plugin.files import PathLike
-from softhubert_plugin.manifests import SAMPLE_RATE, Manifest, check_audio, read_manifest
+from softhubert_plugin.manifests import SAMPLE_RATE, check_audio, check_long_enough, read_manifest
 
 FRAME_RATE = 100.0
 DIMENSION = 39
@@ -54,17 +50,9 @@ def dump_mfcc(tsv_dir: PathLike, split: str, nshard: int, rank: int, feat_dir: P
     if is_complete(feat_dir, split, rank, nshard, info):
         return f"{feat_dir}: shard {rank} of {nshard} of {split} is already there"
     check_audio(manifest)
-    too_short = next((index for index in range(start, end) if manifest.sizes[index] < WINDOW_SAMPLES), None)
-    if too_short is not None:
-        raise SoftHubertError(
-            f"{manifest.audio_path(too_short)}: {manifest.sizes[too_short]} samples, shorter than one {WINDOW_SAMPLES}-sample "
-            f"window; remove it from {manifest.path} (line {too_short + 2})"
-        )
-    frames = write_shard(feat_dir, split, rank, nshard, _read_and_transform(manifest, start, end), info)
-    return f"{feat_dir}: {end - start} utterances, {frames} MFCC frames of {split}"
-
-
-def _read_and_transform(manifest: Manifest, start: int, end: int) -> Iterator[np.ndarray]:
-    for index in tqdm(range(start, end), desc=f"MFCC {manifest.path.stem}", unit="utt", disable=None):
-        samples, _ = soundfile.read(str(manifest.audio_path(index)), dtype="float32")
-        yield mfcc(torch.from_numpy(samples)).numpy()
+    check_long_enough(manifest, range(start, end), WINDOW_SAMPLES)
+    with ShardWriter(feat_dir, split, rank, nshard, info) as shard:
+        for index in tqdm(range(start, end), desc=f"MFCC {split}", unit="utt", disable=None):
+            samples, _ = soundfile.read(str(manifest.audio_path(index)), dtype="float32")
+            shard.add(mfcc(torch.from_numpy(samples)).numpy())
+    return f"{feat_dir}: {end - start} utterances, {sum(shard.lengths)} MFCC frames of {split}"

@@ -8,9 +8,10 @@ read just as well.
 from __future__ import annotations
 
 import json
+from contextlib import ExitStack
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Dict, Iterable, Iterator, List, Sequence, Tuple
+from typing import Any, Dict, Iterator, List, Sequence, Tuple
 
 import numpy as np
 from npy_append_array import NpyAppendArray
@@ -137,28 +138,37 @@ def is_complete(directory: PathLike, split: str, rank: int, nshard: int, info: D
         return False
 
 
-def write_shard(
-    directory: PathLike, split: str, rank: int, nshard: int, utterances: Iterable[np.ndarray], info: Dict[str, Any]
-) -> int:
-    """Write one shard, an utterance at a time, and return its number of frames.
+class ShardWriter:
+    """Writes one shard, an utterance at a time; the shard appears when the ``with`` block ends without an error.
 
     Args:
-        utterances: ``(frames, dimension)`` arrays in manifest order; only one is held in memory.
         info: what the features are, kept in the ``.json`` beside the shard.
     """
-    path = shard_path(directory, split, rank, nshard)
-    lengths: List[int] = []
-    # The old description goes first and the new one comes last: a shard whose writing broke off is never taken for complete.
-    path.with_suffix(".json").unlink(missing_ok=True)
-    with atomic_path(path) as temporary:
+
+    def __init__(self, directory: PathLike, split: str, rank: int, nshard: int, info: Dict[str, Any]) -> None:
+        self.path = shard_path(directory, split, rank, nshard)
+        self.info = info
+        self.lengths: List[int] = []
+        self._open = ExitStack()
+
+    def __enter__(self) -> ShardWriter:
+        # The old description goes first and the new one comes last: a shard whose writing broke off is never taken for complete.
+        self.path.with_suffix(".json").unlink(missing_ok=True)
+        temporary = self._open.enter_context(atomic_path(self.path))
         temporary.unlink()
-        with NpyAppendArray(str(temporary)) as output:
-            for frames in utterances:
-                output.append(np.ascontiguousarray(frames))
-                lengths.append(len(frames))
-    write_text(path.with_suffix(".len"), "".join(f"{length}\n" for length in lengths))
-    write_json(path.with_suffix(".json"), info)
-    return sum(lengths)
+        self._output = self._open.enter_context(NpyAppendArray(str(temporary)))
+        return self
+
+    def add(self, frames: np.ndarray) -> None:
+        """Append the ``(frames, dimension)`` features of the next utterance."""
+        self._output.append(np.ascontiguousarray(frames))
+        self.lengths.append(len(frames))
+
+    def __exit__(self, kind: Any, error: Any, traceback: Any) -> None:
+        self._open.__exit__(kind, error, traceback)
+        if error is None:
+            write_text(self.path.with_suffix(".len"), "".join(f"{length}\n" for length in self.lengths))
+            write_json(self.path.with_suffix(".json"), self.info)
 
 
 def sample_frames(
@@ -185,7 +195,6 @@ def sample_frames(
         drawn.append((shard, index))
     offsets = [shard.offsets for shard in shards]
     pieces = [
-        shards[shard]._finite(index, shards[shard].frames[offsets[shard][index] : offsets[shard][index + 1]])
-        for shard, index in drawn
+        shards[shard]._finite(index, shards[shard].frames[offsets[shard][index] : offsets[shard][index + 1]]) for shard, index in drawn
     ]
     return np.concatenate(pieces), [len(piece) for piece in pieces]

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import math
 from pathlib import Path
-from typing import Iterator, List, Optional
+from typing import Any, Dict, Iterator, List, Optional
 
 import numpy as np
 import torch
@@ -64,7 +64,7 @@ def dump_gmm_posteriors(
         raise SoftHubertError(f"{shard.path}: features at {rate:g} Hz, but --label-rate is {label_rate:g}; leave the option out")
     path = shard_path(lab_dir, split, rank, nshard, ".gmm")
     mixture_sha256 = sha256_of(gmm_path)
-    wanted = {
+    wanted: Dict[str, Any] = {
         "label_rate": float(rate),
         "mass": mass,
         "max_components": max_components,
@@ -104,7 +104,7 @@ def _check_features(mixture: GaussianMixture, shard: FeatureShard, gmm_path: Pat
         raise SoftHubertError(f"{shard.path}: features {found}, but {gmm_path} was fitted on {learnt_from}; dump those")
 
 
-def _is_complete(path: Path, wanted: "dict[str, object]") -> bool:
+def _is_complete(path: Path, wanted: Dict[str, Any]) -> bool:
     try:
         info = SoftLabels(path).info
     except SoftHubertError:
@@ -113,7 +113,7 @@ def _is_complete(path: Path, wanted: "dict[str, object]") -> bool:
 
 
 def _soft_targets(
-    mixture: GaussianMixture, shard: FeatureShard, mass: float, max_components: int, statistics: "_Statistics"
+    mixture: GaussianMixture, shard: FeatureShard, mass: float, max_components: int, statistics: _Statistics
 ) -> Iterator[FrameTargets]:
     for frames in tqdm(shard, desc=f"posteriors {shard.path.stem}", unit="utt", disable=None):
         posteriors = mixture.predict_proba(torch.from_numpy(frames))
@@ -147,7 +147,7 @@ class _Statistics:
         self.histogram += torch.bincount(bins, minlength=ENTROPY_BINS)
         self.frames += len(before)
 
-    def summary(self) -> "dict[str, object]":
+    def summary(self) -> Dict[str, Any]:
         entropy_before, perplexity_before, entropy_after, perplexity_after = (self.sums / self.frames).tolist()
         return {
             "entropy_before": entropy_before,

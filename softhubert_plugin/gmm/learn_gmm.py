@@ -91,9 +91,7 @@ def learn_gmm(
         "seed": seed,
         "versions": {"softhubert": __version__, "torch": torch.__version__, "python": platform.python_version()},
     }
-    mixture = GaussianMixture(
-        mixture.weights, mixture.means, mixture.covariances, covariance_type, temperature, transform, info
-    )
+    mixture = GaussianMixture(mixture.weights, mixture.means, mixture.covariances, covariance_type, temperature, transform, info)
     mixture.save(gmm_path)
     report = [
         f"{gmm_path}: {n_components} {covariance_type} components, {len(training)} frames, {iterations_run} iterations, {seconds:.1f} s",

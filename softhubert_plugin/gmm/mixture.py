@@ -121,7 +121,7 @@ class GaussianMixture:
         distance, log_determinant = self._mahalanobis(frames)
         return self.weights.log() - 0.5 * (dimension * math.log(2 * math.pi) + log_determinant + distance)
 
-    def _mahalanobis(self, frames: torch.Tensor) -> "tuple[torch.Tensor, torch.Tensor]":
+    def _mahalanobis(self, frames: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
         """Squared Mahalanobis distances ``(frames, K)`` and log determinants, ``(K,)`` or scalar."""
         if self.covariance_type in ("diag", "spherical"):
             variances = self.covariances if self.covariance_type == "diag" else self.covariances[:, None].expand_as(self.means)
@@ -154,7 +154,7 @@ class GaussianMixture:
         """The most probable component of each frame, ``(frames,)`` int64."""
         return self.log_joint(frames).argmax(1)
 
-    def with_temperature(self, temperature: float) -> "GaussianMixture":
+    def with_temperature(self, temperature: float) -> GaussianMixture:
         """The same mixture at another temperature."""
         return replace(self, temperature=temperature)
 
@@ -174,7 +174,7 @@ class GaussianMixture:
             save_file({name: tensor.contiguous() for name, tensor in tensors.items()}, str(temporary), metadata=header)
 
     @classmethod
-    def load(cls, path: PathLike) -> "GaussianMixture":
+    def load(cls, path: PathLike) -> GaussianMixture:
         """Read a mixture.
 
         Raises:
@@ -204,7 +204,7 @@ class GaussianMixture:
             raise SoftHubertError(f"{path}: truncated or damaged mixture ({error}); fit it again with 'softhubert gmm learn'") from None
 
     @classmethod
-    def from_sklearn(cls, fitted: "sklearn.mixture.GaussianMixture", **changes: Any) -> "GaussianMixture":
+    def from_sklearn(cls, fitted: sklearn.mixture.GaussianMixture, **changes: Any) -> GaussianMixture:
         """Take over a fitted scikit-learn mixture; ``changes`` sets further attributes, such as ``transform``."""
         return cls(
             weights=torch.as_tensor(fitted.weights_, dtype=torch.float64),
@@ -214,7 +214,7 @@ class GaussianMixture:
             **changes,
         )
 
-    def to_sklearn(self) -> "sklearn.mixture.GaussianMixture":
+    def to_sklearn(self) -> sklearn.mixture.GaussianMixture:
         """The same mixture as a fitted scikit-learn object.
 
         Raises:

@@ -55,7 +55,7 @@ def calibrate_temperature(log_joint: torch.Tensor, target: float, *, tolerance: 
     )
 
 
-def truncate(posteriors: torch.Tensor, *, mass: float, max_components: int) -> "tuple[torch.Tensor, torch.Tensor, torch.Tensor]":
+def truncate(posteriors: torch.Tensor, *, mass: float, max_components: int) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
     """Keep each frame's largest entries until they hold ``mass`` of the probability, and renormalise them.
 
     Args:

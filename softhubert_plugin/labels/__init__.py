@@ -55,7 +55,8 @@ def verify_labels(labels: FrameLabels, manifest: Manifest, label_rate: float, *,
     if len(wrong):
         first = int(wrong[0])
         raise SoftHubertError(
-            f"{labels.path}: utterance {first} ({manifest.names[first]}) has {labels.lengths[first]} labels, {label_seconds[first]:.2f} s at "
-            f"{label_rate:g} Hz, but {audio_seconds[first]:.2f} s of audio ({len(wrong)} such utterances of {len(manifest)}); "
+            f"{labels.path}: utterance {first} ({manifest.names[first]}) has {labels.lengths[first]} labels, "
+            f"{label_seconds[first]:.2f} s at {label_rate:g} Hz, but {audio_seconds[first]:.2f} s of audio "
+            f"({len(wrong)} such utterances of {len(manifest)}); "
             "check task.label_rate, and that labels and manifest come from one run"
         )

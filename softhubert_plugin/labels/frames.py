@@ -33,14 +33,14 @@ class FrameTargets:
         """``(entries,)``: the frame each entry belongs to."""
         return np.repeat(np.arange(len(self.counts)), self.counts)
 
-    def sliced(self, start: int, stop: int) -> "FrameTargets":
+    def sliced(self, start: int, stop: int) -> FrameTargets:
         """Frames ``start … stop-1``."""
         ends = np.concatenate([[0], np.cumsum(self.counts)])
         stop = min(stop, len(self))
         entries = slice(ends[start], ends[stop])
         return FrameTargets(self.counts[start:stop], self.components[entries], self.probabilities[entries])
 
-    def pooled(self, ratio: int, how: str) -> "FrameTargets":
+    def pooled(self, ratio: int, how: str) -> FrameTargets:
         """Targets at a frame rate ``ratio`` times lower.
 
         Args:

@@ -40,7 +40,9 @@ class HardLabels:
             with open(self.path, "rb") as stream:
                 sizes, lengths = zip(*((len(line), len(self._parse(line, index))) for index, line in enumerate(stream)))
         except FileNotFoundError:
-            raise SoftHubertError(f"{path}: no such labels; make them with fairseq's dump_km_label.py or 'softhubert gmm dump --hard'") from None
+            raise SoftHubertError(
+                f"{path}: no such labels; make them with fairseq's dump_km_label.py or 'softhubert gmm dump --hard'"
+            ) from None
         except ValueError:
             raise SoftHubertError(f"{path}: the label file is empty; make it again") from None
         self._offsets = np.cumsum([0, *sizes])

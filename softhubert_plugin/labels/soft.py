@@ -160,7 +160,7 @@ class SoftLabels:
             self._stored = safe_open(str(self.path), framework="np")
         return self._stored
 
-    def _reading(self) -> "_NamedErrors":
+    def _reading(self) -> _NamedErrors:
         return _NamedErrors(self.path)
 
     def __getstate__(self) -> Dict[str, Any]:

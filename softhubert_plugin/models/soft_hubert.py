@@ -41,10 +41,11 @@ class SoftHubertModel(HubertModel):
     def __init__(self, cfg: SoftHubertConfig, task_cfg: Any, codewords: Optional[Sequence[int]]) -> None:
         layers = parse_conv_feature_layers(cfg.conv_feature_layers)
         frame_rate = getattr(task_cfg, "frame_rate", 50.0)
-        if total_stride(layers) * frame_rate != task_cfg.sample_rate:
+        stride = total_stride(layers)
+        if stride * frame_rate != task_cfg.sample_rate:
             raise SoftHubertError(
-                f"model.conv_feature_layers makes a frame every {total_stride(layers)} samples, {task_cfg.sample_rate / total_stride(layers):g} "
-                f"a second, but task.frame_rate is {frame_rate:g}; set one to fit the other"
+                f"model.conv_feature_layers makes a frame every {stride} samples, {task_cfg.sample_rate / stride:g} a second, but "
+                f"task.frame_rate is {frame_rate:g}; set one to fit the other"
             )
         with open_dict(cfg):
             # fairseq evaluates this string: hand it the parsed list, never a checkpoint's own words.
@@ -55,7 +56,7 @@ class SoftHubertModel(HubertModel):
             torch.nn.init.normal_(self.label_embs_concat)
 
     @classmethod
-    def build_model(cls, cfg: SoftHubertConfig, task: Any) -> "SoftHubertModel":
+    def build_model(cls, cfg: SoftHubertConfig, task: Any) -> SoftHubertModel:
         with refuse_in_one_line():
             return cls(cfg, task.cfg, task.codewords)
 
@@ -83,9 +84,7 @@ class SoftHubertModel(HubertModel):
             ``probabilities (n, entries)``; ``features_pen``: mean square of the convolutional features; ``padding_mask``.
         """
         if features_only or target_list is None:
-            return super().forward(
-                source, padding_mask=padding_mask, mask=mask, features_only=True, output_layer=output_layer
-            )
+            return super().forward(source, padding_mask=padding_mask, mask=mask, features_only=True, output_layer=output_layer)
         features = self.forward_features(source)
         features_pen = features.float().pow(2).mean()
         x = self.layer_norm(features.transpose(1, 2))

@@ -134,8 +134,8 @@ class SoftHubertPretrainingTask(HubertPretrainingTask):
             first = self._label_sources.setdefault(name, opened)
             if opened.source != first.source or opened.n_components != first.n_components:
                 raise SoftHubertError(
-                    f"{opened.path}: labels of another clustering ({opened.n_components} components, {opened.source[:12]}) than {first.path} "
-                    f"({first.n_components}, {first.source[:12]}); label all splits with one mixture"
+                    f"{opened.path}: labels of another clustering ({opened.n_components} components, {opened.source[:12]}) "
+                    f"than {first.path} ({first.n_components}, {first.source[:12]}); label all splits with one mixture"
                 )
         return SoftHubertDataset(
             manifest,

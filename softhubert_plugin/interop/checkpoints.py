@@ -1,0 +1,94 @@
+"""Load a fairseq checkpoint for inference: ours or stock HuBERT's, pretrained or fine-tuned, with no other file at hand.
+
+Loading never runs code from the file: torch reads it with ``weights_only=True``, and the front end's description is parsed before
+fairseq, which would evaluate it, sees it.
+"""
+
+from __future__ import annotations
+
+import pickle
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Dict, List
+
+import torch
+from omegaconf import OmegaConf, open_dict
+
+from softhubert_plugin.errors import SoftHubertError
+from softhubert_plugin.features.conv_layers import ConvLayer, parse_conv_feature_layers
+from softhubert_plugin.files import PathLike
+from softhubert_plugin.interop.safe_globals import accept_stock_checkpoints
+
+
+def register_plugin() -> None:
+    """Make the plugin's tasks, models and criteria known to fairseq, as ``--user-dir`` does."""
+    import softhubert_plugin.models.soft_hubert
+    import softhubert_plugin.tasks.soft_hubert_pretraining  # noqa: F401
+
+
+def read_checkpoint(path: PathLike) -> Dict[str, Any]:
+    """A checkpoint's contents, read safely.
+
+    Raises:
+        SoftHubertError: it is missing, truncated, holds anything but plain data, or lacks the parts of a hydra-era checkpoint.
+    """
+    if not Path(path).is_file():
+        raise SoftHubertError(f"{path}: no such checkpoint")
+    accept_stock_checkpoints()
+    try:
+        state = torch.load(str(path), map_location="cpu", weights_only=True)
+    except pickle.UnpicklingError as error:
+        reason = str(error).split("\n")[0]
+        raise SoftHubertError(f"{path}: refused, it holds more than plain data or is damaged ({reason})") from None
+    except (RuntimeError, EOFError, OSError) as error:
+        raise SoftHubertError(f"{path}: truncated or not a checkpoint ({str(error).splitlines()[0]}); train or copy it again") from None
+    if not isinstance(state, dict) or not {"cfg", "model"} <= state.keys() or state["cfg"] is None:
+        raise SoftHubertError(f"{path}: not a checkpoint of fairseq ≥ 0.10 (no configuration inside)")
+    return state
+
+
+@dataclass(frozen=True)
+class LoadedModel:
+    """A model ready for inference.
+
+    Attributes:
+        model: as trained, in evaluation mode: a HuBERT, or a ``hubert_ctc`` around one.
+        task: its fairseq task, with the target dictionary of a fine-tuned model.
+        encoder: the HuBERT itself.
+        conv_layers: the front end's ``(channels, kernel, stride)``.
+        normalize: whether it wants waveforms of zero mean and unit variance.
+    """
+
+    model: Any
+    task: Any
+    encoder: Any
+    conv_layers: List[ConvLayer]
+    normalize: bool
+
+
+def load_checkpoint(path: PathLike) -> LoadedModel:
+    """Rebuild a model from its checkpoint alone.
+
+    Raises:
+        SoftHubertError: as :func:`read_checkpoint`, or the weights do not fit the configuration.
+    """
+    from fairseq import tasks
+
+    register_plugin()
+    state = read_checkpoint(path)
+    cfg = OmegaConf.create(state["cfg"])
+    encoder_cfg = OmegaConf.select(cfg, "model.w2v_args.model") or cfg.model
+    conv_layers = parse_conv_feature_layers(encoder_cfg.conv_feature_layers)
+    with open_dict(encoder_cfg):
+        encoder_cfg.conv_feature_layers = repr(conv_layers)
+    task = tasks.setup_task(cfg.task)
+    task.load_state_dict(state.get("task_state", {}))
+    model = task.build_model(cfg.model, from_checkpoint=True)
+    try:
+        model.load_state_dict(state["model"], strict=True, model_cfg=cfg.model)
+    except RuntimeError as error:
+        raise SoftHubertError(
+            f"{path}: the weights do not fit the configuration beside them ({' '.join(str(error).split())[:300]})"
+        ) from None
+    encoder = model.w2v_encoder.w2v_model if hasattr(model, "w2v_encoder") else model
+    return LoadedModel(model.eval(), task, encoder, conv_layers, bool(cfg.task.normalize))
