@@ -1,0 +1,165 @@
+"""What is installed is what the clone holds, the pinned versions fit together, and ``install.sh`` refuses in one line."""
+
+from __future__ import annotations
+
+import json
+import os
+import re
+import subprocess
+import sys
+from pathlib import Path
+from typing import Dict, List, Tuple
+
+import pytest
+from packaging.requirements import Requirement
+
+import softhubert_plugin
+from softhubert_plugin.doctor import check_fairseq
+
+CLONE = Path(__file__).resolve().parents[1]
+PACKAGE = CLONE / "softhubert_plugin"
+PYTHONS = ("3.8", "3.9", "3.10", "3.11", "3.12", "3.13")
+
+
+@pytest.fixture(scope="module")
+def setup_arguments() -> Dict[str, object]:
+    """What setup.py gives to setuptools, from a process of its own."""
+    code = "import json, runpy, setuptools; setuptools.setup = lambda **all: print(json.dumps(all)); runpy.run_path('setup.py')"
+    done = subprocess.run([sys.executable, "-c", code], cwd=CLONE, capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stderr
+    return json.loads(done.stdout)
+
+
+def pins(python: str) -> Dict[str, str]:
+    """The versions constraints.txt gives for a Python on 64-bit Linux."""
+    environment = {
+        "python_version": python,
+        "python_full_version": f"{python}.9",
+        "platform_machine": "x86_64",
+        "sys_platform": "linux",
+        "platform_python_implementation": "CPython",
+        "implementation_name": "cpython",
+    }
+    found: Dict[str, str] = {}
+    for line in (CLONE / "constraints.txt").read_text(encoding="utf-8").splitlines():
+        if not line or line.startswith("#"):
+            continue
+        requirement = Requirement(line)
+        if requirement.marker is None or requirement.marker.evaluate(environment):
+            assert requirement.name not in found, f"two versions of {requirement.name} for Python {python}"
+            found[requirement.name] = str(requirement.specifier)
+    return found
+
+
+def test_the_version_is_the_packages_own(setup_arguments: Dict[str, object]) -> None:
+    assert setup_arguments["version"] == softhubert_plugin.__version__
+
+
+def test_every_folder_that_holds_python_is_an_installed_package(setup_arguments: Dict[str, object]) -> None:
+    folders = {".".join(path.parent.relative_to(CLONE).parts) for path in PACKAGE.rglob("*.py")}
+    assert folders == set(setup_arguments["packages"])  # type: ignore[call-overload]
+
+
+def test_every_file_that_is_not_python_is_package_data(setup_arguments: Dict[str, object]) -> None:
+    patterns: List[str] = setup_arguments["package_data"][""]  # type: ignore[index]
+    suffixes = {pattern.rsplit(".", 1)[1] for pattern in patterns}
+    others = {path for path in PACKAGE.rglob("*") if path.is_file() and path.suffix not in (".py", ".pyc")}
+    assert PACKAGE / "py.typed" in others
+    assert {path.name for path in others if path.suffix.lstrip(".") not in suffixes and path.name != "py.typed"} == set()
+
+
+def test_the_softhubert_command_is_the_main_of_the_command_line(setup_arguments: Dict[str, object]) -> None:
+    assert setup_arguments["entry_points"] == {"console_scripts": ["softhubert = softhubert_plugin.cli:main"]}
+    assert "def main(" in (PACKAGE / "cli.py").read_text(encoding="utf-8")
+
+
+@pytest.mark.parametrize("python", PYTHONS)
+def test_every_requirement_is_pinned_within_its_bounds(python: str, setup_arguments: Dict[str, object]) -> None:
+    pinned = pins(python)
+    extras: Dict[str, List[str]] = setup_arguments["extras_require"]  # type: ignore[assignment]
+    lines: List[str] = list(setup_arguments["install_requires"])  # type: ignore[call-overload]
+    for line in lines + [line for extra in extras.values() for line in extra]:
+        requirement = Requirement(line)
+        if requirement.marker is None or requirement.marker.evaluate({"python_version": python}):
+            version = pinned[requirement.name.lower()].lstrip("=")
+            assert requirement.specifier.contains(version, prereleases=True), f"{line}, but {version} is pinned"
+
+
+@pytest.mark.parametrize("python", PYTHONS)
+def test_torch_and_torchaudio_are_pinned_as_a_pair(python: str) -> None:
+    pinned = pins(python)
+    assert re.fullmatch(r"==\d+\.\d+\.\d+", pinned["torch"])
+    assert pinned["torch"] == pinned["torchaudio"]
+
+
+@pytest.mark.parametrize("python", PYTHONS)
+def test_hydra_and_omegaconf_are_pinned_as_that_fairseq_needs_them(python: str) -> None:
+    release = tuple(int(part) for part in python.split("."))
+    installed = {name: version.lstrip("=") for name, version in pins(python).items()}
+    assert [finding.problem for finding in check_fairseq(release, installed) if finding.problem] == []  # type: ignore[arg-type]
+
+
+def install(folder: Path, *arguments: str, **environment: str) -> Tuple[int, str]:
+    """Run install.sh with its environment set to ``folder``; its exit status and what it wrote to stderr."""
+    done = subprocess.run(
+        ["bash", str(CLONE / "install.sh"), *arguments],
+        env={**os.environ, "SOFTHUBERT_VENV": str(folder), **environment},
+        cwd=folder.parent,
+        stdin=subprocess.DEVNULL,
+        capture_output=True,
+        text=True,
+        check=False,
+        timeout=60,
+    )
+    return done.returncode, done.stderr
+
+
+def fake_python(path: Path, says: str) -> str:
+    path.write_text(f"#!/bin/sh\n{says}\n", encoding="utf-8")
+    path.chmod(0o755)
+    return str(path)
+
+
+def test_the_installer_refuses_a_python_that_is_none(tmp_path: Path) -> None:
+    silent, talker = fake_python(tmp_path / "silent", "exit 1"), fake_python(tmp_path / "talker", "echo Python 3.10")
+    for python in (silent, talker, "/bin/false", "no-such-python"):
+        status, error = install(tmp_path / "venv", PYTHON=python)
+        assert status == 2
+        assert error.startswith(f"softhubert: error: PYTHON={python}: ") and error.count("\n") == 1
+        assert not (tmp_path / "venv").exists()
+
+
+def test_the_installer_refuses_a_python_that_is_too_old_naming_its_version(tmp_path: Path) -> None:
+    # The real interpreter, made to believe that it is Python 2.7 before it runs what the installer asks of it.
+    source = "import sys\nsys.version_info = (2, 7, 18)\nexec(sys.argv.pop(1))"
+    (tmp_path / "old.py").write_text(source, encoding="utf-8")
+    old = fake_python(tmp_path / "python2", f'shift; exec "{sys.executable}" "{tmp_path / "old.py"}" "$@"')
+    assert install(tmp_path / "venv", PYTHON=old) == (
+        2,
+        f"softhubert: error: PYTHON={old}: it is Python 2.7, and SoftHuBERT needs Python 3.8 to 3.13\n",
+    )
+
+
+def test_the_installer_refuses_where_fairseq_must_be_built_and_there_is_no_compiler(tmp_path: Path) -> None:
+    status, error = install(tmp_path / "venv", "--extras", "lm", PYTHON=sys.executable, CXX="/no/such/c++")
+    assert status == 2
+    assert "no working C++ compiler ('/no/such/c++')" in error and error.count("\n") == 1
+
+
+@pytest.mark.parametrize(
+    ("arguments", "named"), [(["--extras", "demo,nonsense"], "'nonsense'"), (["--extra", "demo"], "'--extra'"), (["--extras"], "--extras")]
+)
+def test_the_installer_refuses_arguments_that_it_does_not_know(tmp_path: Path, arguments: List[str], named: str) -> None:
+    status, error = install(tmp_path / "venv", *arguments)
+    assert status == 2
+    assert named in error and error.startswith("softhubert: error: ") and error.count("\n") == 1
+
+
+def test_the_installer_never_removes_a_folder_that_it_did_not_make(tmp_path: Path) -> None:
+    folder = tmp_path / "with a space"
+    folder.mkdir()
+    (folder / "thesis.txt").write_text("years of work", encoding="utf-8")
+    status, error = install(folder)
+    assert status == 2
+    assert "is no virtual environment" in error and error.count("\n") == 1
+    assert (folder / "thesis.txt").read_text(encoding="utf-8") == "years of work"
