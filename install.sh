@@ -112,7 +112,8 @@ PY
 uv_on_path=$(type -P uv || true)
 "${uv_on_path:-false}" --version >/dev/null 2>&1 || uv_on_path='' # a shim may stand there without a uv
 export UV_PYTHON_DOWNLOADS=never
-# A mirror that pip was told of serves uv as well.
+# What pip was told of a mirror, and of the certificate of a proxy on the way, holds for uv as well.
+if [ -n "${PIP_CERT:-}" ] && [ -z "${SSL_CERT_FILE:-}" ]; then export SSL_CERT_FILE=$PIP_CERT; fi
 if [ -n "${PIP_INDEX_URL:-}" ] && [ -z "${UV_DEFAULT_INDEX:-}${UV_INDEX_URL:-}" ]; then export UV_DEFAULT_INDEX=$PIP_INDEX_URL; fi
 # What a Python says of itself; a pyenv shim or /bin/false, which are no Python, say nothing.
 verdict_of() { "$1" -c "$examine" "${uv_on_path:+uv}" "$extras" </dev/null 2>/dev/null | tail -n 1 || true; }

@@ -4,8 +4,7 @@ For a frame with target p and prediction q the loss is ``Σ p log p − Σ p log
 targets it is fairseq's ``hubert`` criterion to the digit. As there, the sample size is the number of frames that carry weight.
 """
 
-from __future__ import annotations
-
+# No postponed annotations here: omegaconf 2.0 reads the configuration's types, and knows no strings.
 import math
 from dataclasses import dataclass, field
 from typing import Any, Dict, List, Optional, Tuple

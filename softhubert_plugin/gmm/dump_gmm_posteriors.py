@@ -116,7 +116,7 @@ def _soft_targets(
     mixture: GaussianMixture, shard: FeatureShard, mass: float, max_components: int, statistics: _Statistics
 ) -> Iterator[FrameTargets]:
     for frames in tqdm(shard, desc=f"posteriors {shard.path.stem}", unit="utt", disable=None):
-        posteriors = mixture.predict_proba(torch.from_numpy(frames))
+        posteriors = mixture.predict_proba(torch.tensor(frames))
         components, probabilities, counts = truncate(posteriors, mass=mass, max_components=max_components)
         statistics.add(posteriors, probabilities)
         kept = torch.arange(components.shape[1]) < counts[:, None]
@@ -126,7 +126,7 @@ def _soft_targets(
 def _dump_hard(mixture: GaussianMixture, shard: FeatureShard, path: Path) -> str:
     lines: List[str] = []
     for frames in tqdm(shard, desc=f"argmax {shard.path.stem}", unit="utt", disable=None):
-        lines.append(" ".join(map(str, mixture.predict(torch.from_numpy(frames)).tolist())) + "\n")
+        lines.append(" ".join(map(str, mixture.predict(torch.tensor(frames)).tolist())) + "\n")
     write_text(path, "".join(lines))
     return f"{path}: {len(shard)} utterances, {len(shard.frames)} frames, the most probable of {mixture.n_components} components"
 

@@ -4,8 +4,7 @@ The encoder is fairseq's own. Only pretraining's forward pass is ours: it takes 
 codewords at once instead of expanding them for every frame (fairseq's ``compute_nce``).
 """
 
-from __future__ import annotations
-
+# No postponed annotations here: omegaconf 2.0 reads the configuration's types, and knows no strings.
 from dataclasses import dataclass, field
 from typing import Any, Dict, List, Optional, Sequence, Tuple
 
@@ -56,7 +55,7 @@ class SoftHubertModel(HubertModel):
             torch.nn.init.normal_(self.label_embs_concat)
 
     @classmethod
-    def build_model(cls, cfg: SoftHubertConfig, task: Any) -> SoftHubertModel:
+    def build_model(cls, cfg: SoftHubertConfig, task: Any) -> "SoftHubertModel":
         with refuse_in_one_line():
             return cls(cfg, task.cfg, task.codewords)
 

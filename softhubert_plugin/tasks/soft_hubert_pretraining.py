@@ -4,8 +4,7 @@ It pretrains on ``.gmm`` or ``.km`` labels, and fine-tunes fairseq's own ``huber
 checkpoint carries its letters and the shape of its encoder, so it needs neither the labels nor the pretraining checkpoint again.
 """
 
-from __future__ import annotations
-
+# No postponed annotations here: omegaconf 2.0 reads the configuration's types, and knows no strings.
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Dict, List, Optional
