@@ -6,7 +6,9 @@ fairseq, which would evaluate it, sees it.
 
 from __future__ import annotations
 
+import logging
 import pickle
+import warnings
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Dict, List
@@ -21,7 +23,9 @@ from softhubert_plugin.interop.safe_globals import accept_stock_checkpoints
 
 
 def register_plugin() -> None:
-    """Make the plugin's tasks, models and criteria known to fairseq, as ``--user-dir`` does."""
+    """Make the plugin's tasks, models and criteria known to fairseq, as ``--user-dir`` does, and fairseq quiet about itself."""
+    logging.getLogger("fairseq").setLevel(logging.WARNING)
+    warnings.filterwarnings("ignore", message=r"`torch\.nn\.utils\.weight_norm` is deprecated", category=FutureWarning)
     import softhubert_plugin.models.soft_hubert
     import softhubert_plugin.tasks.soft_hubert_pretraining  # noqa: F401
 

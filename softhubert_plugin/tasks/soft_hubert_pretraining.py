@@ -84,20 +84,22 @@ class SoftHubertPretrainingTask(HubertPretrainingTask):
 
     def build_model(self, cfg: Any, from_checkpoint: bool = False) -> Any:
         """Build the model; a fine-tuned one records how its encoder was configured, so that it can be rebuilt on its own."""
+        start = getattr(cfg, "w2v_path", None)
+        if start is None:
+            return super().build_model(cfg, from_checkpoint)
         with refuse_in_one_line():
-            if getattr(cfg, "w2v_args", None) is None and hasattr(cfg, "w2v_path") and not Path(cfg.w2v_path).is_file():
-                raise SoftHubertError(f"{cfg.w2v_path}: no such pretrained checkpoint; set model.w2v_path to one")
+            if getattr(cfg, "w2v_args", None) is None and not Path(start).is_file():
+                raise SoftHubertError(f"{start}: no such pretrained checkpoint; set model.w2v_path to one")
         model = super().build_model(cfg, from_checkpoint)
-        if hasattr(cfg, "w2v_path"):
-            pretrained = model.cfg.w2v_args
-            with open_dict(pretrained), open_dict(cfg):
-                # A stock encoder is the same network; under our names it can be rebuilt without dictionaries.
-                if pretrained.task._name == "hubert_pretraining":
-                    pretrained.task._name, pretrained.model._name = "soft_hubert_pretraining", "soft_hubert"
-                cfg.w2v_args = pretrained
-            encoder = model.w2v_encoder.w2v_model
-            if hasattr(encoder, "label_embs_concat"):
-                del encoder.label_embs_concat
+        pretrained = model.cfg.w2v_args
+        with open_dict(pretrained), open_dict(cfg):
+            # A stock encoder is the same network; under our names it can be rebuilt without dictionaries.
+            if pretrained.task._name == "hubert_pretraining":
+                pretrained.task._name, pretrained.model._name = "soft_hubert_pretraining", "soft_hubert"
+            cfg.w2v_args = pretrained
+        encoder = model.w2v_encoder.w2v_model
+        if hasattr(encoder, "label_embs_concat"):
+            del encoder.label_embs_concat
         return model
 
     def load_dataset(self, split: str, **kwargs: Any) -> None:

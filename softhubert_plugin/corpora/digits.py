@@ -1,0 +1,102 @@
+"""Digit strings of real speakers, joined from single recordings as the Free Spoken Digit Dataset has them.
+
+A small honest recognition task: 3 to 7 digits of one speaker with short pauses, on speakers that training has not heard.
+"""
+
+from __future__ import annotations
+
+import random
+import re
+from pathlib import Path
+from typing import Dict, List
+
+import numpy as np
+import soundfile
+import torch
+from tqdm import tqdm
+
+from softhubert_plugin.corpora.spoken.grammar import DIGITS
+from softhubert_plugin.corpora.writing import SPLITS, Utterance, is_made, record, split_speakers, write_flac, write_splits
+from softhubert_plugin.errors import SoftHubertError
+from softhubert_plugin.files import PathLike
+from softhubert_plugin.manifests import SAMPLE_RATE
+
+RECORDING = re.compile(r"([0-9])_(.+)_([0-9]+)\.wav")
+PAUSE_SECONDS = (0.05, 0.25)
+
+
+def make_digits_corpus(recordings: PathLike, dest: PathLike, *, utterances: int = 300, seed: int = 1) -> str:
+    """Make the corpus: ``audio/{split}/{speaker}/*.flac`` at 16 kHz, manifests, transcripts, ``corpus.json``.
+
+    Of the speakers in alphabetical order the last goes to test, the one before to valid (a tenth each where there are many). All
+    recordings of a speaker are used about equally often.
+
+    Args:
+        recordings: folder of ``{digit}_{speaker}_{take}.wav``, at any one sampling rate.
+        utterances: digit strings a speaker.
+
+    Raises:
+        SoftHubertError: the folder holds no such recordings, lacks a digit, or has fewer than three speakers.
+    """
+    parameters = {"corpus": "digits", "utterances": utterances, "seed": seed}
+    if is_made(dest, parameters):
+        return f"{dest}: already there"
+    takes = _find(Path(recordings))
+    split_of = split_speakers(sorted(takes))
+    splits: Dict[str, List[Utterance]] = {split: [] for split in SPLITS}
+    for speaker in sorted(takes):
+        audio = {path: _read(path) for paths in takes[speaker] for path in paths}
+        rng = random.Random(f"{seed}/{speaker}")
+        queues: List[List[Path]] = [[] for _ in DIGITS]
+        for number in tqdm(range(utterances), desc=f"joining {speaker}", unit="utt", disable=None):
+            spoken = [rng.randrange(10) for _ in range(rng.randint(3, 7))]
+            pieces = [_pause(rng)]
+            for digit in spoken:
+                if not queues[digit]:
+                    queues[digit] = rng.sample(takes[speaker][digit], len(takes[speaker][digit]))
+                pieces += [audio[queues[digit].pop()], _pause(rng)]
+            samples = np.concatenate(pieces)
+            path = f"audio/{split_of[speaker]}/{speaker}/{speaker}-{number:04d}.flac"
+            write_flac(Path(dest) / path, samples)
+            splits[split_of[speaker]].append(Utterance(path, len(samples), " ".join(DIGITS[digit] for digit in spoken)))
+    write_splits(dest, dest, splits)
+    return record(dest, parameters, splits, speakers=split_of)
+
+
+def _find(folder: Path) -> Dict[str, List[List[Path]]]:
+    """For each speaker, for each digit, the recordings."""
+    if not folder.is_dir():
+        raise SoftHubertError(f"{folder}: no such folder; give the 'recordings' folder of the Free Spoken Digit Dataset")
+    takes: Dict[str, List[List[Path]]] = {}
+    for path in sorted(folder.glob("*.wav")):
+        match = RECORDING.fullmatch(path.name)
+        if match is None:
+            raise SoftHubertError(f"{path}: expected a name such as 7_jackson_12.wav (digit, speaker, take); rename or remove it")
+        takes.setdefault(match.group(2), [[] for _ in DIGITS])[int(match.group(1))].append(path)
+    if not takes:
+        raise SoftHubertError(f"{folder}: no recordings ({{digit}}_{{speaker}}_{{take}}.wav) in it")
+    for speaker, digits in takes.items():
+        missing = [str(digit) for digit, paths in enumerate(digits) if not paths]
+        if missing:
+            raise SoftHubertError(f"{folder}: speaker {speaker} has no recording of {', '.join(missing)}; add them or remove the speaker")
+    return takes
+
+
+def _read(path: Path) -> np.ndarray:
+    import torchaudio
+
+    try:
+        samples, rate = soundfile.read(str(path), dtype="float32")
+    except (soundfile.LibsndfileError, RuntimeError) as error:
+        raise SoftHubertError(f"{path}: not readable as audio ({error}); replace or remove the file") from None
+    if samples.ndim != 1 or not len(samples):
+        raise SoftHubertError(f"{path}: expected one channel with samples, found shape {samples.shape}")
+    if rate == SAMPLE_RATE:
+        return samples
+    return torchaudio.functional.resample(torch.from_numpy(samples), rate, SAMPLE_RATE).numpy()
+
+
+def _pause(rng: random.Random) -> np.ndarray:
+    """A short stretch of faint noise: digital silence would be like nothing a microphone records."""
+    length = int(rng.uniform(*PAUSE_SECONDS) * SAMPLE_RATE)
+    return 1e-4 * np.random.default_rng(rng.getrandbits(32)).standard_normal(length).astype(np.float32)

@@ -1,0 +1,37 @@
+"""Manifests of any folder of audio, as fairseq's ``wav2vec_manifest.py`` makes them."""
+
+from __future__ import annotations
+
+import random
+from pathlib import Path
+
+from softhubert_plugin.corpora.writing import audio_lengths
+from softhubert_plugin.errors import SoftHubertError
+from softhubert_plugin.files import PathLike
+from softhubert_plugin.manifests import write_manifest
+
+
+def write_folder_manifest(root: PathLike, dest: PathLike, *, extension: str = "flac", valid_percent: float = 0.01, seed: int = 42) -> str:
+    """Write ``train.tsv`` and ``valid.tsv`` of all audio files below ``root``, in the order of their names.
+
+    Args:
+        valid_percent: share of the files set aside for validation, in [0, 1) (a fraction, as fairseq's option of this name).
+
+    Raises:
+        SoftHubertError: there are no such files, one is not at 16 kHz, or a split would be empty.
+    """
+    if not 0 <= valid_percent < 1:
+        raise SoftHubertError(f"--valid-percent {valid_percent}: expected a share from 0 to 1, such as 0.01")
+    paths = sorted(path for path in Path(root).rglob(f"*.{extension.lstrip('.')}") if path.is_file())
+    if not paths:
+        raise SoftHubertError(f"{root}: no .{extension.lstrip('.')} files below it; check the folder and --ext")
+    lengths = audio_lengths(paths)
+    wanted = round(len(paths) * valid_percent) or (1 if valid_percent > 0 else 0)
+    if wanted == len(paths):
+        raise SoftHubertError(f"{root}: {len(paths)} file(s) leave none for training; give more audio or --valid-percent 0")
+    chosen = set(random.Random(seed).sample(range(len(paths)), wanted))
+    entries = [(str(path.relative_to(root)), length) for path, length in zip(paths, lengths)]
+    write_manifest(Path(dest) / "train.tsv", root, (entry for number, entry in enumerate(entries) if number not in chosen))
+    if chosen:
+        write_manifest(Path(dest) / "valid.tsv", root, (entries[number] for number in sorted(chosen)))
+    return f"{dest}: {len(paths) - len(chosen)} files in train.tsv" + (f", {len(chosen)} in valid.tsv" if chosen else "")

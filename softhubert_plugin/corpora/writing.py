@@ -1,0 +1,100 @@
+"""What every corpus writes: manifests and transcripts of its splits, and a record that says it is complete."""
+
+from __future__ import annotations
+
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+from typing import Any, Dict, List, NamedTuple, Sequence, Tuple
+
+import numpy as np
+import soundfile
+
+from softhubert_plugin.errors import SoftHubertError
+from softhubert_plugin.files import PathLike, atomic_path, read_json, write_json
+from softhubert_plugin.manifests import SAMPLE_RATE, write_letter_dictionary, write_manifest, write_transcripts
+
+SPLITS = ("train", "valid", "test")
+
+
+class Utterance(NamedTuple):
+    """An audio file below the corpus's root, its length in samples and its words."""
+
+    name: str
+    samples: int
+    text: str
+
+
+def write_splits(dest: PathLike, root: PathLike, splits: Dict[str, Sequence[Utterance]]) -> None:
+    """Write ``{split}.tsv``, ``.wrd`` and ``.ltr`` of every split, and one ``dict.ltr.txt``."""
+    for split, utterances in splits.items():
+        write_manifest(Path(dest) / f"{split}.tsv", root, ((utterance.name, utterance.samples) for utterance in utterances))
+        write_transcripts(dest, split, [utterance.text for utterance in utterances])
+    write_letter_dictionary(dest, (utterance.text for utterances in splits.values() for utterance in utterances))
+
+
+def write_flac(path: PathLike, samples: np.ndarray) -> None:
+    """Write ``(samples,)`` floats in [-1, 1] as 16 kHz, 16-bit FLAC."""
+    with atomic_path(path) as temporary:
+        soundfile.write(str(temporary), samples, SAMPLE_RATE, format="FLAC", subtype="PCM_16")
+
+
+def audio_lengths(paths: Sequence[Path]) -> List[int]:
+    """The length of each file in samples, from its header.
+
+    Raises:
+        SoftHubertError: a file is unreadable or not at 16 kHz.
+    """
+
+    def length(path: Path) -> int:
+        try:
+            header = soundfile.info(str(path))
+        except (soundfile.LibsndfileError, RuntimeError) as error:
+            raise SoftHubertError(f"{path}: not readable as audio ({error}); replace or remove the file") from None
+        if header.samplerate != SAMPLE_RATE:
+            raise SoftHubertError(f"{path}: sampled at {header.samplerate} Hz, expected {SAMPLE_RATE} Hz; resample it first")
+        return int(header.frames)
+
+    with ThreadPoolExecutor(max_workers=8) as pool:
+        return list(pool.map(length, paths))
+
+
+def split_speakers(speakers: Sequence[str]) -> Dict[str, str]:
+    """Which split each speaker goes to, none to two of them: of the order given, the last tenth to ``test``, the tenth before to
+    ``valid`` (at least one speaker each), the others to ``train``.
+
+    Raises:
+        SoftHubertError: there are fewer than three.
+    """
+    if len(speakers) < 3:
+        raise SoftHubertError(f"{len(speakers)} speakers: train, valid and test have none in common, so at least 3 are needed")
+    share = max(1, round(len(speakers) * 0.1))
+    return {
+        speaker: "test" if rank >= len(speakers) - share else "valid" if rank >= len(speakers) - 2 * share else "train"
+        for rank, speaker in enumerate(speakers)
+    }
+
+
+def is_made(dest: PathLike, parameters: Dict[str, Any]) -> bool:
+    """Whether ``DEST/corpus.json`` says that this very corpus is complete.
+
+    Raises:
+        SoftHubertError: another corpus lies there.
+    """
+    path = Path(dest) / "corpus.json"
+    if not path.exists():
+        return False
+    found = read_json(path, remedy="remove that folder and make the corpus again").get("parameters")
+    if found != parameters:
+        raise SoftHubertError(f"{path}: made with {found}, asked for {parameters}; choose another folder or remove this one")
+    return True
+
+
+def record(dest: PathLike, parameters: Dict[str, Any], splits: Dict[str, Sequence[Utterance]], **details: Any) -> str:
+    """Write ``corpus.json``, the last file of a corpus, and return a sentence on what was made."""
+    counts: Dict[str, Tuple[int, float]] = {
+        split: (len(utterances), sum(utterance.samples for utterance in utterances) / SAMPLE_RATE / 3600)
+        for split, utterances in splits.items()
+    }
+    summary = {split: {"utterances": number, "hours": round(hours, 4)} for split, (number, hours) in counts.items()}
+    write_json(Path(dest) / "corpus.json", {"parameters": parameters, "splits": summary, **details})
+    return f"{dest}: " + ", ".join(f"{split} {number} utterances ({hours * 60:.1f} min)" for split, (number, hours) in counts.items())
