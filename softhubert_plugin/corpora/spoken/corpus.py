@@ -22,8 +22,9 @@ from softhubert_plugin.files import PathLike, write_text
 from softhubert_plugin.manifests import SAMPLE_RATE
 
 ACCENTS = ("en-us", "en", "en-gb-scotland", "en-gb-x-rp", "en-gb-x-gbclan")
+# Not f2, f3 and f5: they have breath, whose noise eSpeak draws anew in each process.
 MALE = ("m1", "m2", "m3", "m4", "m7", "m8")
-FEMALE = ("f1", "f2", "f3", "f4", "f5")
+FEMALE = ("f1", "f4", "anika", "belinda", "linda", "steph")
 MAX_SPEAKERS = len(ACCENTS) * min(len(MALE), len(FEMALE)) * 2
 
 PEAK = 0.5
@@ -118,5 +119,5 @@ def phone_intervals(events: List[Tuple[float, str]], seconds: float) -> List[Tup
 
 
 def _phone(mnemonic: str) -> str:
-    bare = mnemonic.strip("'',=%|;- \x00")
+    bare = "".join(character for character in mnemonic if character not in "',=%|;- ")
     return SILENCE if not bare or bare.startswith("_") else bare

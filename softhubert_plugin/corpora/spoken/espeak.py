@@ -86,7 +86,7 @@ def speak_all(requests: Sequence[Tuple[str, Voice]]) -> Iterator[Speech]:
         yield from pool.map(_speak, requests, chunksize=16)
 
 
-_synthesiser: Optional["_Synthesiser"] = None
+_synthesiser: Optional[_Synthesiser] = None
 
 
 def _speak(request: Tuple[str, Voice]) -> Speech:
