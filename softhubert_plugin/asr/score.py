@@ -104,7 +104,9 @@ def score_files(hypotheses: PathLike, references: PathLike) -> Score:
     ):
         missing = [name for name in here if name not in there]
         if missing:
-            raise SoftHubertError(f"{where}: {len(missing)} utterances of {other} are missing, the first {missing[0]!r}; decode and score one split")
+            raise SoftHubertError(
+                f"{where}: {len(missing)} utterances of {other} are missing, the first {missing[0]!r}; decode and score one split"
+            )
     ids = list(reference_of)
     pairs = [(hypothesis_of[name].split(), reference_of[name].split()) for name in ids]
     words = np.asarray([len(reference) for _, reference in pairs], dtype=np.int64)

@@ -1,0 +1,246 @@
+from __future__ import annotations
+
+import pickle
+from dataclasses import replace
+from pathlib import Path
+from typing import List
+
+import numpy as np
+import pytest
+
+from softhubert_plugin.errors import SoftHubertError
+from softhubert_plugin.features.shards import ShardWriter
+from softhubert_plugin.gmm.dump_gmm_posteriors import dump_gmm_posteriors
+from softhubert_plugin.gmm.learn_gmm import learn_gmm
+from softhubert_plugin.gmm.mixture import GaussianMixture
+from softhubert_plugin.labels import open_labels, verify_labels
+from softhubert_plugin.labels.frames import FrameTargets
+from softhubert_plugin.labels.hard import HardLabels
+from softhubert_plugin.labels.merge import describe, merge_labels
+from softhubert_plugin.labels.soft import PROBABILITY_UNIT, SoftLabelInfo, SoftLabels, quantised, write_soft_labels
+from softhubert_plugin.labels.verify import verify_file
+from softhubert_plugin.manifests import read_manifest, write_cluster_dictionary, write_manifest
+
+INFO = SoftLabelInfo(
+    n_components=300,
+    label_rate=100.0,
+    split="train",
+    mass=0.999,
+    max_components=16,
+    temperature=2.0,
+    mixture_sha256="m" * 64,
+    manifest_sha256="",
+    frames=0,
+    perplexity_before=4.0,
+    perplexity=3.9,
+    entropy_before=1.3,
+    entropy=1.2,
+    entropy_histogram=[0] * 60,
+)
+
+
+def random_targets(rng: np.random.Generator, frames: int, components: int = 300) -> FrameTargets:
+    """Random sparse distributions, dense enough that frames share components."""
+    counts = rng.integers(1, 6, frames)
+    ids = np.concatenate([rng.choice(components, count, replace=False) for count in counts])
+    probabilities = np.concatenate([rng.dirichlet(np.ones(count)) for count in counts]).astype(np.float32)
+    return FrameTargets(counts, ids, probabilities)
+
+
+def dense(targets: FrameTargets, components: int = 300) -> np.ndarray:
+    """The same distributions as a ``(frames, components)`` matrix."""
+    matrix = np.zeros((len(targets), components))
+    np.add.at(matrix, (targets.frame_of_entry, targets.components), targets.probabilities)
+    return matrix
+
+
+def write(path: Path, utterances: List[FrameTargets], **changes: object) -> None:
+    info = replace(INFO, frames=sum(map(len, utterances)), **changes)  # type: ignore[arg-type]
+    write_soft_labels(path, map(quantised, utterances), info)
+
+
+@pytest.fixture()
+def utterances() -> List[FrameTargets]:
+    rng = np.random.default_rng(0)
+    return [random_targets(rng, frames) for frames in (7, 1, 12)]
+
+
+def test_soft_labels_read_back_to_within_their_precision(tmp_path: Path, utterances: List[FrameTargets]) -> None:
+    write(tmp_path / "train.gmm", utterances)
+    labels = SoftLabels(tmp_path / "train.gmm")
+    assert len(labels) == 3 and labels.lengths.tolist() == [7, 1, 12] and labels.n_components == 300
+    for index, targets in enumerate(utterances):
+        read = labels.utterance(index)
+        np.testing.assert_allclose(dense(read), dense(targets), atol=6 / PROBABILITY_UNIT)
+        np.testing.assert_allclose(dense(read).sum(1), 1, rtol=1e-6)
+
+
+def test_open_labels_travel_to_a_data_loading_worker(tmp_path: Path, utterances: List[FrameTargets]) -> None:
+    write(tmp_path / "train.gmm", utterances)
+    labels = SoftLabels(tmp_path / "train.gmm")
+    labels.utterance(0)
+    sent = pickle.loads(pickle.dumps(labels))
+    np.testing.assert_array_equal(sent.utterance(2).components, labels.utterance(2).components)
+
+
+def test_every_flipped_byte_is_refused_or_changes_nothing(tmp_path: Path, utterances: List[FrameTargets]) -> None:
+    path = tmp_path / "train.gmm"
+    write(path, utterances)
+    original = path.read_bytes()
+    before = [dense(SoftLabels(path).utterance(index)) for index in range(3)]
+    start = 8 + int.from_bytes(original[:8], "little")
+    refused = 0
+    for position in range(start, len(original), 3):
+        path.write_bytes(original[:position] + bytes([original[position] ^ 0x10]) + original[position + 1 :])
+        try:
+            labels = SoftLabels(path)
+            after = [dense(labels.utterance(index)) for index in range(3)]
+        except SoftHubertError:
+            refused += 1
+            continue
+        for one, other in zip(before, after):
+            np.testing.assert_array_equal(one, other)
+    assert refused > 100
+
+
+@pytest.mark.parametrize("keep", [0, 5, 100, -1])
+def test_a_truncated_file_is_refused_by_name(tmp_path: Path, utterances: List[FrameTargets], keep: int) -> None:
+    path = tmp_path / "train.gmm"
+    write(path, utterances)
+    path.write_bytes(path.read_bytes()[:keep])
+    with pytest.raises(SoftHubertError, match="train.gmm"):
+        SoftLabels(path)
+
+
+def test_shards_merge_into_the_bytes_of_one_file(tmp_path: Path, utterances: List[FrameTargets]) -> None:
+    write(tmp_path / "train_0_2.gmm", utterances[:2])
+    write(tmp_path / "train_1_2.gmm", utterances[2:])
+    merge_labels(tmp_path, "train", 2)
+    write(tmp_path / "whole.gmm", utterances)
+    merged, whole = SoftLabels(tmp_path / "train.gmm"), SoftLabels(tmp_path / "whole.gmm")
+    for index in range(3):
+        for one, other in zip(merged.stored(index), whole.stored(index)):
+            np.testing.assert_array_equal(one, other)
+    assert describe(tmp_path / "train.gmm")["frames"] == 20
+
+
+def test_shards_of_different_mixtures_are_not_merged(tmp_path: Path, utterances: List[FrameTargets]) -> None:
+    write(tmp_path / "train_0_2.gmm", utterances[:2])
+    write(tmp_path / "train_1_2.gmm", utterances[2:], mixture_sha256="n" * 64)
+    with pytest.raises(SoftHubertError, match="mixture_sha256"):
+        merge_labels(tmp_path, "train", 2)
+
+
+def test_pooling_averages_the_distributions_of_neighbouring_frames(utterances: List[FrameTargets]) -> None:
+    for targets in utterances:
+        matrix = dense(targets)
+        pairs = [matrix[start : start + 2].mean(0) for start in range(0, len(matrix), 2)]
+        np.testing.assert_allclose(dense(targets.pooled(2, "mean")), pairs, atol=1e-6)
+        np.testing.assert_array_equal(dense(targets.pooled(2, "pick")), matrix[::2])
+
+
+def test_pooled_entries_name_each_component_once(utterances: List[FrameTargets]) -> None:
+    pooled = utterances[2].pooled(2, "mean")
+    keys = list(zip(pooled.frame_of_entry.tolist(), pooled.components.tolist()))
+    assert len(keys) == len(set(keys))
+
+
+def test_slices_and_padding_keep_every_frame_in_its_place(utterances: List[FrameTargets]) -> None:
+    targets = utterances[2]
+    np.testing.assert_array_equal(dense(targets.sliced(3, 9)), dense(targets)[3:9])
+    components, probabilities = targets.padded(15, 8)
+    matrix = np.zeros((15, 300))
+    np.add.at(matrix, (np.arange(15)[:, None], components), probabilities)
+    np.testing.assert_allclose(matrix[:12], dense(targets))
+    assert not matrix[12:].any()
+
+
+def _km(folder: Path, text: str, clusters: int = 4) -> HardLabels:
+    (folder / "train.km").write_text(text)
+    write_cluster_dictionary(folder, "km", clusters)
+    return HardLabels(folder / "train.km", folder / "dict.km.txt")
+
+
+def test_hard_labels_are_one_component_a_frame(tmp_path: Path) -> None:
+    labels = _km(tmp_path, "0 1 3\n2 2\n")
+    assert labels.lengths.tolist() == [3, 2]
+    assert labels.utterance(1).components.tolist() == [2, 2]
+    assert labels.utterance(0).probabilities.tolist() == [1, 1, 1]
+
+
+def test_the_order_of_the_dictionary_gives_the_component_ids(tmp_path: Path) -> None:
+    (tmp_path / "train.km").write_text("7 3\n")
+    (tmp_path / "dict.km.txt").write_text("3 10\n7 5\n")
+    assert HardLabels(tmp_path / "train.km", tmp_path / "dict.km.txt").utterance(0).components.tolist() == [1, 0]
+
+
+@pytest.mark.parametrize(("text", "complaint"), [("", "empty"), ("0 1\n\n", "no labels"), ("0 a\n", "line 1"), ("0 1\n1 4\n", "line 2")])
+def test_hard_labels_that_are_empty_or_unknown_are_refused(tmp_path: Path, text: str, complaint: str) -> None:
+    with pytest.raises(SoftHubertError, match=complaint):
+        _km(tmp_path, text)
+
+
+def test_labels_that_do_not_fit_the_manifest_are_refused(tmp_path: Path, utterances: List[FrameTargets]) -> None:
+    write_manifest(tmp_path / "train.tsv", tmp_path, [("a", 7 * 160 + 240), ("b", 400), ("c", 12 * 160 + 240)])
+    manifest = read_manifest(tmp_path / "train.tsv")
+    write(tmp_path / "train.gmm", utterances, manifest_sha256=manifest.fingerprint)
+    verify_labels(SoftLabels(tmp_path / "train.gmm"), manifest, 100.0)
+    assert "3 utterances, 20 frames" in verify_file(tmp_path / "train.gmm", tmp_path / "train.tsv")
+    with pytest.raises(SoftHubertError, match=r"labels at 100 Hz, but task.label_rate is 50"):
+        verify_labels(SoftLabels(tmp_path / "train.gmm"), manifest, 50.0)
+    write(tmp_path / "train.gmm", utterances[:2])
+    with pytest.raises(SoftHubertError, match="labels of 2 utterances, but .* lists 3"):
+        verify_labels(SoftLabels(tmp_path / "train.gmm"), manifest, 100.0)
+    write(tmp_path / "train.gmm", utterances, manifest_sha256="f" * 64)
+    with pytest.raises(SoftHubertError, match="made for another manifest"):
+        verify_labels(SoftLabels(tmp_path / "train.gmm"), manifest, 100.0)
+
+
+def test_labels_at_a_wrong_rate_are_refused_where_fairseq_only_warns(tmp_path: Path) -> None:
+    write_manifest(tmp_path / "train.tsv", tmp_path, [("a", 16_000), ("b", 32_000)])
+    labels = _km(tmp_path, " ".join(["1"] * 98) + "\n" + " ".join(["2"] * 198) + "\n")
+    verify_labels(labels, read_manifest(tmp_path / "train.tsv"), 100.0)
+    with pytest.raises(SoftHubertError, match=r"utterance 0 \(a\) has 98 labels, 1.96 s at 50 Hz, but 1.00 s of audio \(2 such"):
+        verify_labels(labels, read_manifest(tmp_path / "train.tsv"), 50.0)
+
+
+def test_dumped_labels_are_the_mixtures_posteriors_and_a_rerun_skips_them(tmp_path: Path) -> None:
+    rng = np.random.default_rng(3)
+    features = [rng.standard_normal((frames, 4)).astype(np.float32) for frames in (30, 50)]
+    with ShardWriter(tmp_path, "train", 0, 1, {"kind": "mfcc", "frame_rate": 100.0, "manifest_sha256": "x"}) as shard:
+        for frames in features:
+            shard.add(frames)
+    learn_gmm(tmp_path, "train", 1, tmp_path / "gmm", 6, perplexity=2.0)
+    dump_gmm_posteriors(tmp_path, "train", tmp_path / "gmm", 1, 0, tmp_path / "lab", mass=1.0)
+    merge_labels(tmp_path / "lab", "train", 1)
+    labels = open_labels(tmp_path / "lab", "train", "gmm")
+    mixture = GaussianMixture.load(tmp_path / "gmm")
+    import torch
+
+    for index, frames in enumerate(features):
+        expected = mixture.predict_proba(torch.from_numpy(frames)).numpy()
+        np.testing.assert_allclose(dense(labels.utterance(index), 6), expected, atol=6 / PROBABILITY_UNIT)
+    first = (tmp_path / "lab/train_0_1.gmm").read_bytes()
+    assert "already there" in dump_gmm_posteriors(tmp_path, "train", tmp_path / "gmm", 1, 0, tmp_path / "lab", mass=1.0)
+    (tmp_path / "lab/train_0_1.gmm").unlink()
+    dump_gmm_posteriors(tmp_path, "train", tmp_path / "gmm", 1, 0, tmp_path / "lab", mass=1.0)
+    assert (tmp_path / "lab/train_0_1.gmm").read_bytes() == first
+
+
+def test_features_without_description_need_a_label_rate(tmp_path: Path) -> None:
+    frames = np.random.default_rng(0).standard_normal((40, 3)).astype(np.float32)
+    np.save(tmp_path / "train_0_1.npy", frames)
+    (tmp_path / "train_0_1.len").write_text("15\n25\n")
+    learn_gmm(tmp_path, "train", 1, tmp_path / "gmm", 3, perplexity=1.5)
+    with pytest.raises(SoftHubertError, match="--label-rate"):
+        dump_gmm_posteriors(tmp_path, "train", tmp_path / "gmm", 1, 0, tmp_path)
+    dump_gmm_posteriors(tmp_path, "train", tmp_path / "gmm", 1, 0, tmp_path, label_rate=50.0)
+    assert SoftLabels(tmp_path / "train_0_1.gmm").info.label_rate == 50.0
+
+
+@pytest.mark.parametrize("damage", ["length", "dimension", "empty"])
+def test_shards_whose_parts_disagree_are_refused(tmp_path: Path, damage: str) -> None:
+    np.save(tmp_path / "train_0_1.npy", np.zeros((40, 3) if damage != "dimension" else (40,), dtype=np.float32))
+    (tmp_path / "train_0_1.len").write_text({"length": "15\n24\n", "dimension": "15\n25\n", "empty": ""}[damage])
+    with pytest.raises(SoftHubertError, match="train_0_1"):
+        learn_gmm(tmp_path, "train", 1, tmp_path / "gmm", 3)
