@@ -29,20 +29,20 @@ register_plugin()
 
 CLUSTERS = 20
 LAYERS = "[(16,10,5)] + [(16,3,2)] * 4 + [(16,2,2)] * 2"
-SHAPE: Dict[str, Any] = dict(
-    label_rate=100.0,
-    conv_feature_layers=LAYERS,
-    encoder_layers=2,
-    encoder_embed_dim=32,
-    encoder_ffn_embed_dim=64,
-    encoder_attention_heads=4,
-    conv_pos=16,
-    final_dim=24,
-    dropout=0.0,
-    attention_dropout=0.0,
-    mask_prob=0.5,
-    mask_length=4,
-)
+SHAPE: Dict[str, Any] = {
+    "label_rate": 100.0,
+    "conv_feature_layers": LAYERS,
+    "encoder_layers": 2,
+    "encoder_embed_dim": 32,
+    "encoder_ffn_embed_dim": 64,
+    "encoder_attention_heads": 4,
+    "conv_pos": 16,
+    "final_dim": 24,
+    "dropout": 0.0,
+    "attention_dropout": 0.0,
+    "mask_prob": 0.5,
+    "mask_length": 4,
+}
 
 
 def _config(kind: type, **changes: Any) -> Any:
@@ -103,8 +103,11 @@ def test_with_one_hot_targets_loss_and_gradients_are_fairseqs(label_sets: int, c
     assert found[1] == expected[1] > 0
     torch.testing.assert_close(found[0], expected[0], rtol=1e-5, atol=0)
     assert found[2].keys() == expected[2].keys()
+    # A gradient that is zero but for rounding (a key's bias shifts all scores of a softmax alike) is measured against the largest of all.
+    largest = max(float(gradient.abs().max()) for gradient in expected[2].values())
     for name, gradient in expected[2].items():
-        torch.testing.assert_close(found[2][name], gradient, rtol=1e-5, atol=1e-5 * float(gradient.abs().max()), msg=lambda m: f"{name}: {m}")
+        scale = max(float(gradient.abs().max()), 1e-4 * largest)
+        torch.testing.assert_close(found[2][name], gradient, rtol=1e-5, atol=1e-5 * scale, msg=lambda m, name=name: f"{name}: {m}")
 
 
 def test_features_are_fairseqs() -> None:

@@ -7,7 +7,7 @@ usage() {
     cat <<'TEXT'
 usage: bash examples/quickstart/run.sh [options]
 
-  --corpus spoken            synthetic speech, made on the spot (the default; about 10 minutes)
+  --corpus spoken            synthetic speech, made on the spot (the default; about 9 minutes)
   --corpus digits            strings of real spoken digits; --root is the recordings folder of the Free Spoken Digit Dataset
   --corpus librispeech       real read speech; --root is the folder that holds LibriSpeech/
   --root DIR                 where that corpus is (by default below $SOFTHUBERT_SPEECH)
@@ -42,7 +42,7 @@ here=$(cd "$(dirname "${BASH_SOURCE[0]}")/../.." && pwd -P)
 speech=${SOFTHUBERT_SPEECH:-$here/../shared/speech}
 
 # What differs between corpora: components, and how long to train. Tuned once on the validation speakers, for both systems alike.
-clusters=50 pretrain_updates=400 finetune_updates=600
+clusters=50 pretrain_updates=200 finetune_updates=350
 case $corpus in
     spoken) ;;
     digits) root=${root:-$speech/fsdd/recordings} pretrain_updates=800 finetune_updates=800 ;;
@@ -94,7 +94,7 @@ stage() {
 
 make_corpus() {
     case $corpus in
-        spoken) softhubert corpus spoken "$exp/data" --utterances 1800 --speakers 20 --seed "$seed" ;;
+        spoken) softhubert corpus spoken "$exp/data" --utterances 1200 --speakers 16 --seed "$seed" ;;
         digits) softhubert corpus digits "$root" "$exp/data" --utterances 300 --seed "$seed" ;;
         librispeech) softhubert manifest librispeech "$root" --dest "$exp/data" --subsets "$subset" --by-speaker $download ;;
     esac
@@ -115,7 +115,7 @@ label_km() {
 }
 
 learn_gmm() {
-    softhubert gmm learn "$exp/mfcc" train 1 "$exp/gmm.safetensors" "$clusters" --perplexity 4 --max-frames 100000 --seed "$seed"
+    softhubert gmm learn "$exp/mfcc" train 1 "$exp/gmm.safetensors" "$clusters" --perplexity 4 --max-frames 60000 --seed "$seed"
 }
 
 label_gmm() {

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
-from typing import Any, Dict, List, NamedTuple, Sequence, Tuple
+from typing import Any, Dict, List, Mapping, NamedTuple, Sequence, Tuple
 
 import numpy as np
 import soundfile
@@ -24,7 +24,7 @@ class Utterance(NamedTuple):
     text: str
 
 
-def write_splits(dest: PathLike, root: PathLike, splits: Dict[str, Sequence[Utterance]]) -> None:
+def write_splits(dest: PathLike, root: PathLike, splits: Mapping[str, Sequence[Utterance]]) -> None:
     """Write ``{split}.tsv``, ``.wrd`` and ``.ltr`` of every split, and one ``dict.ltr.txt``."""
     for split, utterances in splits.items():
         write_manifest(Path(dest) / f"{split}.tsv", root, ((utterance.name, utterance.samples) for utterance in utterances))
@@ -89,7 +89,7 @@ def is_made(dest: PathLike, parameters: Dict[str, Any]) -> bool:
     return True
 
 
-def record(dest: PathLike, parameters: Dict[str, Any], splits: Dict[str, Sequence[Utterance]], **details: Any) -> str:
+def record(dest: PathLike, parameters: Dict[str, Any], splits: Mapping[str, Sequence[Utterance]], **details: Any) -> str:
     """Write ``corpus.json``, the last file of a corpus, and return a sentence on what was made."""
     counts: Dict[str, Tuple[int, float]] = {
         split: (len(utterances), sum(utterance.samples for utterance in utterances) / SAMPLE_RATE / 3600)

@@ -10,7 +10,7 @@ import json
 import math
 from dataclasses import dataclass, field, replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Dict, Mapping, Optional
+from typing import TYPE_CHECKING, Any, Mapping, Optional
 
 import torch
 from safetensors import SafetensorError, safe_open
@@ -163,13 +163,9 @@ class GaussianMixture:
         tensors = {"weights": self.weights, "means": self.means, "covariances": self.covariances}
         if self.transform is not None:
             tensors.update({"transform.mean": self.transform.mean, "transform.matrix": self.transform.matrix})
-        header = {
-            "format": FORMAT,
-            "version": "1",
-            "covariance_type": self.covariance_type,
-            "temperature": repr(self.temperature),
-            "info": json.dumps(dict(self.metadata), sort_keys=True),
-        }
+        info = {"covariance_type": self.covariance_type, "temperature": self.temperature, "metadata": dict(self.metadata)}
+        # One key: safetensors writes several in an order that changes from run to run.
+        header = {FORMAT: json.dumps(info, sort_keys=True)}
         with atomic_path(path) as temporary:
             save_file({name: tensor.contiguous() for name, tensor in tensors.items()}, str(temporary), metadata=header)
 
@@ -184,10 +180,11 @@ class GaussianMixture:
             raise SoftHubertError(f"{path}: no such mixture; fit one with 'softhubert gmm learn'")
         try:
             with safe_open(str(path), framework="pt") as stored:
-                header: Dict[str, str] = stored.metadata() or {}
+                header = (stored.metadata() or {}).get(FORMAT)
                 tensors = {name: stored.get_tensor(name) for name in stored.keys()}  # noqa: SIM118 (not a dict)
-            if header.get("format") != FORMAT:
+            if header is None:
                 raise SoftHubertError(f"{path}: a safetensors file, but not a mixture; fit one with 'softhubert gmm learn'")
+            info = json.loads(header)
             transform = None
             if "transform.mean" in tensors:
                 transform = FeatureTransform(tensors["transform.mean"], tensors["transform.matrix"])
@@ -195,10 +192,10 @@ class GaussianMixture:
                 weights=tensors["weights"],
                 means=tensors["means"],
                 covariances=tensors["covariances"],
-                covariance_type=header["covariance_type"],
-                temperature=float(header["temperature"]),
+                covariance_type=info["covariance_type"],
+                temperature=info["temperature"],
                 transform=transform,
-                metadata=json.loads(header["info"]),
+                metadata=info["metadata"],
             )
         except (SafetensorError, KeyError, ValueError) as error:
             raise SoftHubertError(f"{path}: truncated or damaged mixture ({error}); fit it again with 'softhubert gmm learn'") from None

@@ -60,14 +60,14 @@ class HardLabels:
         return FrameTargets(ones, components, ones.astype(np.float32))
 
     def _parse(self, line: bytes, index: int) -> np.ndarray:
+        if not line.strip():
+            raise SoftHubertError(f"{self.path}, line {index + 1}: no labels; make the file again from the same features")
         with warnings.catch_warnings():
             warnings.simplefilter("error", DeprecationWarning)  # what NumPy raises for text that is not numbers
             try:
                 clusters = np.fromstring(line, dtype=np.int64, sep=" ")
             except (DeprecationWarning, ValueError):
                 raise SoftHubertError(f"{self.path}, line {index + 1}: expected cluster numbers, found {line[:40]!r}") from None
-        if not len(clusters):
-            raise SoftHubertError(f"{self.path}, line {index + 1}: no labels; make the file again from the same features")
         if clusters.min() < 0 or clusters.max() >= len(self._component_of) or (self._component_of[clusters] < 0).any():
             raise SoftHubertError(
                 f"{self.path}, line {index + 1}: labels from {clusters.min()} to {clusters.max()}, but the dictionary beside it lists "

@@ -83,10 +83,10 @@ class SoftLabels:
         self.path = Path(path)
         self._stored: Optional[Any] = None
         with self._reading():
-            header = self._file.metadata() or {}
-            if header.get("format") != FORMAT:
+            header = (self._file.metadata() or {}).get(FORMAT)
+            if header is None:
                 raise SoftHubertError(f"{path}: not a soft-label file; make one with 'softhubert gmm dump'")
-            self.info = SoftLabelInfo(**json.loads(header["info"]))
+            self.info = SoftLabelInfo(**json.loads(header))
             dtypes = {name: self._file.get_slice(name).get_dtype() for name in self._file.keys()}  # noqa: SIM118 (not a dict)
             if dtypes != TENSORS:
                 raise SoftHubertError(f"{path}: expected the tensors {TENSORS}, found {dtypes}; make the labels again")
@@ -216,7 +216,8 @@ def write_soft_labels(path: PathLike, utterances: Iterable[StoredTargets], info:
         "components": np.concatenate([parts[1] for parts in stored]),
         "probabilities": np.concatenate([parts[2] for parts in stored]),
     }
-    header = {"format": FORMAT, "version": "1", "info": json.dumps(info.__dict__, sort_keys=True)}
+    # One key: safetensors writes several in an order that changes from run to run.
+    header = {FORMAT: json.dumps(info.__dict__, sort_keys=True)}
     with atomic_path(path) as temporary:
         save_file(tensors, str(temporary), metadata=header)
 

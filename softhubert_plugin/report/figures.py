@@ -1,0 +1,169 @@
+"""The report's figures, as SVG text: learning curves, entropy of the targets, word error rates, time a stage."""
+
+from __future__ import annotations
+
+import io
+from typing import Callable, Dict, List, Optional, Sequence, Tuple
+
+import matplotlib
+
+matplotlib.use("Agg")  # no display is needed, nor a toolkit looked for
+
+from matplotlib.axes import Axes
+from matplotlib.figure import Figure
+
+from softhubert_plugin.report.experiment import Experiment, Record
+
+# Okabe and Ito's colours, told apart by colour-blind readers too.
+COLOURS = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9", "#000000")
+STYLE = {
+    "svg.fonttype": "none",  # text stays text: smaller, searchable, in the page's font
+    "svg.hashsalt": "softhubert",  # the same data give the same file
+    "font.family": "sans-serif",
+    "font.size": 10,
+    "axes.spines.top": False,
+    "axes.spines.right": False,
+    "axes.grid": True,
+    "grid.alpha": 0.25,
+    "legend.frameon": False,
+}
+
+
+def figures(experiments: Sequence[Experiment]) -> List[Tuple[str, str, str]]:
+    """Title, caption and SVG text of each figure for which there are data."""
+    drawn = []
+    for title, caption, draw in _FIGURES:
+        with matplotlib.rc_context(STYLE):
+            figure = draw(experiments)
+            if figure is not None:
+                drawn.append((title, caption, _svg(figure, title)))
+    return drawn
+
+
+def _word_error_rates(experiments: Sequence[Experiment]) -> Optional[Figure]:
+    scored = [(index, experiment) for index, experiment in enumerate(experiments) if experiment.score]
+    if not scored:
+        return None
+    figure = Figure(figsize=(8, 1 + 0.4 * len(scored)), layout="constrained")
+    axes = figure.subplots()
+    for place, (index, experiment) in enumerate(scored):
+        score = experiment.score or {}
+        low, middle, high = (100 * score[key] for key in ("low", "wer", "high"))
+        axes.errorbar(middle, place, xerr=[[middle - low], [high - middle]], fmt="o", capsize=4, color=_colour(index))
+    axes.set_yticks(range(len(scored)), [experiment.name for _, experiment in scored])
+    axes.set_ylim(len(scored) - 0.5, -0.5)
+    axes.set_xlabel("word error rate on the test set (%)")
+    return figure
+
+
+def _pretraining(experiments: Sequence[Experiment]) -> Optional[Figure]:
+    if not any(experiment.pretraining.train for experiment in experiments):
+        return None
+    figure = Figure(figsize=(8, 3.2), layout="constrained")
+    divergence, accuracy = figure.subplots(1, 2)
+    for index, experiment in enumerate(experiments):
+        log = experiment.pretraining
+        _curve(divergence, log.train, "kl_masked", 1, index, experiment.name, held_out=False)
+        _curve(divergence, log.valid, "kl_masked", 1, index, None, held_out=True)
+        _curve(accuracy, log.train, "accuracy_masked", 100, index, experiment.name, held_out=False)
+        _curve(accuracy, log.valid, "accuracy_masked", 100, index, None, held_out=True)
+    divergence.set_ylabel("KL divergence (bits a masked frame)")
+    accuracy.set_ylabel("masked accuracy (%)")
+    for axes in (divergence, accuracy):
+        axes.set_xlabel("updates")
+        axes.set_ylim(bottom=0)
+    accuracy.legend(loc="upper left")
+    return figure
+
+
+def _finetuning(experiments: Sequence[Experiment]) -> Optional[Figure]:
+    if not any("wer" in record for experiment in experiments for record in experiment.finetuning.valid):
+        return None
+    figure = Figure(figsize=(8, 3.2), layout="constrained")
+    axes = figure.subplots()
+    for index, experiment in enumerate(experiments):
+        _curve(axes, experiment.finetuning.valid, "wer", 1, index, experiment.name, held_out=True)
+    axes.set_xlabel("updates")
+    axes.set_ylabel("validation WER (%)")
+    axes.set_ylim(bottom=0)
+    axes.legend()
+    return figure
+
+
+def _entropy(experiments: Sequence[Experiment]) -> Optional[Figure]:
+    soft = [(index, experiment) for index, experiment in enumerate(experiments) if "entropy_histogram" in experiment.labels]
+    if not soft:
+        return None
+    figure = Figure(figsize=(8, 2.8), layout="constrained")
+    axes = figure.subplots()
+    for index, experiment in soft:
+        histogram = experiment.labels["entropy_histogram"]
+        total = max(sum(histogram["counts"]), 1)
+        axes.stairs(
+            [100 * count / total for count in histogram["counts"]], histogram["edges"], color=_colour(index), fill=len(soft) == 1,
+            alpha=0.8, label=experiment.name,
+        )  # fmt: skip
+    axes.set_xlabel("entropy of a frame's target (nats)")
+    axes.set_ylabel("frames (%)")
+    axes.legend()
+    return figure
+
+
+def _time(experiments: Sequence[Experiment]) -> Optional[Figure]:
+    timed = [experiment for experiment in experiments if experiment.stages]
+    if not timed:
+        return None
+    names: Dict[str, str] = {}  # the colour of each stage, in order of first appearance
+    for experiment in timed:
+        for name, _ in experiment.stages:
+            names.setdefault(name, f"C{len(names) % 10}")
+    figure = Figure(figsize=(8, 1.5 + 0.45 * len(timed)), layout="constrained")
+    axes = figure.subplots()
+    for place, experiment in enumerate(timed):
+        start = 0.0
+        for name, seconds in experiment.stages:
+            axes.barh(place, seconds / 60, left=start, color=names[name], height=0.6)
+            start += seconds / 60
+    for name, colour in names.items():
+        axes.barh([0], [0], color=colour, label=name)
+    axes.set_yticks(range(len(timed)), [experiment.name for experiment in timed])
+    axes.set_ylim(len(timed) - 0.5, -0.5)
+    axes.set_xlabel("minutes")
+    figure.legend(loc="outside upper center", ncols=min(len(names), 7))
+    return figure
+
+
+_FIGURES: Sequence[Tuple[str, str, Callable[[Sequence[Experiment]], Optional[Figure]]]] = (
+    (
+        "Word error rate",
+        "With 95 % intervals by bootstrap over test utterances. They do not cover the choice of test speakers or of training seeds.",
+        _word_error_rates,
+    ),
+    (
+        "Pretraining",
+        "Line: training batches; dots: validation. Accuracy is against the most probable component of each system's own targets, "
+        "so that it tells how training goes, not which targets are better.",
+        _pretraining,
+    ),
+    ("Fine-tuning", "Word error rate of greedy decoding on the validation speakers, as training goes on.", _finetuning),
+    ("Uncertainty of the targets", "Entropy of the training frames' targets. Hard labels have none.", _entropy),
+    ("Time", "Stages that systems share are counted for each of them.", _time),
+)
+
+
+def _curve(axes: Axes, records: Sequence[Record], key: str, factor: float, index: int, label: Optional[str], *, held_out: bool) -> None:
+    points = [(record["num_updates"], factor * record[key]) for record in records if key in record]
+    if points:
+        axes.plot(*zip(*points), color=_colour(index), label=label, marker="o" if held_out else None, alpha=1.0 if held_out else 0.7)
+
+
+def _colour(index: int) -> str:
+    return COLOURS[index % len(COLOURS)]
+
+
+def _svg(figure: Figure, title: str) -> str:
+    """An SVG element to put into HTML: without XML declaration and date, named for screen readers."""
+    stream = io.StringIO()
+    figure.savefig(stream, format="svg", metadata={"Date": None, "Title": title})
+    text = stream.getvalue()
+    return text[text.index("<svg") :].replace("<svg ", '<svg role="img" ', 1)

@@ -1,0 +1,141 @@
+from __future__ import annotations
+
+import json
+import re
+from html.parser import HTMLParser
+from pathlib import Path
+from typing import Any, List
+
+import numpy as np
+import pytest
+
+from softhubert_plugin.asr.score import score_files
+from softhubert_plugin.errors import SoftHubertError
+from softhubert_plugin.report import write_report
+from softhubert_plugin.report.experiment import read_experiment, read_log
+from softhubert_plugin.report.table import HEADER
+
+VALID = '[2026-01-01 00:00:00,000][valid][INFO] - {"valid_loss": "%s", "valid_accuracy_masked": "%s", "valid_num_updates": "%d"}\n'
+TRAIN = '[2026-01-01 00:00:00,000][train_inner][INFO] - {"kl_masked": "%s", "accuracy_masked": "0.1", "num_updates": "%d"}\n'
+
+
+def _experiment(folder: Path, name: str, hypotheses: List[str], **settings: Any) -> Path:
+    (folder / "pretrain").mkdir(parents=True)
+    (folder / "experiment.json").write_text(json.dumps({"name": name, **settings}))
+    (folder / "labels.json").write_text(json.dumps({"perplexity": 3.5, "entropy_histogram": {"edges": [0, 0.5, 1], "counts": [3, 5]}}))
+    (folder / "timings.tsv").write_text("corpus\t60\npretrain\t120\n")
+    log = TRAIN % ("2.5", 10) + VALID % ("2.0", "0.25", 10) + TRAIN % ("1.5", 20) + VALID % ("1.0", "0.5", 20)
+    (folder / "pretrain" / "hydra_train.log").write_text(log)
+    references = ["ONE TWO", "THREE FOUR FIVE", "SIX"]
+    for kind, lines in (("hypo", hypotheses), ("ref", references)):
+        (folder / kind).write_text("".join(f"{line} (utt{number})\n" for number, line in enumerate(lines)))
+    score_files(folder / "hypo", folder / "ref").save(folder / "score.json")
+    return folder
+
+
+@pytest.fixture()
+def pair(tmp_path: Path) -> List[Path]:
+    return [
+        _experiment(tmp_path / "km", "hard <k-means>", ["ONE", "THREE FOUR", "SIX"], seed=1, target="km"),
+        _experiment(tmp_path / "gmm", "soft GMM", ["ONE TWO", "THREE FOUR", "SIX"], seed=1, target="gmm"),
+    ]
+
+
+def test_the_table_holds_what_the_folders_say(pair: List[Path], tmp_path: Path) -> None:
+    printed = write_report(pair, tmp_path / "report").splitlines()
+    assert re.split(r"\s{2,}", printed[0]) == list(HEADER)
+    assert printed[1].startswith("hard <k-means>") and re.search(r"\b33\.33\b.*\b50\.0\b.*\b3\.50\b.*20 \+ –\s+3\.0$", printed[1])
+    assert "16.67" in printed[2]
+    assert printed[3].startswith("soft GMM against hard <k-means>: -16.67 points of WER") and printed[3].endswith("shows no difference.")
+    results = json.loads((tmp_path / "report" / "results.json").read_text())
+    assert [system["wer"] for system in results["systems"]] == pytest.approx([2 / 6, 1 / 6])
+    assert results["comparisons"][0]["difference"] == pytest.approx(-1 / 6)
+    assert "| soft GMM | 16.67 |" in (tmp_path / "report" / "results.md").read_text()
+
+
+def test_the_page_is_whole_escaped_and_self_contained(pair: List[Path], tmp_path: Path) -> None:
+    write_report(pair, tmp_path / "report")
+    page = (tmp_path / "report" / "index.html").read_text()
+    open_tags: List[str] = []
+
+    class Check(HTMLParser):
+        def handle_starttag(self, tag: str, attrs: Any) -> None:
+            if tag not in ("meta", "br"):
+                open_tags.append(tag)
+            sources = [value for name, value in attrs if name in ("src", "href", "xlink:href")]
+            assert all(value.startswith("#") for value in sources), sources
+
+        def handle_endtag(self, tag: str) -> None:
+            assert open_tags.pop() == tag
+
+    Check().feed(page)
+    assert not open_tags
+    assert page.count("<svg") == 4  # no fine-tuning log: one figure fewer
+    assert "hard &lt;k-means&gt;" in page and "<k-means>" not in page
+    assert "target (differs)" in page and "seed (differs)" not in page
+
+
+def test_the_same_experiments_give_the_same_report(pair: List[Path], tmp_path: Path) -> None:
+    for name in ("a", "b"):
+        write_report(pair, tmp_path / name)
+    for name in ("index.html", "results.json", "results.md"):
+        assert (tmp_path / "a" / name).read_bytes() == (tmp_path / "b" / name).read_bytes()
+
+
+def test_what_is_missing_is_shown_as_missing(tmp_path: Path) -> None:
+    for name in ("one", "two"):
+        (tmp_path / name).mkdir()
+        (tmp_path / name / "experiment.json").write_text("{}")
+    printed = write_report([tmp_path / "one", tmp_path / "two"], tmp_path / "report").splitlines()
+    assert printed[1].split() == ["one", "–", "–", "–", "–", "–", "–", "+", "–", "–"]
+    assert printed[3] == "two against one: not comparable, there are no scores on the same utterances."
+
+
+def test_scores_on_other_utterances_are_not_compared(pair: List[Path], tmp_path: Path) -> None:
+    score = json.loads((pair[1] / "score.json").read_text())
+    score["per_utterance"]["id"][0] = "another"
+    (pair[1] / "score.json").write_text(json.dumps(score))
+    assert "not comparable" in write_report(pair, tmp_path / "report")
+
+
+def test_utterances_are_paired_by_id_not_by_order(pair: List[Path], tmp_path: Path) -> None:
+    before = write_report(pair, tmp_path / "report")
+    score = json.loads((pair[1] / "score.json").read_text())
+    score["per_utterance"] = {key: values[::-1] for key, values in score["per_utterance"].items()}
+    (pair[1] / "score.json").write_text(json.dumps(score))
+    assert write_report(pair, tmp_path / "report") == before
+
+
+def test_folders_that_are_no_experiments_and_doubled_names_are_refused(pair: List[Path], tmp_path: Path) -> None:
+    with pytest.raises(SoftHubertError, match=r"nothing/experiment\.json.*at least"):
+        write_report([tmp_path / "nothing"], tmp_path / "report")
+    with pytest.raises(SoftHubertError, match="2 experiments are called 'soft GMM'"):
+        write_report([pair[1], pair[1]], tmp_path / "report")
+    (pair[0] / "timings.tsv").write_text("corpus 60\n")
+    with pytest.raises(SoftHubertError, match="line 1: expected a stage, a tab and seconds"):
+        read_experiment(pair[0])
+
+
+def test_a_log_of_a_resumed_run_counts_each_update_once_and_the_later_record(tmp_path: Path) -> None:
+    path = tmp_path / "hydra_train.log"
+    path.write_text(TRAIN % ("9", 10) + TRAIN % ("8", 20) + TRAIN % ("7", 10) + '[x][valid][INFO] - {"valid_loss": "1')
+    log = read_log(path)
+    assert [(record["num_updates"], record["kl_masked"]) for record in log.train] == [(10, 7), (20, 8)]
+    assert log.valid == [] and log.updates == 20
+    assert read_log(tmp_path / "missing").updates is None
+
+
+def test_a_clear_difference_is_called_one(tmp_path: Path) -> None:
+    rng = np.random.default_rng(0)
+    words = np.full(200, 5)
+    folders = []
+    for name, rate in (("worse", 0.5), ("better", 0.1)):
+        folder = tmp_path / name
+        folder.mkdir()
+        (folder / "experiment.json").write_text("{}")
+        errors = rng.binomial(5, rate, 200)
+        each = {"id": [f"u{number}" for number in range(200)], "errors": errors.tolist(), "words": words.tolist()}
+        score = {"wer": errors.sum() / 1000, "low": 0.0, "high": 1.0, "cer": 0.0, "per_utterance": each}
+        (folder / "score.json").write_text(json.dumps(score))
+        folders.append(folder)
+    assert write_report(folders, tmp_path / "report").endswith("fewer errors on this test set.")
