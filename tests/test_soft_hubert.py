@@ -8,9 +8,7 @@ from typing import Any, Dict, List, Tuple
 import numpy as np
 import pytest
 import torch
-
-pytest.importorskip("fairseq")
-
+from conftest import TINY_HUBERT
 from fairseq.criterions.hubert_criterion import HubertCriterion
 from fairseq.data import Dictionary
 from fairseq.models.hubert.hubert import HubertConfig, HubertModel
@@ -28,27 +26,12 @@ from softhubert_plugin.models.soft_hubert import SoftHubertConfig, SoftHubertMod
 register_plugin()
 
 CLUSTERS = 20
-LAYERS = "[(16,10,5)] + [(16,3,2)] * 4 + [(16,2,2)] * 2"
-SHAPE: Dict[str, Any] = {
-    "label_rate": 100.0,
-    "conv_feature_layers": LAYERS,
-    "encoder_layers": 2,
-    "encoder_embed_dim": 32,
-    "encoder_ffn_embed_dim": 64,
-    "encoder_attention_heads": 4,
-    "conv_pos": 16,
-    "final_dim": 24,
-    "dropout": 0.0,
-    "attention_dropout": 0.0,
-    "mask_prob": 0.5,
-    "mask_length": 4,
-}
 
 
 def _config(kind: type, **changes: Any) -> Any:
     from omegaconf import OmegaConf
 
-    return OmegaConf.merge(OmegaConf.structured(kind()), {**SHAPE, **changes})
+    return OmegaConf.merge(OmegaConf.structured(kind()), {**TINY_HUBERT, **changes})
 
 
 def _dictionary() -> Dictionary:

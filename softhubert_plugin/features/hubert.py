@@ -89,6 +89,7 @@ def hidden_states(encoder: Any, waveform: torch.Tensor, layers: Sequence[int]) -
         ``(frames, D)`` float32 for each layer.
     """
     captured: Dict[int, torch.Tensor] = {}
+    frames = 0
 
     def capture(layer: int) -> Callable[..., None]:
         def hook(module: torch.nn.Module, inputs: Any, output: Any) -> None:
@@ -96,12 +97,15 @@ def hidden_states(encoder: Any, waveform: torch.Tensor, layers: Sequence[int]) -
 
         return hook
 
+    def count(module: torch.nn.Module, inputs: Any, output: torch.Tensor) -> None:
+        nonlocal frames
+        frames = output.shape[-1]
+
     with ExitStack() as stack:
+        stack.callback(encoder.feature_extractor.register_forward_hook(count).remove)
         for layer in layers:
-            handle = encoder.encoder.layers[layer - 1].register_forward_hook(capture(layer))
-            stack.callback(handle.remove)
+            stack.callback(encoder.encoder.layers[layer - 1].register_forward_hook(capture(layer)).remove)
         # Without padding nothing needs a padding mask; and the last layer asked for is as far as the encoder has to go.
-        _, padding = encoder.extract_features(waveform[None], padding_mask=None, mask=False, output_layer=max(layers))
-    # fairseq pads the sequence to an even length inside the encoder; its own output is cut back, and so are ours.
-    frames = encoder.feature_extractor(waveform[None]).shape[-1] if padding is None else int((~padding).sum())
+        encoder.extract_features(waveform[None], padding_mask=None, mask=False, output_layer=max(layers))
+    # Inside, fairseq pads the sequence to an even length; its own output is cut back, and so are ours.
     return {layer: states[:frames] for layer, states in captured.items()}

@@ -45,7 +45,9 @@ def read_checkpoint(path: PathLike) -> Dict[str, Any]:
         reason = str(error).split("\n")[0]
         raise SoftHubertError(f"{path}: refused, it holds more than plain data or is damaged ({reason})") from None
     except (RuntimeError, EOFError, OSError) as error:
-        raise SoftHubertError(f"{path}: truncated or not a checkpoint ({str(error).splitlines()[0]}); train or copy it again") from None
+        raise SoftHubertError(
+            f"{path}: truncated or not a checkpoint ({str(error).partition(chr(10))[0] or 'empty'}); train or copy it again"
+        ) from None
     if not isinstance(state, dict) or not {"cfg", "model"} <= state.keys() or state["cfg"] is None:
         raise SoftHubertError(f"{path}: not a checkpoint of fairseq ≥ 0.10 (no configuration inside)")
     return state

@@ -1,0 +1,77 @@
+"""Runs fairseq's own scripts from an installed fairseq, beside today's torch and torchaudio.
+
+They were written to be started in fairseq's repository: ``infer.py`` says ``from examples.…``, which in a wheel is
+``fairseq.examples``; reading audio imports ``torchaudio.sox_effects``, which torchaudio 2.9 dropped; stock checkpoints hold classes
+that torch 2.6 no longer loads unasked; the feature dumps insist on a GPU. Here each finds what it looks for. ::
+
+    python -m softhubert_plugin.interop.fairseq_tool hubert/simple_kmeans/dump_mfcc_feature.py exp/data train 1 0 exp/mfcc
+    python -m softhubert_plugin.interop.fairseq_tool speech_recognition/new/infer.py --config-dir config/decode --config-name viterbi …
+"""
+
+from __future__ import annotations
+
+import importlib
+import importlib.util
+import runpy
+import sys
+import types
+from pathlib import Path
+from typing import Any, Sequence
+
+import torch
+import torchaudio
+
+from softhubert_plugin.errors import SoftHubertError, exit_with
+from softhubert_plugin.interop.checkpoints import register_plugin
+from softhubert_plugin.interop.safe_globals import accept_stock_checkpoints
+
+
+def run_tool(script: str, arguments: Sequence[str]) -> None:
+    """Run a script of fairseq as if it had been started from the command line.
+
+    Args:
+        script: path below ``fairseq/examples``.
+
+    Raises:
+        SoftHubertError: fairseq ships no such script.
+    """
+    examples = importlib.import_module("fairseq.examples")
+    folder = Path(str(examples.__file__)).parent
+    path = folder / script
+    if path.suffix != ".py" or not path.is_file():
+        raise SoftHubertError(f"{script}: no such script in {folder}; give a path such as hubert/simple_kmeans/learn_kmeans.py")
+    sys.modules["examples"] = examples
+    if importlib.util.find_spec("torchaudio.sox_effects") is None:
+        _stand_in_for_sox()
+    if not torch.cuda.is_available():
+        torch.Tensor.cuda = torch.nn.Module.cuda = lambda self, *_args, **_kwargs: self  # type: ignore[method-assign,assignment]
+    accept_stock_checkpoints()
+    register_plugin()
+    sys.path.insert(0, str(path.parent))
+    sys.argv = [str(path), *arguments]
+    runpy.run_path(str(path), run_name="__main__")
+
+
+def _stand_in_for_sox() -> None:
+    """fairseq imports it before it knows whether it needs it; for mono audio at the right rate it does not."""
+
+    def apply_effects_tensor(*_args: Any, **_kwargs: Any) -> None:
+        raise SoftHubertError("this torchaudio cannot resample or mix for fairseq; give audio with one channel at the rate asked for")
+
+    module = types.ModuleType("torchaudio.sox_effects")
+    module.apply_effects_tensor = apply_effects_tensor  # type: ignore[attr-defined]
+    sys.modules[module.__name__] = torchaudio.sox_effects = module
+
+
+def main() -> None:
+    """``fairseq_tool SCRIPT ARGUMENT…``"""
+    try:
+        if len(sys.argv) < 2:
+            raise SoftHubertError("which script of fairseq? For example: hubert/simple_kmeans/learn_kmeans.py")
+        run_tool(sys.argv[1], sys.argv[2:])
+    except SoftHubertError as error:
+        exit_with(error)
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,66 @@
+"""Checkpoints: stock ones load, ours hold plain types only, and none of them runs code."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+
+from softhubert_plugin.errors import SoftHubertError
+from softhubert_plugin.interop.checkpoints import load_checkpoint, read_checkpoint
+
+
+class _Attack:
+    def __init__(self, path: Path) -> None:
+        self.path = path
+
+    def __reduce__(self) -> Any:
+        return os.system, (f"touch {self.path}",)
+
+
+def test_a_stock_checkpoint_is_rebuilt_with_its_weights(stock_checkpoint: Path) -> None:
+    loaded = load_checkpoint(stock_checkpoint)
+    saved = torch.load(stock_checkpoint, weights_only=True)["model"]
+    rebuilt = loaded.model.state_dict()
+    assert rebuilt.keys() == saved.keys()
+    assert all(torch.equal(rebuilt[name], saved[name]) for name in saved)
+    assert loaded.model.label_embs_concat.shape[0] == 24  # 20 clusters and fairseq's four special symbols
+    assert not loaded.normalize
+
+
+def test_a_checkpoint_that_would_run_code_is_refused_and_runs_none(stock_checkpoint: Path, tmp_path: Path) -> None:
+    state = torch.load(stock_checkpoint, weights_only=True)
+    state["extra_state"] = _Attack(tmp_path / "ran")
+    torch.save(state, tmp_path / "evil.pt")
+    with pytest.raises(SoftHubertError, match="more than plain data"):
+        load_checkpoint(tmp_path / "evil.pt")
+    state = torch.load(stock_checkpoint, weights_only=True)
+    state["cfg"]["model"]["conv_feature_layers"] = f"[(16,10,5)] + [__import__('os').system('touch {tmp_path / 'ran'}')]"
+    torch.save(state, tmp_path / "evil.pt")
+    with pytest.raises(SoftHubertError, match="conv_feature_layers"):
+        load_checkpoint(tmp_path / "evil.pt")
+    assert not (tmp_path / "ran").exists()
+
+
+def test_what_is_no_checkpoint_is_refused_by_name(stock_checkpoint: Path, tmp_path: Path) -> None:
+    with pytest.raises(SoftHubertError, match="none.pt: no such checkpoint"):
+        read_checkpoint(tmp_path / "none.pt")
+    content = stock_checkpoint.read_bytes()
+    for name, data in (("short.pt", content[: len(content) // 2]), ("empty.pt", b""), ("text.pt", b"not a checkpoint")):
+        (tmp_path / name).write_bytes(data)
+        with pytest.raises(SoftHubertError, match=name):
+            read_checkpoint(tmp_path / name)
+    torch.save({"weights": torch.zeros(3)}, tmp_path / "other.pt")
+    with pytest.raises(SoftHubertError, match="other.pt: not a checkpoint of fairseq"):
+        read_checkpoint(tmp_path / "other.pt")
+
+
+def test_weights_that_do_not_fit_the_configuration_are_refused(stock_checkpoint: Path, tmp_path: Path) -> None:
+    state = torch.load(stock_checkpoint, weights_only=True)
+    state["cfg"]["model"]["encoder_layers"] = 3
+    torch.save(state, tmp_path / "odd.pt")
+    with pytest.raises(SoftHubertError, match="do not fit the configuration"):
+        load_checkpoint(tmp_path / "odd.pt")

@@ -1,0 +1,88 @@
+from __future__ import annotations
+
+import argparse
+import os
+import subprocess
+import sys
+from pathlib import Path
+from typing import Iterator, List, Tuple
+
+import pytest
+
+from softhubert_plugin.cli import build_parser, main
+
+
+def _commands(parser: argparse.ArgumentParser, prefix: Tuple[str, ...] = ()) -> Iterator[Tuple[Tuple[str, ...], argparse.ArgumentParser]]:
+    groups = [action for action in parser._actions if isinstance(action, argparse._SubParsersAction)]
+    if not groups:
+        yield prefix, parser
+    for group in groups:
+        for name, sub in group.choices.items():
+            yield from _commands(sub, (*prefix, name))
+
+
+COMMANDS = dict(_commands(build_parser()))
+
+
+@pytest.mark.parametrize("command", COMMANDS, ids=" ".join)
+def test_every_command_shows_an_example_that_it_would_accept(command: Tuple[str, ...]) -> None:
+    example = (COMMANDS[command].epilog or "").partition("example:\n")[2].split()
+    assert example[: 1 + len(command)] == ["softhubert", *command]
+    build_parser().parse_args(example[1:])
+
+
+@pytest.mark.parametrize("command", COMMANDS, ids=" ".join)
+def test_every_argument_is_explained(command: Tuple[str, ...]) -> None:
+    assert all(action.help for action in COMMANDS[command]._actions)
+
+
+@pytest.mark.parametrize(
+    ("arguments", "complaint"),
+    [
+        (["features", "mfcc", "nowhere", "train", "1", "0", "out"], "nowhere/train.tsv"),
+        (["features", "mfcc", "nowhere", "train", "one", "0", "out"], "invalid int value: 'one'"),
+        (["gmm", "learn", "nowhere", "train", "1", "gmm.safetensors", "10"], "nowhere/train_0_1.npy"),
+        (["gmm", "dump", "nowhere", "train", "gmm.safetensors", "1", "0", "lab"], "gmm.safetensors: no such mixture"),
+        (["labels", "inspect", "train.gmm"], "train.gmm"),
+        (["labels", "merge", "nowhere", "train", "2"], "train_0_2.gmm"),
+        (["decode", "nowhere", "test", "ckpt.pt", "out"], "nowhere/test.tsv"),
+        (["score", "hypo.word", "ref.word"], "hypo.word"),
+        (["report", "nowhere", "--dest", "out"], "nowhere/experiment.json"),
+        (["nonsense"], "invalid choice: 'nonsense'"),
+    ],
+    ids=lambda value: " ".join(value) if isinstance(value, list) else "",
+)
+def test_bad_input_gives_one_line_and_status_2(
+    arguments: List[str], complaint: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    with pytest.raises(SystemExit) as stopped:
+        main(arguments)
+    assert stopped.value.code == 2
+    lines = capsys.readouterr().err.splitlines()
+    assert len(lines) == 1 and lines[0].startswith("softhubert: error: ") and complaint in lines[0]
+    assert not list(tmp_path.iterdir())
+
+
+def test_help_needs_neither_torch_nor_fairseq() -> None:
+    program = "import sys; from softhubert_plugin.cli import main\ntry: main(['gmm', 'learn', '-h'])\nfinally: print(sorted(sys.modules))"
+    done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=True)
+    assert "--perplexity" in done.stdout
+    assert not {"'torch'", "'fairseq'", "'numpy'"} & set(done.stdout.replace("[", "").replace("]", "").split(", "))
+
+
+def test_clustering_and_reports_work_without_fairseq(corpus: Path, tmp_path: Path) -> None:
+    (tmp_path / "fairseq.py").write_text("raise ImportError('not here')")
+    steps = [
+        ["features", "mfcc", str(corpus), "train", "1", "0", str(tmp_path / "mfcc")],
+        ["gmm", "learn", str(tmp_path / "mfcc"), "train", "1", str(tmp_path / "gmm.safetensors"), "4", "--perplexity", "2"],
+        ["gmm", "dump", str(tmp_path / "mfcc"), "train", str(tmp_path / "gmm.safetensors"), "1", "0", str(tmp_path / "lab")],
+        ["labels", "merge", str(tmp_path / "lab"), "train", "1"],
+        ["labels", "verify", str(tmp_path / "lab" / "train.gmm"), "--manifest", str(corpus / "train.tsv")],
+        ["labels", "inspect", str(tmp_path / "lab" / "train.gmm")],
+    ]
+    program = f"from softhubert_plugin.cli import main\nfor step in {steps!r}: assert main(step) == 0"
+    environment = {**os.environ, "PYTHONPATH": os.pathsep.join([str(tmp_path), *sys.path])}
+    done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=False, env=environment)
+    assert done.returncode == 0, done.stderr
+    assert '"components": 4' in done.stdout

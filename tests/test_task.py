@@ -1,0 +1,176 @@
+"""The task: what it refuses before training, what its checkpoints hold, and which stock checkpoints it starts from."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any, Callable
+
+import numpy as np
+import pytest
+import soundfile
+import torch
+from fairseq.models.hubert.hubert_asr import HubertCtcConfig
+from fairseq.tasks import setup_task
+from omegaconf import OmegaConf
+
+from softhubert_plugin.features.mfcc import dump_mfcc
+from softhubert_plugin.gmm.dump_gmm_posteriors import dump_gmm_posteriors
+from softhubert_plugin.gmm.learn_gmm import learn_gmm
+from softhubert_plugin.interop.checkpoints import register_plugin
+from softhubert_plugin.labels.merge import merge_labels
+from softhubert_plugin.manifests import write_cluster_dictionary
+from softhubert_plugin.tasks.soft_hubert_pretraining import SoftHubertPretrainingConfig, SoftHubertPretrainingTask
+
+register_plugin()
+
+
+@pytest.fixture()
+def labelled(corpus: Path) -> Path:
+    """The tiny corpus with soft labels of four components in ``lab``."""
+    for split in ("train", "valid"):
+        dump_mfcc(corpus, split, 1, 0, corpus / "mfcc")
+    learn_gmm(corpus / "mfcc", "train", 1, corpus / "gmm.safetensors", 4, perplexity=2.0)
+    for split in ("train", "valid"):
+        dump_gmm_posteriors(corpus / "mfcc", split, corpus / "gmm.safetensors", 1, 0, corpus / "lab")
+        merge_labels(corpus / "lab", split, 1)
+    return corpus
+
+
+def _task(folder: Path, **changes: Any) -> SoftHubertPretrainingTask:
+    settings = {
+        "_name": "soft_hubert_pretraining",
+        "data": str(folder),
+        "label_dir": str(folder / "lab"),
+        "labels": ["gmm"],
+        "label_rate": 100.0,
+        "train_subset": "train",
+        "seed": 1,
+        **changes,
+    }
+    return setup_task(OmegaConf.merge(OmegaConf.structured(SoftHubertPretrainingConfig()), settings))
+
+
+def _ctc(checkpoint: Path) -> Any:
+    settings = {"_name": "hubert_ctc", "w2v_path": str(checkpoint), "normalize": False, "data": "/gone"}
+    return OmegaConf.merge(OmegaConf.structured(HubertCtcConfig()), settings)
+
+
+def _relabel(data: Path) -> None:
+    learn_gmm(data / "mfcc", "train", 1, data / "other.safetensors", 4, perplexity=2.0, seed=7)
+    for path in (data / "lab").glob("valid*"):
+        path.unlink()
+    dump_gmm_posteriors(data / "mfcc", "valid", data / "other.safetensors", 1, 0, data / "lab")
+    merge_labels(data / "lab", "valid", 1)
+
+
+def _nothing(data: Path) -> None:
+    pass
+
+
+def _empty_manifest(data: Path) -> None:
+    (data / "train.tsv").write_text(f"{data}\n")
+
+
+def _remove_audio(data: Path) -> None:
+    (data / "audio" / "train-2.flac").unlink()
+
+
+def _slow_audio(data: Path) -> None:
+    samples, _ = soundfile.read(data / "audio" / "train-1.flac")
+    soundfile.write(data / "audio" / "train-1.flac", samples, 8_000)
+
+
+def _cut_audio(data: Path) -> None:
+    soundfile.write(data / "audio" / "train-1.flac", np.zeros(5_000), 16_000)
+
+
+def _other_order(data: Path) -> None:
+    root, *lines = (data / "train.tsv").read_text().splitlines()
+    (data / "train.tsv").write_text("\n".join([root, *lines[::-1]]) + "\n")
+
+
+def _truncate_labels(data: Path) -> None:
+    content = (data / "lab" / "train.gmm").read_bytes()
+    (data / "lab" / "train.gmm").write_bytes(content[:-20])
+
+
+def _hard_with_empty_dictionary(data: Path) -> None:
+    (data / "lab" / "train.km").write_text("0 1 1\n" * 4)
+    (data / "lab" / "dict.km.txt").write_text("")
+
+
+def _hard_that_are_short(data: Path) -> None:
+    (data / "lab" / "train.km").write_text("0 1 1\n" * 4)
+    write_cluster_dictionary(data / "lab", "km", 2)
+
+
+@pytest.mark.parametrize(
+    ("damage", "changes", "complaint"),
+    [
+        (_empty_manifest, {}, "train.tsv"),
+        (_remove_audio, {}, "train-2.flac"),
+        (_slow_audio, {}, "train-1.flac: sampled at 8000 Hz, expected 16000 Hz"),
+        (_cut_audio, {}, "train-1.flac"),
+        (_other_order, {}, "manifest"),
+        (_truncate_labels, {}, "train.gmm"),
+        (_nothing, {"label_rate": 50.0}, "labels at 100 Hz, but task.label_rate is 50"),
+        (_nothing, {"labels": ["km"]}, "dict.km.txt: no such dictionary"),
+        (_nothing, {"data": "/nowhere"}, "/nowhere/train.tsv"),
+        (_hard_with_empty_dictionary, {"labels": ["km"]}, "dict.km.txt"),
+        (_hard_that_are_short, {"labels": ["km"]}, "train.km"),
+    ],
+    ids=lambda value: getattr(value, "__name__", str(value)),
+)
+def test_what_does_not_fit_is_refused_in_one_line(
+    labelled: Path, damage: Callable[[Path], None], changes: Any, complaint: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    damage(labelled)
+    with pytest.raises(SystemExit) as stopped:
+        _task(labelled, **changes).load_dataset("train")
+    assert stopped.value.code == 2
+    lines = capsys.readouterr().err.splitlines()
+    assert len([line for line in lines if line.startswith("softhubert: error: ")]) == 1
+    assert complaint in lines[-1], lines[-1]
+
+
+def test_splits_labelled_by_different_mixtures_are_refused(labelled: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    _relabel(labelled)
+    task = _task(labelled)
+    task.load_dataset("train")
+    with pytest.raises(SystemExit):
+        task.load_dataset("valid")
+    assert "label all splits with one mixture" in capsys.readouterr().err
+
+
+def test_transcripts_with_letters_that_the_dictionary_lacks_are_refused(corpus: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    lines = (corpus / "train.ltr").read_text().splitlines()
+    (corpus / "train.ltr").write_text("\n".join(["Q U I Z |", *lines[1:]]) + "\n")
+    with pytest.raises(SystemExit):
+        _task(corpus, fine_tuning=True, labels=["ltr"], label_dir=str(corpus)).load_dataset("train")
+    assert "train.ltr, line 1: symbols Q Z" in capsys.readouterr().err
+
+
+def test_the_task_state_is_numbers_and_strings(labelled: Path, corpus: Path) -> None:
+    assert _task(labelled).state_dict() == {"codewords": [4]}
+    state = _task(corpus, fine_tuning=True, labels=["ltr"], label_dir=str(corpus)).state_dict()
+    assert state["target_symbols"][0] in "|E" and set("".join(state["target_symbols"])) <= set("|'ABCDEFGHIJKLMNOPQRSTUVWXYZ")
+
+
+def test_a_stock_checkpoint_is_fine_tuned_and_remembered_without_its_dictionaries(corpus: Path, stock_checkpoint: Path) -> None:
+    task = _task(corpus, fine_tuning=True, labels=["ltr"], label_dir=str(corpus))
+    cfg = _ctc(stock_checkpoint)
+    model = task.build_model(cfg)
+    saved = torch.load(stock_checkpoint, weights_only=True)["model"]
+    encoder = model.w2v_encoder.w2v_model.state_dict()
+    assert all(torch.equal(encoder[name], saved[name]) for name in encoder if name in saved)
+    assert "label_embs_concat" not in encoder
+    assert cfg.w2v_args.model._name == "soft_hubert"
+    rebuilt = task.build_model(cfg)
+    assert rebuilt.state_dict().keys() == model.state_dict().keys()
+
+
+def test_a_missing_pretrained_checkpoint_is_refused(corpus: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    task = _task(corpus, fine_tuning=True, labels=["ltr"], label_dir=str(corpus))
+    with pytest.raises(SystemExit):
+        task.build_model(_ctc(Path("/nowhere/checkpoint.pt")))
+    assert "/nowhere/checkpoint.pt: no such pretrained checkpoint" in capsys.readouterr().err
