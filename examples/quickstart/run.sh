@@ -16,6 +16,9 @@ usage: bash examples/quickstart/run.sh [options]
   --systems "km gmm"         label sets to compare: km (k-means), gmm (soft mixture), gmm-argmax (the mixture's hard labels: the control
                              that tells softness from clustering)
   --seed N                   of corpus, clustering and training (1)
+  --utterances N             size of the corpus: of spoken in all, of digits a speaker
+  --pretrain-updates N       length of training, instead of what suits the corpus
+  --finetune-updates N
   --exp DIR                  where everything goes (exp/CORPUS-seedN)
 
 Running it again skips what is finished; a stage that was interrupted is done anew.
@@ -24,12 +27,13 @@ TEXT
 
 refuse() { printf 'softhubert: error: %s\n' "$*" >&2; exit 2; }
 
-corpus=spoken root='' subset=dev-clean download='' systems='km gmm' seed=1 exp=''
+corpus=spoken root='' subset=dev-clean download='' systems='km gmm' seed=1 exp='' utterances='' pretrain_updates='' finetune_updates=''
 while [ $# -gt 0 ]; do
     case $1 in
-        --corpus | --root | --subset | --systems | --seed | --exp)
+        --corpus | --root | --subset | --systems | --seed | --exp | --utterances | --pretrain-updates | --finetune-updates)
             [ $# -ge 2 ] || refuse "$1 needs a value; see --help"
-            printf -v "${1#--}" %s "$2"
+            name=${1#--}
+            printf -v "${name//-/_}" %s "$2"
             shift 2
             ;;
         --download) download=--download; shift ;;
@@ -42,13 +46,14 @@ here=$(cd "$(dirname "${BASH_SOURCE[0]}")/../.." && pwd -P)
 speech=${SOFTHUBERT_SPEECH:-$here/../shared/speech}
 
 # What differs between corpora: components, and how long to train. Tuned once on the validation speakers, for both systems alike.
-clusters=50 pretrain_updates=200 finetune_updates=350
 case $corpus in
-    spoken) ;;
-    digits) root=${root:-$speech/fsdd/recordings} pretrain_updates=800 finetune_updates=800 ;;
-    librispeech) root=${root:-$speech} clusters=100 pretrain_updates=1200 finetune_updates=1500 ;;
+    spoken) clusters=50 suggested='1200 300 500' ;;
+    digits) clusters=50 suggested='300 800 1500' root=${root:-$speech/fsdd/recordings} ;;
+    librispeech) clusters=100 suggested='0 1200 2500' root=${root:-$speech} ;;
     *) refuse "--corpus $corpus: expected spoken, digits or librispeech" ;;
 esac
+read -r some_utterances some_pretraining some_finetuning <<<"$suggested"
+: "${utterances:=$some_utterances}" "${pretrain_updates:=$some_pretraining}" "${finetune_updates:=$some_finetuning}"
 for system in $systems; do
     case $system in km | gmm | gmm-argmax) ;; *) refuse "--systems: '$system' is none of km, gmm, gmm-argmax" ;; esac
 done
@@ -64,11 +69,13 @@ mkdir -p "${exp:=$here/exp/$corpus-seed$seed}"
 exp=$(cd "$exp" && pwd -P)
 mkdir -p "$exp/stages" "$exp/logs"
 
-# stage NAME COMMAND…: run a command once, its output in logs/NAME.log; stages/NAME holds the command and the seconds it took.
+# stage NAME COMMAND…: run a command once, its output in logs/NAME.log. stages/NAME holds what the stage was made of, so that other
+# options redo it, and the seconds it took.
+made_of="$corpus $root $subset $utterances utterances, $clusters clusters, seed $seed"
 stage() {
     local name=$1 log=$exp/logs/$1.log mark=$exp/stages/$1 started=$SECONDS status
     shift
-    if [ "$(head -n 1 "$mark" 2>/dev/null)" = "$*" ]; then
+    if [ "$(head -n 1 "$mark" 2>/dev/null)" = "$made_of: $*" ]; then
         printf '  %-20s done before\n' "$name"
         return
     fi
@@ -87,15 +94,15 @@ stage() {
         tail -n 5 "$log" >&2
         exit $status
     fi
-    printf '%s\n%s\n' "$*" $((SECONDS - started)) >"$mark.new"
+    printf '%s: %s\n%s\n' "$made_of" "$*" $((SECONDS - started)) >"$mark.new"
     mv "$mark.new" "$mark"
     printf '%5d s\n' $((SECONDS - started))
 }
 
 make_corpus() {
     case $corpus in
-        spoken) softhubert corpus spoken "$exp/data" --utterances 1200 --speakers 16 --seed "$seed" ;;
-        digits) softhubert corpus digits "$root" "$exp/data" --utterances 300 --seed "$seed" ;;
+        spoken) softhubert corpus spoken "$exp/data" --utterances "$utterances" --speakers 16 --seed "$seed" ;;
+        digits) softhubert corpus digits "$root" "$exp/data" --utterances "$utterances" --seed "$seed" ;;
         librispeech) softhubert manifest librispeech "$root" --dest "$exp/data" --subsets "$subset" --by-speaker $download ;;
     esac
 }
@@ -150,7 +157,7 @@ describe() { # describe SYSTEM: what the report reads besides logs and scores
         gmm-argmax) name="hard GMM (argmax)" stages="corpus mfcc mixture labels-gmm-argmax" ;;
     esac
     printf '{"name": "%s", "target": "%s", "corpus": "%s", "seed": %d, "pretraining updates": %d, "fine-tuning updates": %d}\n' \
-        "$name" "$system" "$corpus${root:+ ($(basename "$root"))}" "$seed" $pretrain_updates $finetune_updates >"$folder/experiment.json"
+        "$name" "$system" "$corpus${root:+ ($(basename "$root"))}" "$seed" "$pretrain_updates" "$finetune_updates" >"$folder/experiment.json"
     if [ "$system" = gmm ]; then
         softhubert labels inspect "$exp/labels/gmm/train.gmm" >"$folder/labels.json"
     else
@@ -168,6 +175,7 @@ case " $systems " in *" km "*) stage kmeans label_km ;; esac
 case $systems in *gmm*) stage mixture learn_gmm ;; esac
 case " $systems " in *" gmm "*) stage labels-gmm label_gmm ;; esac
 case " $systems " in *" gmm-argmax "*) stage labels-gmm-argmax label_argmax ;; esac
+made_of+=", $pretrain_updates + $finetune_updates updates"
 folders=()
 for system in $systems; do
     folder=$exp/systems/$system
@@ -175,9 +183,9 @@ for system in $systems; do
     label=km
     [ "$system" != gmm ] || label=gmm
     stage "pretrain-$system" train "$folder/pretrain" pretrain task.data="$exp/data" task.label_dir="$exp/labels/$system" \
-        "task.labels=[$label]" optimization.max_update=$pretrain_updates
+        "task.labels=[$label]" optimization.max_update="$pretrain_updates"
     stage "finetune-$system" train "$folder/finetune" finetune task.data="$exp/data" task.label_dir="$exp/data" \
-        model.w2v_path="$folder/pretrain/checkpoints/checkpoint_best.pt" optimization.max_update=$finetune_updates
+        model.w2v_path="$folder/pretrain/checkpoints/checkpoint_best.pt" optimization.max_update="$finetune_updates"
     stage "decode-$system" softhubert decode "$exp/data" test "$folder/finetune/checkpoints/checkpoint_best.pt" "$folder/decode"
     softhubert score "$folder/decode/hypo.word" "$folder/decode/ref.word" --dest "$folder/score.json" >"$exp/logs/score-$system.log"
     describe "$system"

@@ -1,0 +1,126 @@
+"""The whole road with a handful of updates: it has to hold together, resume, and meet fairseq's own tools. It proves no learning."""
+
+from __future__ import annotations
+
+import json
+import os
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any, Dict, List
+
+import pytest
+import torch
+
+from softhubert_plugin.asr.decode import decode_split
+
+REPOSITORY = Path(__file__).parents[1]
+ENVIRONMENT = {**os.environ, "SOFTHUBERT_VENV": sys.prefix, "HYDRA_FULL_ERROR": "1"}
+
+
+def _quickstart(exp: Path, *options: str) -> subprocess.CompletedProcess:
+    small = ["--utterances", "32", "--pretrain-updates", "3", "--finetune-updates", "3"]
+    command = ["bash", str(REPOSITORY / "examples" / "quickstart" / "run.sh"), "--exp", str(exp), *small, *options]
+    return subprocess.run(command, capture_output=True, text=True, check=False, env=ENVIRONMENT)
+
+
+def _results(exp: Path) -> Dict[str, Any]:
+    results = json.loads((exp / "report" / "results.json").read_text())
+    for system in results["systems"]:
+        del system["seconds"]
+    return results
+
+
+@pytest.fixture(scope="module")
+def road(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    exp = tmp_path_factory.mktemp("road")
+    done = _quickstart(exp)
+    assert done.returncode == 0, done.stdout + done.stderr
+    assert done.stdout.splitlines()[-5].startswith("system")
+    return exp
+
+
+def _plain(value: Any) -> bool:
+    if isinstance(value, dict):
+        return all(_plain(key) and _plain(entry) for key, entry in value.items())
+    if isinstance(value, (list, tuple)):
+        return all(map(_plain, value))
+    return value is None or type(value) in (bool, int, float, str, torch.Tensor)
+
+
+def _checkpoint(road: Path, system: str, stage: str) -> Path:
+    return road / "systems" / system / stage / "checkpoints" / "checkpoint_best.pt"
+
+
+def test_both_systems_are_compared_on_the_same_unheard_speakers(road: Path) -> None:
+    results = _results(road)
+    assert [system["name"] for system in results["systems"]] == ["hard k-means", "soft GMM"]
+    hard, soft = results["systems"]
+    utterances = len((road / "data" / "test.tsv").read_text().splitlines()) - 1
+    assert hard["utterances"] == soft["utterances"] == utterances > 0
+    assert (hard["target_perplexity"], hard["pretraining_updates"], hard["finetuning_updates"]) == (1.0, 3, 3)
+    assert soft["target_perplexity"] == pytest.approx(4, rel=0.1)  # calibrated on frames of the training split
+    page = (road / "report" / "index.html").read_text()
+    assert page.count("<svg") == 5
+
+
+def test_a_killed_stage_is_redone_others_are_kept_and_the_table_is_the_same(road: Path) -> None:
+    before = _results(road)
+    (road / "stages" / "finetune-gmm").unlink()
+    shutil.rmtree(road / "systems" / "gmm" / "finetune" / "checkpoints")
+    done = _quickstart(road)
+    assert done.returncode == 0, done.stdout + done.stderr
+    redone = [line.split()[0] for line in done.stdout.splitlines() if line.startswith("  ") and line.endswith(" s")]
+    assert redone == ["finetune-gmm"]
+    assert _results(road) == before
+
+
+def test_a_corpus_of_other_options_is_not_mixed_in(road: Path) -> None:
+    done = _quickstart(road, "--seed", "2")
+    assert done.returncode == 2
+    assert "choose another folder" in done.stderr
+
+
+@pytest.mark.parametrize("stage", ["pretrain", "finetune"])
+@pytest.mark.parametrize("system", ["km", "gmm"])
+def test_checkpoints_hold_plain_types_only(road: Path, system: str, stage: str) -> None:
+    state = torch.load(_checkpoint(road, system, stage), weights_only=True)
+    assert _plain({key: value for key, value in state.items() if key != "model"})
+    assert all(type(value) is torch.Tensor for value in state["model"].values())
+
+
+def test_a_fine_tuned_checkpoint_stands_alone_and_fairseqs_infer_finds_the_same_words(road: Path, tmp_path: Path) -> None:
+    """Neither labels nor the pretraining checkpoint are at hand."""
+    alone = tmp_path / "alone.pt"
+    shutil.copy(_checkpoint(road, "gmm", "finetune"), alone)
+    hidden = [(road / name, road / f"{name}.hidden") for name in ("labels", "systems")]
+    for path, away in hidden:
+        path.rename(away)
+    try:
+        decode_split(road / "data", "test", alone, tmp_path / "ours", max_seconds=0)  # one by one, so that nothing is padded
+        command = [sys.executable, "-m", "softhubert_plugin.interop.fairseq_tool", "speech_recognition/new/infer.py"]
+        command += ["--config-dir", str(REPOSITORY / "config" / "decode"), "--config-name", "viterbi", f"task.data={road / 'data'}"]
+        command += [f"common_eval.path={alone}", f"common_eval.results_path={tmp_path / 'theirs'}", "dataset.batch_size=1"]
+        done = subprocess.run(command, capture_output=True, text=True, check=False, env=ENVIRONMENT, cwd=tmp_path)
+    finally:
+        for path, away in hidden:
+            away.rename(path)
+    assert done.returncode == 0, done.stdout[-2000:] + done.stderr[-2000:]
+    for name in ("hypo.units", "hypo.word", "ref.units", "ref.word"):
+        assert _lines(tmp_path / "ours" / name) == _lines(tmp_path / "theirs" / name)
+    assert len({line.rpartition("(")[0] for line in _lines(tmp_path / "ours" / "ref.word")}) > 1
+
+
+def _lines(path: Path) -> List[str]:
+    return sorted(path.read_text().splitlines())
+
+
+def test_training_refuses_bad_labels_in_one_line(road: Path, tmp_path: Path) -> None:
+    command = [str(Path(sys.prefix) / "bin" / "fairseq-hydra-train"), "--config-dir", str(REPOSITORY / "config" / "pretrain")]
+    command += ["--config-name", "soft_hubert_tiny", f"task.data={road / 'data'}", f"task.label_dir={road / 'labels' / 'gmm'}"]
+    command += [f"hydra.run.dir={tmp_path / 'run'}", "task.label_rate=50"]
+    done = subprocess.run(command, capture_output=True, text=True, check=False, env=ENVIRONMENT, cwd=tmp_path)
+    assert done.returncode == 2
+    assert [line for line in done.stderr.splitlines() if "error" in line.lower()] == [done.stderr.splitlines()[-1]]
+    assert "Traceback" not in done.stderr and "labels at 100 Hz, but task.label_rate is 50" in done.stderr
