@@ -1,0 +1,82 @@
+"""``softhubert corpus`` and ``softhubert manifest``."""
+
+from __future__ import annotations
+
+import argparse
+
+from softhubert_plugin.commands.parser import Commands
+from softhubert_plugin.errors import SoftHubertError
+
+
+def add_corpus(commands: Commands) -> None:
+    def spoken(a: argparse.Namespace) -> str:
+        from softhubert_plugin.corpora.spoken import make_spoken_corpus
+
+        return make_spoken_corpus(a.dest, utterances=a.utterances, speakers=a.speakers, seed=a.seed)
+
+    parser = commands.add(
+        "spoken",
+        "synthetic commands and digits, spoken by eSpeak NG, with transcripts and phone alignments",
+        "softhubert corpus spoken exp/data --utterances 1500 --speakers 12",
+        spoken,
+    )
+    parser.add_argument("dest", metavar="DEST", help="folder for audio, manifests, transcripts and alignments")
+    parser.add_argument("--utterances", type=int, default=1500, help="utterances in all (default: %(default)s)")
+    parser.add_argument("--speakers", type=int, default=12, help="voices in all (default: %(default)s)")
+    parser.add_argument("--seed", type=int, default=1, help="same seed, same corpus (default: %(default)s)")
+
+    def digits(a: argparse.Namespace) -> str:
+        from softhubert_plugin.corpora.digits import make_digits_corpus
+
+        return make_digits_corpus(a.recordings, a.dest, utterances=a.utterances, seed=a.seed)
+
+    parser = commands.add(
+        "digits",
+        "digit strings joined from recordings of the Free Spoken Digit Dataset",
+        "softhubert corpus digits free-spoken-digit-dataset/recordings exp/data",
+        digits,
+    )
+    parser.add_argument("recordings", metavar="RECORDINGS", help="folder of {digit}_{speaker}_{take}.wav")
+    parser.add_argument("dest", metavar="DEST", help="folder for audio, manifests and transcripts")
+    parser.add_argument("--utterances", type=int, default=300, help="digit strings a speaker (default: %(default)s)")
+    parser.add_argument("--seed", type=int, default=1, help="same seed, same corpus (default: %(default)s)")
+
+
+def add_manifest(commands: Commands) -> None:
+    def folder(a: argparse.Namespace) -> str:
+        from softhubert_plugin.corpora.folder import write_folder_manifest
+
+        return write_folder_manifest(a.root, a.dest, extension=a.ext, valid_percent=a.valid_percent, seed=a.seed)
+
+    parser = commands.add(
+        "folder",
+        "train.tsv and valid.tsv of all audio files below a folder",
+        "softhubert manifest folder /data/speech --dest exp/data --ext flac --valid-percent 0.01",
+        folder,
+    )
+    parser.add_argument("root", metavar="ROOT", help="folder that holds the audio, at any depth")
+    parser.add_argument("--dest", required=True, help="where to write the manifests")
+    parser.add_argument("--ext", default="flac", help="file name extension (default: %(default)s)")
+    parser.add_argument("--valid-percent", type=float, default=0.01, help="share set aside for validation, 0 to 1 (default: %(default)s)")
+    parser.add_argument("--seed", type=int, default=42, help="of the choice of validation files (default: %(default)s)")
+
+    def librispeech(a: argparse.Namespace) -> str:
+        from softhubert_plugin.corpora.librispeech import write_librispeech_manifests, write_speaker_splits
+
+        if a.by_speaker:
+            if len(a.subsets) != 1:
+                raise SoftHubertError(f"--by-speaker splits one subset, {len(a.subsets)} were given")
+            return write_speaker_splits(a.root, a.dest, subset=a.subsets[0], download=a.download)
+        return write_librispeech_manifests(a.root, a.dest, subsets=a.subsets, download=a.download)
+
+    parser = commands.add(
+        "librispeech",
+        "manifests, transcripts and letters of LibriSpeech subsets",
+        "softhubert manifest librispeech /data --dest exp/data --subsets train-clean-100 dev-clean test-clean",
+        librispeech,
+    )
+    parser.add_argument("root", metavar="ROOT", help="folder that holds LibriSpeech/")
+    parser.add_argument("--dest", required=True, help="where to write {subset}.tsv, .wrd and .ltr")
+    parser.add_argument("--subsets", nargs="+", required=True, help="train-clean-100, dev-clean, …")
+    parser.add_argument("--download", action="store_true", help="fetch what is missing (torchaudio, openslr.org)")
+    parser.add_argument("--by-speaker", action="store_true", help="split one subset into train, valid and test without common speakers")

@@ -1,0 +1,84 @@
+"""``softhubert gmm``."""
+
+from __future__ import annotations
+
+import argparse
+
+from softhubert_plugin.commands.parser import Commands, add_shard_arguments
+
+
+def add_gmm(commands: Commands) -> None:
+    def learn(a: argparse.Namespace) -> str:
+        from softhubert_plugin.gmm.learn_gmm import learn_gmm
+
+        return learn_gmm(
+            a.feat_dir,
+            a.split,
+            a.nshard,
+            a.gmm_path,
+            a.n_components,
+            percent=a.percent,
+            max_frames=a.max_frames,
+            covariance_type=a.covariance,
+            pca=a.pca,
+            whiten=a.whiten,
+            perplexity=None if a.perplexity == 0 else a.perplexity,
+            iterations=a.iterations,
+            seed=a.seed,
+        )
+
+    parser = commands.add(
+        "learn",
+        "fit a mixture to features and calibrate how soft its posteriors are",
+        "softhubert gmm learn exp/mfcc train 1 exp/gmm.safetensors 100 --perplexity 4",
+        learn,
+    )
+    parser.add_argument("feat_dir", metavar="FEAT_DIR", help="folder of feature shards")
+    parser.add_argument("split", metavar="SPLIT", help="split to fit on")
+    parser.add_argument("nshard", metavar="NSHARD", type=int, help="number of shards")
+    parser.add_argument("gmm_path", metavar="GMM_PATH", help="mixture file to write (gmm.safetensors)")
+    parser.add_argument("n_components", metavar="N_COMPONENTS", type=int, help="number of Gaussians")
+    parser.add_argument("--percent", type=float, default=-1.0, help="share of the utterances to fit on, 0 to 1; negative: all (default)")
+    parser.add_argument("--max-frames", type=int, default=200_000, help="fit on at most so many frames (default: %(default)s)")
+    parser.add_argument("--covariance", choices=["diag", "spherical", "tied", "full"], default="diag", help="default: %(default)s")
+    parser.add_argument("--pca", type=int, metavar="D", help="reduce to D principal components first")
+    parser.add_argument("--whiten", action="store_true", help="scale principal components to unit variance")
+    parser.add_argument(
+        "--perplexity", type=float, default=4.0, help="mean perplexity of the posteriors; 0: as they come (default: %(default)s)"
+    )
+    parser.add_argument("--iterations", type=int, default=100, help="EM iterations at most (default: %(default)s)")
+    parser.add_argument("--seed", type=int, default=1, help="of sample and start (default: %(default)s)")
+
+    def dump(a: argparse.Namespace) -> str:
+        from softhubert_plugin.gmm.dump_gmm_posteriors import dump_gmm_posteriors
+
+        return dump_gmm_posteriors(
+            a.feat_dir,
+            a.split,
+            a.gmm_path,
+            a.nshard,
+            a.rank,
+            a.lab_dir,
+            mass=a.mass,
+            max_components=a.max_components,
+            temperature=a.temperature,
+            label_rate=a.label_rate,
+            hard=a.hard,
+        )
+
+    parser = commands.add(
+        "dump",
+        "label a shard of features with a mixture's posteriors",
+        "softhubert gmm dump exp/mfcc train exp/gmm.safetensors 1 0 exp/labels",
+        dump,
+    )
+    parser.add_argument("feat_dir", metavar="FEAT_DIR", help="folder of feature shards")
+    parser.add_argument("split", metavar="SPLIT", help="train, valid, …")
+    parser.add_argument("gmm_path", metavar="GMM_PATH", help="mixture file")
+    add_shard_arguments(parser)
+    parser.add_argument("lab_dir", metavar="LAB_DIR", help="where to write {split}_{rank}_{nshard}.gmm")
+    parser.add_argument("--mass", type=float, default=0.999, help="probability kept a frame (default: %(default)s)")
+    parser.add_argument("--max-components", type=int, default=16, help="entries kept a frame at most (default: %(default)s)")
+    parser.add_argument("--temperature", type=float, help="instead of the calibrated one")
+    parser.add_argument("--label-rate", type=float, help="frames a second, for features of fairseq's scripts (MFCC: 100, HuBERT: 50)")
+    parser.add_argument("--hard", action="store_true", help="write the most probable component as fairseq's .km instead")
