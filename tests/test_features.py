@@ -15,7 +15,7 @@ from softhubert_plugin.features.hubert import dump_hubert, hidden_states, parse_
 from softhubert_plugin.features.mfcc import dump_mfcc
 from softhubert_plugin.features.shards import read_shard, read_shards
 from softhubert_plugin.gmm.dump_gmm_posteriors import dump_gmm_posteriors
-from softhubert_plugin.gmm.learn_gmm import learn_gmm
+from softhubert_plugin.gmm.learn_gmm import GmmOptions, learn_gmm
 from softhubert_plugin.interop.checkpoints import load_checkpoint
 from softhubert_plugin.labels import HardLabels, verify_labels
 from softhubert_plugin.labels.merge import merge_labels
@@ -41,7 +41,7 @@ def test_mfcc_shards_are_those_of_fairseqs_script_and_are_interchangeable(corpus
     np.testing.assert_array_equal(found.frames, expected.frames)
 
     # fairseq's features through our mixture: they lack our description, so the label rate has to be given.
-    learn_gmm(theirs, "train", 1, tmp_path / "gmm.safetensors", 5)
+    learn_gmm(theirs, "train", 1, tmp_path / "gmm.safetensors", GmmOptions(5))
     dump_gmm_posteriors(theirs, "train", tmp_path / "gmm.safetensors", 1, 0, tmp_path / "lab", label_rate=100.0)
     merge_labels(tmp_path / "lab", "train", 1)
     assert "4 utterances" in verify_file(tmp_path / "lab" / "train.gmm", corpus / "train.tsv")

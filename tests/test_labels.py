@@ -11,7 +11,7 @@ import pytest
 from softhubert_plugin.errors import SoftHubertError
 from softhubert_plugin.features.shards import ShardWriter
 from softhubert_plugin.gmm.dump_gmm_posteriors import dump_gmm_posteriors
-from softhubert_plugin.gmm.learn_gmm import learn_gmm
+from softhubert_plugin.gmm.learn_gmm import GmmOptions, learn_gmm
 from softhubert_plugin.gmm.mixture import GaussianMixture
 from softhubert_plugin.labels import open_labels, verify_labels
 from softhubert_plugin.labels.frames import FrameTargets
@@ -210,7 +210,7 @@ def test_dumped_labels_are_the_mixtures_posteriors_and_a_rerun_skips_them(tmp_pa
     with ShardWriter(tmp_path, "train", 0, 1, {"kind": "mfcc", "frame_rate": 100.0, "manifest_sha256": "x"}) as shard:
         for frames in features:
             shard.add(frames)
-    learn_gmm(tmp_path, "train", 1, tmp_path / "gmm", 6, perplexity=2.0)
+    learn_gmm(tmp_path, "train", 1, tmp_path / "gmm", GmmOptions(6, perplexity=2.0))
     dump_gmm_posteriors(tmp_path, "train", tmp_path / "gmm", 1, 0, tmp_path / "lab", mass=1.0)
     merge_labels(tmp_path / "lab", "train", 1)
     labels = open_labels(tmp_path / "lab", "train", "gmm")
@@ -231,7 +231,7 @@ def test_features_without_description_need_a_label_rate(tmp_path: Path) -> None:
     frames = np.random.default_rng(0).standard_normal((40, 3)).astype(np.float32)
     np.save(tmp_path / "train_0_1.npy", frames)
     (tmp_path / "train_0_1.len").write_text("15\n25\n")
-    learn_gmm(tmp_path, "train", 1, tmp_path / "gmm", 3, perplexity=1.5)
+    learn_gmm(tmp_path, "train", 1, tmp_path / "gmm", GmmOptions(3, perplexity=1.5))
     with pytest.raises(SoftHubertError, match="--label-rate"):
         dump_gmm_posteriors(tmp_path, "train", tmp_path / "gmm", 1, 0, tmp_path)
     dump_gmm_posteriors(tmp_path, "train", tmp_path / "gmm", 1, 0, tmp_path, label_rate=50.0)
@@ -243,4 +243,4 @@ def test_shards_whose_parts_disagree_are_refused(tmp_path: Path, damage: str) ->
     np.save(tmp_path / "train_0_1.npy", np.zeros((40, 3) if damage != "dimension" else (40,), dtype=np.float32))
     (tmp_path / "train_0_1.len").write_text({"length": "15\n24\n", "dimension": "15\n25\n", "empty": ""}[damage])
     with pytest.raises(SoftHubertError, match="train_0_1"):
-        learn_gmm(tmp_path, "train", 1, tmp_path / "gmm", 3)
+        learn_gmm(tmp_path, "train", 1, tmp_path / "gmm", GmmOptions(3))

@@ -9,7 +9,7 @@ from sklearn.mixture import GaussianMixture as SklearnMixture
 
 from softhubert_plugin.errors import SoftHubertError
 from softhubert_plugin.features.shards import ShardWriter
-from softhubert_plugin.gmm.learn_gmm import learn_gmm
+from softhubert_plugin.gmm.learn_gmm import GmmOptions, learn_gmm
 from softhubert_plugin.gmm.mixture import FeatureTransform, GaussianMixture
 from softhubert_plugin.gmm.uncertainty import calibrate_temperature, entropy, mean_perplexity, truncate
 
@@ -111,7 +111,7 @@ def test_learning_separates_obvious_clusters_and_records_how(tmp_path: Path) -> 
     centres = np.array([[0.0, 0.0], [20.0, 0.0], [0.0, 20.0]])
     _write_shard(tmp_path, [centre + rng.standard_normal((50, 2)) for _ in range(10) for centre in centres])
     for options in ({}, {"pca": 2, "whiten": True}):
-        learn_gmm(tmp_path, "train", 1, tmp_path / "gmm.safetensors", 3, perplexity=1.5, **options)  # type: ignore[arg-type]
+        learn_gmm(tmp_path, "train", 1, tmp_path / "gmm.safetensors", GmmOptions(3, perplexity=1.5, **options))  # type: ignore[arg-type]
         mixture = GaussianMixture.load(tmp_path / "gmm.safetensors")
         assert sorted(mixture.predict(torch.tensor(centres)).tolist()) == [0, 1, 2]
         assert mixture.metadata["perplexity"] == pytest.approx(1.5, rel=1e-3)
@@ -122,7 +122,7 @@ def test_learning_is_reproducible_for_a_seed(tmp_path: Path) -> None:
     rng = np.random.default_rng(1)
     _write_shard(tmp_path, [rng.standard_normal((40, 3)) for _ in range(20)])
     for name in ("a", "b"):
-        learn_gmm(tmp_path, "train", 1, tmp_path / name, 4, perplexity=2.0, seed=5)
+        learn_gmm(tmp_path, "train", 1, tmp_path / name, GmmOptions(4, perplexity=2.0, seed=5))
     first, second = (GaussianMixture.load(tmp_path / name) for name in "ab")
     assert torch.equal(first.means, second.means) and first.temperature == second.temperature
 
@@ -130,7 +130,7 @@ def test_learning_is_reproducible_for_a_seed(tmp_path: Path) -> None:
 def test_more_components_than_frames_are_refused(tmp_path: Path) -> None:
     _write_shard(tmp_path, [np.random.default_rng(0).standard_normal((10, 3))])
     with pytest.raises(SoftHubertError, match="frames of train to fit 50 components"):
-        learn_gmm(tmp_path, "train", 1, tmp_path / "gmm", 50)
+        learn_gmm(tmp_path, "train", 1, tmp_path / "gmm", GmmOptions(50))
 
 
 def test_features_with_nan_are_refused_by_shard_and_utterance(tmp_path: Path) -> None:
@@ -139,4 +139,4 @@ def test_features_with_nan_are_refused_by_shard_and_utterance(tmp_path: Path) ->
     bad[4, 1] = np.nan
     _write_shard(tmp_path, [good, bad, good])
     with pytest.raises(SoftHubertError, match=r"train_0_1.npy: NaN or infinite features in utterance 1"):
-        learn_gmm(tmp_path, "train", 1, tmp_path / "gmm", 2)
+        learn_gmm(tmp_path, "train", 1, tmp_path / "gmm", GmmOptions(2))

@@ -15,7 +15,7 @@ from omegaconf import OmegaConf
 
 from softhubert_plugin.features.mfcc import dump_mfcc
 from softhubert_plugin.gmm.dump_gmm_posteriors import dump_gmm_posteriors
-from softhubert_plugin.gmm.learn_gmm import learn_gmm
+from softhubert_plugin.gmm.learn_gmm import GmmOptions, learn_gmm
 from softhubert_plugin.interop.checkpoints import register_plugin
 from softhubert_plugin.labels.merge import merge_labels
 from softhubert_plugin.manifests import write_cluster_dictionary
@@ -29,7 +29,7 @@ def labelled(corpus: Path) -> Path:
     """The tiny corpus with soft labels of four components in ``lab``."""
     for split in ("train", "valid"):
         dump_mfcc(corpus, split, 1, 0, corpus / "mfcc")
-    learn_gmm(corpus / "mfcc", "train", 1, corpus / "gmm.safetensors", 4, perplexity=2.0)
+    learn_gmm(corpus / "mfcc", "train", 1, corpus / "gmm.safetensors", GmmOptions(4, perplexity=2.0))
     for split in ("train", "valid"):
         dump_gmm_posteriors(corpus / "mfcc", split, corpus / "gmm.safetensors", 1, 0, corpus / "lab")
         merge_labels(corpus / "lab", split, 1)
@@ -56,7 +56,7 @@ def _ctc(checkpoint: Path) -> Any:
 
 
 def _relabel(data: Path) -> None:
-    learn_gmm(data / "mfcc", "train", 1, data / "other.safetensors", 4, perplexity=2.0, seed=7)
+    learn_gmm(data / "mfcc", "train", 1, data / "other.safetensors", GmmOptions(4, perplexity=2.0, seed=7))
     for path in (data / "lab").glob("valid*"):
         path.unlink()
     dump_gmm_posteriors(data / "mfcc", "valid", data / "other.safetensors", 1, 0, data / "lab")

@@ -9,23 +9,24 @@ from softhubert_plugin.commands.parser import Commands, add_shard_arguments
 
 def add_gmm(commands: Commands) -> None:
     def learn(a: argparse.Namespace) -> str:
-        from softhubert_plugin.gmm.learn_gmm import learn_gmm
+        from softhubert_plugin.gmm.learn_gmm import GmmOptions, learn_gmm
 
-        return learn_gmm(
-            a.feat_dir,
-            a.split,
-            a.nshard,
-            a.gmm_path,
-            a.n_components,
+        options = GmmOptions(
+            n_components=a.n_components,
             percent=a.percent,
-            max_frames=a.max_frames,
             covariance_type=a.covariance,
             pca=a.pca,
             whiten=a.whiten,
+            standardise=a.standardise,
+            init=a.init,
             perplexity=None if a.perplexity == 0 else a.perplexity,
+            stepwise=a.stepwise,
             iterations=a.iterations,
+            tolerance=a.tolerance,
+            candidates=a.candidates,
             seed=a.seed,
         )
+        return learn_gmm(a.feat_dir, a.split, a.nshard, a.gmm_path, options, device=a.device)
 
     parser = commands.add(
         "learn",
@@ -39,15 +40,22 @@ def add_gmm(commands: Commands) -> None:
     parser.add_argument("gmm_path", metavar="GMM_PATH", help="mixture file to write (gmm.safetensors)")
     parser.add_argument("n_components", metavar="N_COMPONENTS", type=int, help="number of Gaussians")
     parser.add_argument("--percent", type=float, default=-1.0, help="share of the utterances to fit on, 0 to 1; negative: all (default)")
-    parser.add_argument("--max-frames", type=int, default=200_000, help="fit on at most so many frames (default: %(default)s)")
     parser.add_argument("--covariance", choices=["diag", "spherical", "tied", "full"], default="diag", help="default: %(default)s")
     parser.add_argument("--pca", type=int, metavar="D", help="reduce to D principal components first")
     parser.add_argument("--whiten", action="store_true", help="scale principal components to unit variance")
+    parser.add_argument("--standardise", action="store_true", help="scale each dimension to unit variance first")
+    parser.add_argument("--init", metavar="PATH", help="start from a mixture, or from a k-means model of fairseq's learn_kmeans.py")
     parser.add_argument(
         "--perplexity", type=float, default=4.0, help="mean perplexity of the posteriors; 0: as they come (default: %(default)s)"
     )
+    parser.add_argument("--stepwise", type=int, default=0, metavar="PASSES", help="passes of stepwise EM first (default: %(default)s)")
     parser.add_argument("--iterations", type=int, default=100, help="EM iterations at most (default: %(default)s)")
+    parser.add_argument(
+        "--tolerance", type=float, default=1e-5, help="stop when the held-out likelihood gains less than this share (default: %(default)s)"
+    )
+    parser.add_argument("--candidates", type=int, metavar="C", help="evaluate only the C likeliest components a frame (default: all)")
     parser.add_argument("--seed", type=int, default=1, help="of sample and start (default: %(default)s)")
+    parser.add_argument("--device", default="cpu", help="cpu, cuda, … (default: %(default)s)")
 
     def dump(a: argparse.Namespace) -> str:
         from softhubert_plugin.gmm.dump_gmm_posteriors import dump_gmm_posteriors
@@ -64,6 +72,7 @@ def add_gmm(commands: Commands) -> None:
             temperature=a.temperature,
             label_rate=a.label_rate,
             hard=a.hard,
+            device=a.device,
         )
 
     parser = commands.add(
@@ -82,3 +91,4 @@ def add_gmm(commands: Commands) -> None:
     parser.add_argument("--temperature", type=float, help="instead of the calibrated one")
     parser.add_argument("--label-rate", type=float, help="frames a second, for features of fairseq's scripts (MFCC: 100, HuBERT: 50)")
     parser.add_argument("--hard", action="store_true", help="write the most probable component as fairseq's .km instead")
+    parser.add_argument("--device", default="cpu", help="cpu, cuda, … (default: %(default)s)")

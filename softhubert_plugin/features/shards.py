@@ -11,7 +11,7 @@ import json
 from contextlib import ExitStack
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Dict, Iterator, List, Sequence, Tuple
+from typing import Any, Dict, Iterator, List, NoReturn, Tuple
 
 import numpy as np
 from npy_append_array import NpyAppendArray
@@ -74,11 +74,18 @@ class FeatureShard:
     def _finite(self, index: int, frames: np.ndarray) -> np.ndarray:
         frames = np.asarray(frames, dtype=np.float32)
         if not np.isfinite(frames).all():
-            raise SoftHubertError(
-                f"{self.path}: NaN or infinite features in utterance {index} (line {index + 1} of its .len file); "
-                "check that audio file and dump the shard again"
-            )
+            self._refuse_utterance(index)
         return frames
+
+    def refuse_row(self, row: int) -> NoReturn:
+        """Report NaN or infinity in a row of :attr:`frames` by the utterance it belongs to."""
+        self._refuse_utterance(int(np.searchsorted(self.offsets, row, side="right")) - 1)
+
+    def _refuse_utterance(self, index: int) -> NoReturn:
+        raise SoftHubertError(
+            f"{self.path}: NaN or infinite features in utterance {index} (line {index + 1} of its .len file); "
+            "check that audio file and dump the shard again"
+        )
 
 
 def shard_path(directory: PathLike, split: str, rank: int, nshard: int, suffix: str = ".npy") -> Path:
@@ -169,32 +176,3 @@ class ShardWriter:
         if error is None:
             write_text(self.path.with_suffix(".len"), "".join(f"{length}\n" for length in self.lengths))
             write_json(self.path.with_suffix(".json"), self.info)
-
-
-def sample_frames(
-    shards: Sequence[FeatureShard], *, percent: float, max_frames: int, rng: np.random.Generator
-) -> Tuple[np.ndarray, List[int]]:
-    """Draw whole utterances at random until a share of them, or a number of frames, is reached.
-
-    Args:
-        percent: share of the utterances, in (0, 1], as in fairseq's ``learn_kmeans.py``; negative takes all.
-        max_frames: stop before this many frames; bounds the memory.
-
-    Returns:
-        ``(frames, dimension)`` float32 and the length of each utterance drawn, in order.
-    """
-    candidates = [(shard, index) for shard in range(len(shards)) for index in range(len(shards[shard]))]
-    wanted = len(candidates) if percent < 0 else int(np.ceil(len(candidates) * percent))
-    drawn: List[Tuple[int, int]] = []
-    frames = 0
-    for position in rng.permutation(len(candidates))[:wanted]:
-        shard, index = candidates[position]
-        frames += int(shards[shard].lengths[index])
-        if frames > max_frames and drawn:
-            break
-        drawn.append((shard, index))
-    offsets = [shard.offsets for shard in shards]
-    pieces = [
-        shards[shard]._finite(index, shards[shard].frames[offsets[shard][index] : offsets[shard][index + 1]]) for shard, index in drawn
-    ]
-    return np.concatenate(pieces), [len(piece) for piece in pieces]

@@ -8,19 +8,21 @@ from __future__ import annotations
 
 import math
 from pathlib import Path
-from typing import Any, Dict, Iterator, List, Optional
+from typing import Any, Dict, Iterable, Iterator, Optional, Tuple
 
 import numpy as np
 import torch
 from tqdm import tqdm
 
 from softhubert_plugin.errors import SoftHubertError
+from softhubert_plugin.features.chunks import plan_chunks, refuse_non_finite, stream_chunks
 from softhubert_plugin.features.shards import FeatureShard, read_shard, shard_path
-from softhubert_plugin.files import PathLike, sha256_of, write_text
+from softhubert_plugin.files import PathLike, atomic_path, sha256_of
+from softhubert_plugin.gmm.engine import Engine
 from softhubert_plugin.gmm.mixture import GaussianMixture
 from softhubert_plugin.gmm.uncertainty import WARN_BELOW_PERPLEXITY, entropy, truncate
 from softhubert_plugin.labels.frames import FrameTargets
-from softhubert_plugin.labels.soft import ENTROPY_BINS, SoftLabelInfo, SoftLabels, quantised, write_soft_labels
+from softhubert_plugin.labels.soft import ENTROPY_BINS, SoftLabelInfo, SoftLabels, StoredTargets, quantised, write_soft_labels
 
 
 def dump_gmm_posteriors(
@@ -36,6 +38,7 @@ def dump_gmm_posteriors(
     temperature: Optional[float] = None,
     label_rate: Optional[float] = None,
     hard: bool = False,
+    device: str = "cpu",
 ) -> str:
     """Write ``LAB_DIR/{split}_{rank}_{nshard}.gmm`` (or ``.km`` with ``hard``).
 
@@ -43,6 +46,7 @@ def dump_gmm_posteriors(
         mass, max_components: how much of each posterior is kept.
         temperature: instead of the calibrated one in the mixture.
         label_rate: frames a second, where the features do not tell (those of fairseq's scripts).
+        device: where to compute.
 
     Returns:
         A report, one line each.
@@ -56,7 +60,7 @@ def dump_gmm_posteriors(
     shard = read_shard(feat_dir, split, rank, nshard)
     _check_features(mixture, shard, gmm_path)
     if hard:
-        return _dump_hard(mixture, shard, shard_path(lab_dir, split, rank, nshard, ".km"))
+        return _dump_hard(Engine(mixture, device), shard, shard_path(lab_dir, split, rank, nshard, ".km"))
     rate = shard.info.get("frame_rate", label_rate)
     if rate is None:
         raise SoftHubertError(f"{shard.path}: these features do not say their frame rate; give --label-rate (MFCC: 100, HuBERT: 50)")
@@ -76,7 +80,7 @@ def dump_gmm_posteriors(
     if _is_complete(path, wanted):
         return f"{path}: already there"
     statistics = _Statistics(mixture.n_components)
-    stored = [quantised(targets) for targets in _soft_targets(mixture, shard, mass, max_components, statistics)]
+    stored = list(_soft_targets(Engine(mixture, device), _blocks(shard, "posteriors"), mass, max_components, statistics))
     info = SoftLabelInfo(split=split, n_components=mixture.n_components, **wanted, **statistics.summary())
     write_soft_labels(path, stored, info)
     report = [
@@ -112,38 +116,62 @@ def _is_complete(path: Path, wanted: Dict[str, Any]) -> bool:
     return all(getattr(info, name) == value for name, value in wanted.items())
 
 
+def _blocks(shard: FeatureShard, what: str) -> Iterator[Tuple[np.ndarray, np.ndarray]]:
+    """The frames of some utterances, ``(n, D)``, and how many belong to each; in order, all of them."""
+    done = 0
+    with tqdm(total=len(shard), desc=f"{what} {shard.path.stem}", unit="utt", disable=None) as progress:
+        for chunk, rows in stream_chunks(plan_chunks([shard], [np.ones(len(shard), dtype=bool)], whole_utterances=True)):
+            ends = np.cumsum(shard.lengths[done:])
+            utterances = int(np.searchsorted(ends, len(rows))) + 1
+            refuse_non_finite(chunk, rows)
+            yield rows, shard.lengths[done : done + utterances]
+            done += utterances
+            progress.update(utterances)
+
+
 def _soft_targets(
-    mixture: GaussianMixture, shard: FeatureShard, mass: float, max_components: int, statistics: _Statistics
-) -> Iterator[FrameTargets]:
-    for frames in tqdm(shard, desc=f"posteriors {shard.path.stem}", unit="utt", disable=None):
-        posteriors = mixture.predict_proba(torch.tensor(frames))
-        components, probabilities, counts = truncate(posteriors, mass=mass, max_components=max_components)
-        statistics.add(posteriors, probabilities)
-        kept = torch.arange(components.shape[1]) < counts[:, None]
-        yield FrameTargets(counts.numpy(), components[kept].numpy(), probabilities[kept].numpy().astype(np.float32))
+    engine: Engine, blocks: Iterable[Tuple[np.ndarray, np.ndarray]], mass: float, max_components: int, statistics: _Statistics
+) -> Iterator[StoredTargets]:
+    """The targets of each utterance, as they are stored."""
+    for rows, lengths in blocks:
+        parts = []
+        for part in engine.parts(rows):
+            posteriors = torch.softmax(engine.log_joint(part) / engine.mixture.temperature, dim=1)
+            components, probabilities, counts = (x.cpu() for x in truncate(posteriors, mass=mass, max_components=max_components))
+            statistics.add(posteriors, probabilities)
+            kept = torch.arange(components.shape[1]) < counts[:, None]
+            parts.append(quantised(FrameTargets(counts.numpy(), components[kept].numpy(), probabilities[kept].numpy())))
+        stored_counts, stored_components, stored_probabilities = (np.concatenate(arrays) for arrays in zip(*parts))
+        frame_ends = np.cumsum(lengths)[:-1]
+        entry_ends = np.cumsum(stored_counts, dtype=np.int64)[frame_ends - 1]
+        yield from zip(
+            np.split(stored_counts, frame_ends), np.split(stored_components, entry_ends), np.split(stored_probabilities, entry_ends)
+        )
 
 
-def _dump_hard(mixture: GaussianMixture, shard: FeatureShard, path: Path) -> str:
-    lines: List[str] = []
-    for frames in tqdm(shard, desc=f"argmax {shard.path.stem}", unit="utt", disable=None):
-        lines.append(" ".join(map(str, mixture.predict(torch.tensor(frames)).tolist())) + "\n")
-    write_text(path, "".join(lines))
-    return f"{path}: {len(shard)} utterances, {len(shard.frames)} frames, the most probable of {mixture.n_components} components"
+def _dump_hard(engine: Engine, shard: FeatureShard, path: Path) -> str:
+    with atomic_path(path) as temporary, open(temporary, "w", encoding="ascii") as stream:
+        for rows, lengths in _blocks(shard, "argmax"):
+            best = torch.cat([engine.log_joint(part).argmax(1) for part in engine.parts(rows)]).tolist()
+            ends = np.cumsum(lengths).tolist()
+            for start, end in zip([0, *ends], ends):
+                stream.write(" ".join(map(str, best[start:end])) + "\n")
+    return f"{path}: {len(shard)} utterances, {len(shard.frames)} frames, the most probable of {engine.mixture.n_components} components"
 
 
 class _Statistics:
     """Entropy of posteriors before and after truncation, summed over frames."""
 
     def __init__(self, n_components: int) -> None:
-        self.edges = torch.linspace(0, math.log(max(n_components, 2)), ENTROPY_BINS + 1, dtype=torch.float64)
+        self.top = math.log(max(n_components, 2))
         self.histogram = torch.zeros(ENTROPY_BINS, dtype=torch.int64)
         self.frames = 0
         self.sums = torch.zeros(4, dtype=torch.float64)
 
     def add(self, before: torch.Tensor, after: torch.Tensor) -> None:
-        entropy_before, entropy_after = entropy(before), entropy(after)
+        entropy_before, entropy_after = entropy(before).cpu().double(), entropy(after).double()
         self.sums += torch.stack([x.sum() for x in (entropy_before, entropy_before.exp(), entropy_after, entropy_after.exp())])
-        bins = (torch.bucketize(entropy_after, self.edges, right=True) - 1).clamp_(0, ENTROPY_BINS - 1)
+        bins = (entropy_after * (ENTROPY_BINS / self.top)).long().clamp_(0, ENTROPY_BINS - 1)
         self.histogram += torch.bincount(bins, minlength=ENTROPY_BINS)
         self.frames += len(before)
 

@@ -1,154 +1,274 @@
 """Fit a Gaussian mixture to feature shards and calibrate how soft its posteriors are.
 
-Stands between features and labels; reads shards and writes one mixture file. scikit-learn does the fitting, on a random sample of
-whole utterances whose size bounds the memory; a tenth of the sample is held out to measure likelihood and perplexity.
+Stands between features and labels: streams shards, writes one mixture file. Memory does not grow with the corpus. Also runs in several
+processes, each with its share of the data: ``torchrun --nproc_per_node 4 -m softhubert_plugin.gmm.learn_gmm FEAT_DIR train …``.
 """
 
 from __future__ import annotations
 
+import hashlib
+import json
 import platform
-import time
-import warnings
-from typing import List, Optional, Tuple
+import sys
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any, Dict, List, Optional, Sequence, Tuple
 
 import numpy as np
 import torch
 
 from softhubert_plugin import __version__
 from softhubert_plugin.errors import SoftHubertError
-from softhubert_plugin.features.shards import read_shards, sample_frames
+from softhubert_plugin.features.chunks import Chunk, plan_chunks, read_chunk
+from softhubert_plugin.features.shards import FeatureShard, read_shards
 from softhubert_plugin.files import PathLike
-from softhubert_plugin.gmm.mixture import FeatureTransform, GaussianMixture
-from softhubert_plugin.gmm.uncertainty import WARN_BELOW_PERPLEXITY, calibrate_temperature, mean_perplexity
+from softhubert_plugin.gmm import distributed
+from softhubert_plugin.gmm.em import Fit, effective_components, fit_mixture, stepwise_pass
+from softhubert_plugin.gmm.engine import Engine
+from softhubert_plugin.gmm.kmeans import kmeans
+from softhubert_plugin.gmm.mixture import GaussianMixture
+from softhubert_plugin.gmm.start import mixture_from_clusters, read_start
+from softhubert_plugin.gmm.survey import Survey, fit_transform, refuse_constant, survey
+from softhubert_plugin.gmm.uncertainty import WARN_BELOW_PERPLEXITY, calibrate_temperature, describe_posteriors
 
 HELD_OUT_SHARE = 0.1
-MAX_HELD_OUT_FRAMES = 20_000
-# A component's variance is kept from collapsing onto few frames: at least this share of the mean variance of the features.
-VARIANCE_FLOOR = 1e-3
+MAX_HELD_OUT_FRAMES = 10_000
+# Entries of the (frames, K) matrix that calibration keeps: bounds its memory to some hundred MB, whatever K is.
+MAX_CALIBRATION_ENTRIES = 8_000_000
+# No variance falls under this share of the variance of all frames: components do not collapse onto a few of them.
+VARIANCE_FLOOR = 1e-4
+# k-means sees so many frames a component, and so many bytes at most. Two passes: EM goes on from there, and better than from more.
+START_FRAMES = 60
+START_PASSES = 2
+MAX_START_BYTES = 300_000_000
+# A full covariance has D(D+1)/2 parameters a component: over this dimension there is never speech enough to estimate them.
+MAX_FULL_DIMENSION = 128
 
 
-def learn_gmm(
-    feat_dir: PathLike,
-    split: str,
-    nshard: int,
-    gmm_path: PathLike,
-    n_components: int,
-    *,
-    percent: float = -1.0,
-    max_frames: int = 200_000,
-    covariance_type: str = "diag",
-    pca: Optional[int] = None,
-    whiten: bool = False,
-    perplexity: Optional[float] = 4.0,
-    iterations: int = 100,
-    seed: int = 1,
-) -> str:
-    """Fit a mixture, calibrate its temperature, and save it.
+@dataclass(frozen=True)
+class GmmOptions:
+    """How to fit.
 
-    Args:
+    Attributes:
         n_components: K.
         percent: share of the utterances to fit on, in (0, 1]; negative for all of them.
-        max_frames: fit on at most so many frames; the sample is held in memory.
+        covariance_type: ``diag``, ``spherical``, ``tied`` or ``full``.
         pca: reduce to so many principal components first.
         whiten: scale the principal components to unit variance.
+        standardise: scale each dimension to unit variance first.
+        init: start from this mixture, or from this k-means model of fairseq's, instead of k-means on a sample.
         perplexity: target for the mean perplexity of held-out posteriors; ``None`` keeps temperature 1.
+        stepwise: passes of stepwise EM before the iterations.
         iterations: EM iterations at most.
+        tolerance: stop when an iteration gains less than this share of the held-out log-likelihood.
+        candidates: evaluate only so many components a frame; ``None`` for all.
+        seed: of the held-out utterances, the sample and the start.
+    """
+
+    n_components: int
+    percent: float = -1.0
+    covariance_type: str = "diag"
+    pca: Optional[int] = None
+    whiten: bool = False
+    standardise: bool = False
+    init: Optional[str] = None
+    perplexity: Optional[float] = 4.0
+    stepwise: int = 0
+    iterations: int = 100
+    tolerance: float = 1e-5
+    candidates: Optional[int] = None
+    seed: int = 1
+
+
+def learn_gmm(feat_dir: PathLike, split: str, nshard: int, gmm_path: PathLike, options: GmmOptions, *, device: str = "cpu") -> str:
+    """Fit a mixture, calibrate its temperature, and save it. An interrupted fit goes on from its last iteration.
 
     Returns:
-        A report of likelihood and perplexity, one line each.
+        A report of likelihood and perplexity, one line each; empty in all processes but the first.
 
     Raises:
         SoftHubertError: the features are unusable, or there are fewer frames than components.
     """
-    shards = read_shards(feat_dir, split, nshard)
-    if n_components < 1 or n_components > 65_535:
-        raise SoftHubertError(f"{n_components} components: expected 1 to 65535 (labels store 16-bit component ids)")
-    generator = np.random.default_rng(seed)
-    frames, lengths = sample_frames(shards, percent=percent, max_frames=max_frames, rng=generator)
-    training, held_out = _hold_out(frames, lengths)
-    if len(training) < n_components:
+    device = distributed.local_device(device)
+    with distributed.process_group(device):
+        shards = read_shards(feat_dir, split, nshard)
+        request = _request(shards, options)
+        path = Path(gmm_path)
+        if _fitted_for(path, request) is not None:
+            return f"{path}: already there" if distributed.rank() == 0 else ""
+        training, held_out = _divide(shards, options, feat_dir, split)
+        # What a process that is killed leaves for the next.
+        progress_path = path.with_name(f".{path.name}.fit")
+        fit = _resumed(progress_path, request)
+        if fit is None:
+            fit = Fit(_start(training, options, feat_dir, device), [])
+        keep = (lambda fit: _keep(progress_path, fit, request)) if distributed.rank() == 0 else (lambda fit: None)
+        keep(fit)
+        fit = fit_mixture(
+            fit,
+            training,
+            held_out,
+            iterations=options.iterations,
+            tolerance=options.tolerance,
+            floor=VARIANCE_FLOOR,
+            seed=options.seed,
+            device=device,
+            candidates=options.candidates,
+            keep=keep,
+        )
+        if distributed.rank() != 0:
+            return ""
+        mixture, report = _calibrated(fit, held_out, options, device)
+        frames = sum(chunk.frames for chunk in training)
+        mixture = replace(mixture, metadata={**mixture.metadata, **_provenance(shards, frames, options), "request": request})
+        mixture.save(path)
+        progress_path.unlink(missing_ok=True)
+        moved = sum(int(record["reseeded"]) for record in fit.curve)
+        fitted = f"{path}: {options.n_components} {options.covariance_type} components, {frames} frames, {fit.iteration} iterations"
+        fitted += f", {moved} empty components re-seeded" if moved else ""
+        return "\n".join([fitted, *report])
+
+
+def _request(shards: Sequence[FeatureShard], options: GmmOptions) -> str:
+    """What a fit depends on, as a fingerprint: the same request gives the same mixture."""
+    data = [
+        [shard.path.name, str(shard.frames.dtype), list(shard.frames.shape), shard.info, shard.path.stat().st_mtime_ns] for shard in shards
+    ]
+    described = json.dumps([data, vars(options), __version__], sort_keys=True)
+    return hashlib.sha256(described.encode()).hexdigest()
+
+
+def _fitted_for(path: Path, request: str) -> Optional[GaussianMixture]:
+    if not GaussianMixture.is_mixture(path):
+        return None
+    mixture = GaussianMixture.load(path)
+    return mixture if mixture.metadata.get("request") == request else None
+
+
+def _keep(path: Path, fit: Fit, request: str) -> None:
+    replace(fit.mixture, metadata={"request": request, "curve": fit.curve, "finished": fit.finished}).save(path)
+
+
+def _resumed(path: Path, request: str) -> Optional[Fit]:
+    """The fit that an interrupted process left, the same one in all processes."""
+
+    def read() -> Optional[Fit]:
+        mixture = _fitted_for(path, request)
+        if mixture is None:
+            return None
+        return Fit(replace(mixture, metadata={}), list(mixture.metadata["curve"]), bool(mixture.metadata["finished"]))
+
+    return distributed.from_first(read() if distributed.rank() == 0 else None)
+
+
+def _divide(shards: List[FeatureShard], options: GmmOptions, feat_dir: PathLike, split: str) -> Tuple[List[Chunk], np.ndarray]:
+    """Whole utterances to fit on, as chunks, and frames of others to measure on."""
+    if not 1 <= options.n_components <= 65_535:
+        raise SoftHubertError(f"{options.n_components} components: expected 1 to 65535 (labels store 16-bit component ids)")
+    if options.percent > 1 or options.percent == 0:
+        raise SoftHubertError(f"--percent {options.percent:g}: expected a share of the utterances in (0, 1], such as 0.1, or -1 for all")
+    lengths = np.concatenate([shard.lengths for shard in shards])
+    order = np.random.default_rng(options.seed).permutation(len(lengths))
+    if options.percent > 0:
+        order = order[: int(np.ceil(len(lengths) * options.percent))]
+    frames = np.cumsum(lengths[order])
+    wanted = min(HELD_OUT_SHARE * frames[-1], MAX_HELD_OUT_FRAMES)
+    utterances = min(int(np.searchsorted(frames, wanted)) + 1, len(order) - 1)
+    aside, fitted = order[:utterances], order[utterances:]
+    training = plan_chunks(shards, _chosen(shards, fitted))
+    total = sum(chunk.frames for chunk in training)
+    if total < options.n_components:
         raise SoftHubertError(
-            f"{feat_dir}: {len(training)} frames of {split} to fit {n_components} components; give more speech (--percent, --max-frames) "
+            f"{feat_dir}: {total} frames of {split} to fit {options.n_components} components; give more speech (--percent) "
             "or ask for fewer components"
         )
-    transform = _fit_transform(training, pca, whiten)
-    started = time.perf_counter()
-    mixture, iterations_run = _fit(training, n_components, covariance_type, transform, iterations, seed)
-    seconds = time.perf_counter() - started
-    log_joint = mixture.log_joint(torch.from_numpy(held_out))
-    untempered = mean_perplexity(log_joint, 1.0)
-    temperature = 1.0 if perplexity is None else calibrate_temperature(log_joint, perplexity)
-    reached = mean_perplexity(log_joint, temperature)
-    info = {
-        "features": shards[0].info,
-        "dimension": mixture.input_dimension,
-        "frames": len(training),
+    # With a single utterance there is nothing to set aside: it is measured on what it was fitted on.
+    measured = plan_chunks(shards, _chosen(shards, aside if len(aside) else fitted))
+    return training, np.concatenate([read_chunk(chunk) for chunk in measured])[:MAX_HELD_OUT_FRAMES]
+
+
+def _chosen(shards: Sequence[FeatureShard], utterances: np.ndarray) -> List[np.ndarray]:
+    """Utterances counted through all shards, as one mask a shard."""
+    mask = np.zeros(sum(map(len, shards)), dtype=bool)
+    mask[utterances] = True
+    return np.split(mask, np.cumsum([len(shard) for shard in shards])[:-1])
+
+
+def _start(training: List[Chunk], options: GmmOptions, feat_dir: PathLike, device: str) -> GaussianMixture:
+    dimension = training[0].shard.frames.shape[1]
+    sample_frames = min(START_FRAMES * options.n_components + 5_000, MAX_START_BYTES // (4 * dimension))
+    pooled = options.pca is not None or options.whiten
+    found = survey(training, sample_frames=sample_frames, full_covariance=pooled, seed=options.seed, device=device)
+    if not pooled:
+        refuse_constant(found, feat_dir)
+    mixture = distributed.from_first(_first_mixture(found, options) if distributed.rank() == 0 else None)
+    assert mixture is not None
+    for number in range(options.stepwise):
+        mixture = stepwise_pass(mixture, training, floor=VARIANCE_FLOOR, seed=options.seed + number, device=device)
+    return mixture
+
+
+def _first_mixture(found: Survey, options: GmmOptions) -> GaussianMixture:
+    transform = fit_transform(found, pca=options.pca, whiten=options.whiten, standardise=options.standardise)
+    dimension = len(found.mean) if transform is None else transform.matrix.shape[1]
+    if options.covariance_type == "full" and dimension > MAX_FULL_DIMENSION:
+        raise SoftHubertError(
+            f"full covariances of {dimension} dimensions: {MAX_FULL_DIMENSION} are the most; reduce them with --pca, "
+            "or choose --covariance diag"
+        )
+    if options.init is not None:
+        return read_start(options.init, options.n_components, options.covariance_type, found.sample, transform, floor=VARIANCE_FLOOR)
+    sample = torch.from_numpy(found.sample)
+    if transform is not None:
+        sample = transform(sample.double()).float()
+    centroids, assigned = kmeans(sample, options.n_components, seed=options.seed, iterations=START_PASSES)
+    return replace(mixture_from_clusters(sample, centroids, assigned, options.covariance_type, floor=VARIANCE_FLOOR), transform=transform)
+
+
+def _calibrated(fit: Fit, held_out: np.ndarray, options: GmmOptions, device: str) -> Tuple[GaussianMixture, List[str]]:
+    """The mixture with the temperature asked for, and what its posteriors look like before and after."""
+    engine = Engine(fit.mixture, device)
+    some = held_out[:: max(1, len(held_out) * options.n_components // MAX_CALIBRATION_ENTRIES)]
+    joint = torch.cat([engine.log_joint(part) for part in engine.parts(some)]).cpu()
+    temperature = 1.0 if options.perplexity is None else calibrate_temperature(joint, options.perplexity)
+    before, after = describe_posteriors(joint, 1.0), describe_posteriors(joint, temperature)
+    likelihood = engine.score(held_out)
+    metadata = {
         "held_out_frames": len(held_out),
-        "held_out_log_likelihood": float(log_joint.logsumexp(1).mean()),
-        "iterations": iterations_run,
-        "perplexity": reached,
-        "perplexity_at_temperature_1": untempered,
-        "seed": seed,
-        "versions": {"softhubert": __version__, "torch": torch.__version__, "python": platform.python_version()},
+        "held_out_log_likelihood": likelihood,
+        "curve": fit.curve,
+        "iterations": fit.iteration,
+        "perplexity": after["perplexity"],
+        "posteriors": after,
+        "posteriors_at_temperature_1": before,
     }
-    mixture = GaussianMixture(mixture.weights, mixture.means, mixture.covariances, covariance_type, temperature, transform, info)
-    mixture.save(gmm_path)
     report = [
-        f"{gmm_path}: {n_components} {covariance_type} components, {len(training)} frames, {iterations_run} iterations, {seconds:.1f} s",
-        f"held-out log-likelihood {info['held_out_log_likelihood']:.3f} nats a frame",
-        f"mean perplexity {untempered:.3f} at temperature 1, {reached:.3f} at temperature {temperature:.3f}",
+        f"held-out log-likelihood {likelihood:.3f} nats a frame; {effective_components(fit.mixture):.1f} components used",
+        *(
+            f"posteriors at temperature {value:.3f}: mean perplexity {found['perplexity']:.3f}, entropy {found['entropy']:.3f} nats; the "
+            f"largest 1, 4, 16 hold {found['top_1']:.3f}, {found['top_4']:.3f}, {found['top_16']:.3f}"
+            for value, found in ([(1.0, before)] if temperature == 1.0 else [(1.0, before), (temperature, after)])
+        ),
     ]
-    if reached < WARN_BELOW_PERPLEXITY:
+    if after["perplexity"] < WARN_BELOW_PERPLEXITY:
         report.append(
             f"warning: perplexity under {WARN_BELOW_PERPLEXITY}: these labels are hard in all but name; calibrate with --perplexity"
         )
-    return "\n".join(report)
+    return replace(fit.mixture, temperature=temperature, metadata=metadata), report
 
 
-def _hold_out(frames: np.ndarray, lengths: List[int]) -> Tuple[np.ndarray, np.ndarray]:
-    """Split off the last whole utterances of the (shuffled) sample; with a single utterance, its last frames."""
-    wanted = min(int(len(frames) * HELD_OUT_SHARE) + 1, MAX_HELD_OUT_FRAMES)
-    boundaries = np.cumsum(lengths)[:-1]
-    suitable = boundaries[boundaries >= len(frames) - 2 * wanted]
-    cut = int(suitable[0]) if len(suitable) else len(frames) - wanted
-    return frames[:cut], frames[cut:][:MAX_HELD_OUT_FRAMES]
+def _provenance(shards: Sequence[FeatureShard], frames: int, options: GmmOptions) -> Dict[str, Any]:
+    return {
+        "features": shards[0].info,
+        "dimension": shards[0].frames.shape[1],
+        "frames": frames,
+        "seed": options.seed,
+        "options": vars(options),
+        "versions": {"softhubert": __version__, "torch": torch.__version__, "python": platform.python_version()},
+    }
 
 
-def _fit_transform(frames: np.ndarray, pca: Optional[int], whiten: bool) -> Optional[FeatureTransform]:
-    """Principal component analysis of the sample, if asked for."""
-    if pca is None and not whiten:
-        return None
-    dimension = frames.shape[1] if pca is None else pca
-    if not 1 <= dimension <= min(frames.shape):
-        raise SoftHubertError(f"PCA to {dimension} dimensions: expected 1 to {min(frames.shape)} (feature dimension and frames)")
-    data = frames.astype(np.float64)
-    mean = data.mean(0)
-    variances, axes = np.linalg.eigh(np.cov(data - mean, rowvar=False).reshape(frames.shape[1], frames.shape[1]))
-    variances, axes = variances[::-1][:dimension], axes[:, ::-1][:, :dimension]
-    if whiten:
-        axes = axes / np.sqrt(np.maximum(variances, variances[0] * 1e-12))
-    return FeatureTransform(torch.from_numpy(mean), torch.from_numpy(np.ascontiguousarray(axes)))
+if __name__ == "__main__":
+    from softhubert_plugin.cli import main
 
-
-def _fit(
-    frames: np.ndarray, n_components: int, covariance_type: str, transform: Optional[FeatureTransform], iterations: int, seed: int
-) -> Tuple[GaussianMixture, int]:
-    """Fit by scikit-learn's EM from its k-means start; return the mixture and the number of iterations."""
-    from sklearn.exceptions import ConvergenceWarning
-    from sklearn.mixture import GaussianMixture as SklearnMixture
-
-    data = frames.astype(np.float64)
-    if transform is not None:
-        data = transform(torch.from_numpy(data)).numpy()
-    fitted = SklearnMixture(
-        n_components,
-        covariance_type=covariance_type,
-        reg_covar=VARIANCE_FLOOR * float(data.var(0).mean()),
-        max_iter=iterations,
-        random_state=seed,
-    )
-    with warnings.catch_warnings():
-        # Stopping at the iteration limit is the user's choice here; the number of iterations is reported.
-        warnings.simplefilter("ignore", ConvergenceWarning)
-        fitted.fit(data)
-    return GaussianMixture.from_sklearn(fitted), int(fitted.n_iter_)
+    sys.exit(main(["gmm", "learn", *sys.argv[1:]]))

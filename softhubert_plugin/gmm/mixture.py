@@ -169,6 +169,15 @@ class GaussianMixture:
         with atomic_path(path) as temporary:
             save_file({name: tensor.contiguous() for name, tensor in tensors.items()}, str(temporary), metadata=header)
 
+    @staticmethod
+    def is_mixture(path: PathLike) -> bool:
+        """Whether a file says of itself that it is a mixture."""
+        try:
+            with safe_open(str(path), framework="pt") as stored:
+                return FORMAT in (stored.metadata() or {})
+        except (OSError, SafetensorError):
+            return False
+
     @classmethod
     def load(cls, path: PathLike) -> GaussianMixture:
         """Read a mixture.

@@ -7,6 +7,7 @@ clusterer. A temperature, found here by bisection, brings their mean perplexity 
 from __future__ import annotations
 
 import math
+from typing import Dict
 
 import torch
 
@@ -17,7 +18,7 @@ WARN_BELOW_PERPLEXITY = 1.05
 
 def entropy(posteriors: torch.Tensor) -> torch.Tensor:
     """Shannon entropy in nats along the last axis; ``0 log 0`` counts as 0."""
-    return -torch.xlogy(posteriors, posteriors).sum(-1)
+    return torch.special.entr(posteriors).sum(-1)
 
 
 def mean_perplexity(log_joint: torch.Tensor, temperature: float) -> float:
@@ -27,6 +28,19 @@ def mean_perplexity(log_joint: torch.Tensor, temperature: float) -> float:
         log_joint: ``(frames, K)`` unnormalised log posteriors at temperature 1, in nats.
     """
     return float(entropy(torch.softmax(log_joint / temperature, dim=-1)).exp().mean())
+
+
+def describe_posteriors(log_joint: torch.Tensor, temperature: float) -> Dict[str, float]:
+    """Mean ``perplexity`` and ``entropy`` (nats) of tempered posteriors, and the mean probability that the largest 1, 4 and 16 hold.
+
+    Args:
+        log_joint: ``(frames, K)`` unnormalised log posteriors at temperature 1, in nats.
+    """
+    posteriors = torch.softmax(log_joint / temperature, dim=-1)
+    entropies = entropy(posteriors)
+    largest = posteriors.topk(min(16, posteriors.shape[-1]), dim=-1).values
+    masses = {f"top_{count}": float(largest[:, :count].sum(-1).mean()) for count in (1, 4, 16)}
+    return {"perplexity": float(entropies.exp().mean()), "entropy": float(entropies.mean()), **masses}
 
 
 def calibrate_temperature(log_joint: torch.Tensor, target: float, *, tolerance: float = 1e-4) -> float:

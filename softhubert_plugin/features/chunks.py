@@ -1,0 +1,127 @@
+"""Frames of feature shards as a stream of bounded chunks, the next one read while the present one is computed with.
+
+Whatever goes through all frames (moments, EM, labelling) walks over these chunks. They are cut where utterances end, in an order
+that depends on nothing but the shards, so that results do not depend on how many processes share the work. Files are read, not
+mapped: a pass over a corpus leaves the process as small as before.
+"""
+
+from __future__ import annotations
+
+from concurrent.futures import Future, ThreadPoolExecutor
+from dataclasses import dataclass
+from typing import Iterable, Iterator, List, Optional, Sequence, Tuple
+
+import numpy as np
+
+from softhubert_plugin.errors import SoftHubertError
+from softhubert_plugin.features.shards import FeatureShard
+
+CHUNK_FRAMES = 8192
+
+
+@dataclass(frozen=True)
+class Chunk:
+    """Rows of one shard.
+
+    Attributes:
+        runs: ``(first, end)`` rows, in order; a run holds utterances that lie next to each other.
+    """
+
+    shard: FeatureShard
+    runs: Tuple[Tuple[int, int], ...]
+
+    @property
+    def frames(self) -> int:
+        """How many rows."""
+        return sum(end - first for first, end in self.runs)
+
+
+def plan_chunks(
+    shards: Sequence[FeatureShard], chosen: Sequence[np.ndarray], *, chunk_frames: int = CHUNK_FRAMES, whole_utterances: bool = False
+) -> List[Chunk]:
+    """Cut the chosen utterances of every shard into chunks.
+
+    Args:
+        chosen: for each shard ``(utterances,)`` bool.
+        chunk_frames: the largest chunk; only an utterance longer than that is cut in the middle,
+        whole_utterances: or is a chunk of its own.
+    """
+    chunks: List[Chunk] = []
+    for shard, wanted in zip(shards, chosen):
+        runs: List[Tuple[int, int]] = []
+        held = 0
+        offsets = shard.offsets
+        for utterance in np.flatnonzero(wanted):
+            length = int(shard.lengths[utterance])
+            for first, end in _pieces(int(offsets[utterance]), int(offsets[utterance + 1]), length if whole_utterances else chunk_frames):
+                if runs and held + end - first > chunk_frames:
+                    chunks.append(Chunk(shard, tuple(runs)))
+                    runs, held = [], 0
+                held += end - first
+                if runs and runs[-1][1] == first:
+                    first = runs.pop()[0]
+                runs.append((first, end))
+        if runs:
+            chunks.append(Chunk(shard, tuple(runs)))
+    return chunks
+
+
+def _pieces(first: int, end: int, longest: int) -> Iterator[Tuple[int, int]]:
+    for start in range(first, end, longest):
+        yield start, min(start + longest, end)
+
+
+def read_chunk(chunk: Chunk) -> np.ndarray:
+    """The ``(frames, dimension)`` float32 rows of a chunk.
+
+    Raises:
+        SoftHubertError: the file has become shorter than it was when the shard was opened.
+    """
+    stored = chunk.shard.frames
+    if not isinstance(stored, np.memmap) or not stored.flags.c_contiguous:
+        return np.concatenate([np.asarray(stored[first:end], dtype=np.float32) for first, end in chunk.runs])
+    rows = np.empty((chunk.frames, stored.shape[1]), dtype=stored.dtype)
+    filled = 0
+    row_bytes = stored.shape[1] * stored.itemsize
+    with open(chunk.shard.path, "rb", buffering=0) as stream:
+        for first, end in chunk.runs:
+            stream.seek(stored.offset + first * row_bytes)
+            target = rows[filled : filled + end - first].data.cast("B")
+            while target:
+                count = stream.readinto(target)
+                if not count:
+                    raise SoftHubertError(
+                        f"{chunk.shard.path}: ends before row {end}; it was changed while it was read: dump the shard again"
+                    )
+                target = target[count:]
+            filled += end - first
+    return rows.astype(np.float32, copy=False)
+
+
+def stream_chunks(chunks: Iterable[Chunk]) -> Iterator[Tuple[Chunk, np.ndarray]]:
+    """Each chunk with its rows; one chunk is read ahead, in a thread."""
+    with ThreadPoolExecutor(max_workers=1) as reader:
+        ahead: Optional[Tuple[Chunk, Future[np.ndarray]]] = None
+        for chunk in chunks:
+            following = (chunk, reader.submit(read_chunk, chunk))
+            if ahead is not None:
+                yield ahead[0], ahead[1].result()
+            ahead = following
+        if ahead is not None:
+            yield ahead[0], ahead[1].result()
+
+
+def refuse_non_finite(chunk: Chunk, rows: np.ndarray) -> None:
+    """Name the first utterance of a chunk that holds NaN or infinity.
+
+    Args:
+        rows: what :func:`read_chunk` gave.
+
+    Raises:
+        SoftHubertError: there is one.
+    """
+    bad = np.flatnonzero(~np.isfinite(rows).all(axis=1))
+    if not len(bad):
+        return
+    row_of = np.concatenate([np.arange(first, end) for first, end in chunk.runs])
+    chunk.shard.refuse_row(int(row_of[bad[0]]))

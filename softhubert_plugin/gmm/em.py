@@ -1,0 +1,180 @@
+"""Expectation maximisation over streamed chunks, in as many processes as there are.
+
+An iteration is one pass: each process adds up its chunks, one all-reduce adds up processes, and all take the same M-step (Bishop
+2006, section 9.2.2). Stepwise passes update the mixture after every few chunks instead (Cappé and Moulines 2009; Liang and Klein
+2009), which gets most of the way in one pass over a corpus.
+"""
+
+from __future__ import annotations
+
+import logging
+import math
+from dataclasses import dataclass, replace
+from typing import Callable, Dict, List, Optional, Sequence, Tuple
+
+import numpy as np
+import torch
+from tqdm import tqdm
+
+from softhubert_plugin.errors import SoftHubertError
+from softhubert_plugin.features.chunks import Chunk, stream_chunks
+from softhubert_plugin.gmm import distributed
+from softhubert_plugin.gmm.engine import Engine, Sums
+from softhubert_plugin.gmm.mixture import GaussianMixture
+from softhubert_plugin.gmm.selection import make_engine
+
+logger = logging.getLogger(__name__)
+
+# A component that explains fewer frames than this has nothing to be estimated from.
+EMPTY_BELOW = 2.0
+# Stepwise EM forgets as (t + 2)^-0.7: within the range that converges, (0.5, 1], and the best of Liang and Klein's for large batches.
+FORGETTING = 0.7
+STEP_CHUNKS = 2
+
+Record = Dict[str, float]
+
+
+@dataclass(frozen=True)
+class Fit:
+    """How far a fit has come.
+
+    Attributes:
+        mixture: the present one.
+        curve: one record an iteration: ``iteration``, ``train`` and ``held_out`` log-likelihood in nats a frame, ``effective``
+            components, how many were ``reseeded``.
+        finished: whether it has converged, or used up its iterations.
+    """
+
+    mixture: GaussianMixture
+    curve: List[Record]
+    finished: bool = False
+
+    @property
+    def iteration(self) -> int:
+        """Iterations done."""
+        return len(self.curve)
+
+
+def fit_mixture(
+    start: Fit,
+    chunks: Sequence[Chunk],
+    held_out: np.ndarray,
+    *,
+    iterations: int,
+    tolerance: float,
+    floor: float,
+    seed: int,
+    device: str = "cpu",
+    candidates: Optional[int] = None,
+    keep: Callable[[Fit], None] = lambda fit: None,
+) -> Fit:
+    """Iterate until the held-out likelihood stops growing.
+
+    Args:
+        start: where to go on.
+        held_out: ``(n, input dimension)`` frames that are not fitted on.
+        iterations: at most so many in all.
+        tolerance: stop when an iteration gains less than this share of the held-out log-likelihood.
+        floor: the smallest variance, as a share of the variance of all frames.
+        candidates: evaluate only so many components a frame (see :mod:`softhubert_plugin.gmm.selection`); ``None`` for all.
+        keep: called after each iteration.
+    """
+    fit = start
+    if fit.finished:
+        return fit
+    engine = make_engine(fit.mixture, device, candidates)
+    before = engine.score(held_out)
+    progress = tqdm(total=iterations, initial=fit.iteration, desc="EM", unit="it", disable=None if distributed.rank() == 0 else True)
+    while not fit.finished:
+        sums = expectation(engine, chunks)
+        mixture, reseeded = refill(engine.maximise(sums, floor), sums.counts.cpu(), seed=seed + fit.iteration)
+        engine = make_engine(mixture, device, candidates)
+        after = engine.score(held_out)
+        if not math.isfinite(after):
+            raise SoftHubertError("EM has run into numbers that are none; give more frames, fewer components, or --pca")
+        record = {
+            "iteration": fit.iteration + 1,
+            "train": float(sums.log_likelihood / sums.frames),
+            "held_out": after,
+            "effective": effective_components(mixture),
+            "reseeded": reseeded,
+        }
+        converged = not reseeded and after - before < tolerance * max(abs(before), 1.0)
+        fit = Fit(mixture, [*fit.curve, record], converged or fit.iteration + 1 >= iterations)
+        before = after
+        keep(fit)
+        progress.update()
+        progress.set_postfix_str(f"held-out {after:.4f} nats, {record['effective']:.1f} components used")
+        if reseeded:
+            logger.info("iteration %d: %d empty component(s) re-seeded by splitting the heaviest", fit.iteration, reseeded)
+    progress.close()
+    return fit
+
+
+def expectation(engine: Engine, chunks: Sequence[Chunk]) -> Sums:
+    """The E-step over all chunks, each process its share; every process returns the sums of all."""
+    sums = Sums.zeros(engine.mixture, engine.device)
+    for _, rows in stream_chunks(distributed.own_share(chunks)):
+        engine.accumulate(rows, sums)
+    distributed.add_up(sums.flat)
+    return sums
+
+
+def stepwise_pass(mixture: GaussianMixture, chunks: Sequence[Chunk], *, floor: float, seed: int, device: str = "cpu") -> GaussianMixture:
+    """One pass of stepwise EM over the chunks in random order."""
+    order = np.random.default_rng(seed).permutation(len(chunks))
+    steps = [order[first : first + STEP_CHUNKS] for first in range(0, len(order), STEP_CHUNKS)]
+    own = [[chunks[index] for index in distributed.own_share(list(step))] for step in steps]
+    stream = stream_chunks(chunk for step in own for chunk in step)
+    running: Optional[torch.Tensor] = None
+    engine = Engine(mixture, device)
+    for number, step in enumerate(tqdm(own, desc="stepwise EM", unit="step", disable=None if distributed.rank() == 0 else True)):
+        sums = Sums.zeros(mixture, device)
+        for _ in step:
+            engine.accumulate(next(stream)[1], sums)
+        distributed.add_up(sums.flat)
+        fresh = sums.flat / sums.frames
+        rate = (number + 2.0) ** -FORGETTING
+        running = fresh if running is None else running + rate * (fresh - running)
+        sums.flat.copy_(running)
+        engine = engine.moved_to(engine.maximise(sums, floor))
+    return engine.mixture
+
+
+def refill(mixture: GaussianMixture, counts: torch.Tensor, *, seed: int) -> Tuple[GaussianMixture, int]:
+    """Give components that explain next to nothing a new place: half of the heaviest one, a little to its side.
+
+    Args:
+        counts: ``(K,)`` expected frames of each component.
+
+    Returns:
+        The mixture, and how many components were moved.
+    """
+    empty = torch.nonzero(counts < EMPTY_BELOW).flatten().tolist()
+    if not empty or len(empty) == mixture.n_components:
+        return mixture, 0
+    generator = torch.Generator().manual_seed(seed)
+    weights, means, covariances = mixture.weights.clone(), mixture.means.clone(), mixture.covariances.clone()
+    for component in empty:
+        heaviest = int(weights.argmax())
+        deviation = _deviation(covariances, mixture.covariance_type, heaviest)
+        direction = torch.randint(0, 2, means[component].shape, generator=generator, dtype=torch.float64) * 2 - 1
+        means[component] = means[heaviest] + 0.2 * deviation * direction
+        means[heaviest] = means[heaviest] - 0.2 * deviation * direction
+        if mixture.covariance_type != "tied":
+            covariances[component] = covariances[heaviest]
+        weights[component] = weights[heaviest] = weights[heaviest] / 2
+    return replace(mixture, weights=weights / weights.sum(), means=means, covariances=covariances), len(empty)
+
+
+def _deviation(covariances: torch.Tensor, covariance_type: str, component: int) -> torch.Tensor:
+    """Standard deviations of one component, ``(D,)``, or ``(1,)`` where all are the same."""
+    if covariance_type == "tied":
+        return covariances.diagonal().sqrt()
+    own = covariances[component]
+    return own.diagonal().sqrt() if covariance_type == "full" else own.sqrt().reshape(-1)
+
+
+def effective_components(mixture: GaussianMixture) -> float:
+    """The perplexity of the weights: K where all are used alike."""
+    return float(torch.exp(-torch.xlogy(mixture.weights, mixture.weights).sum()))

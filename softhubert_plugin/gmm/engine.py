@@ -1,0 +1,258 @@
+"""The inner loop of everything done with a mixture: log densities, responsibilities and their sums, a chunk of frames at a time.
+
+Works in single precision on frames centred on the mixture, where it is accurate to some 1e-5 of a log density, and adds up in double
+precision. :class:`GaussianMixture` computes the same in double precision throughout; tests compare the two. Runs on any device.
+"""
+
+from __future__ import annotations
+
+import math
+import warnings
+from dataclasses import dataclass, replace
+from typing import Optional, Tuple
+
+import numpy as np
+import torch
+
+from softhubert_plugin.errors import SoftHubertError
+from softhubert_plugin.gmm.families import FAMILIES, Tied
+from softhubert_plugin.gmm.mixture import GaussianMixture
+
+# Responsibilities under this share are lost in single-precision sums anyway.
+NEGLIGIBLE = 2.0**-24
+# A sparse product is faster than a dense one below this density; the two cost the same at about a tenth.
+SPARSE_BELOW = 0.04
+# Frames whose densities are held at once: bounds the (frames, K) matrix to some 100 MB.
+MAX_ENTRIES = 1 << 24
+
+
+@dataclass
+class Sums:
+    """What the M-step needs to know about all frames; float64, added up over chunks and processes.
+
+    Attributes:
+        flat: everything in one vector, so that one all-reduce adds up processes.
+    """
+
+    flat: torch.Tensor
+    components: int
+    columns: int
+
+    @classmethod
+    def zeros(cls, mixture: GaussianMixture, device: str) -> Sums:
+        """Nothing seen yet."""
+        components, dimension = mixture.means.shape
+        family = FAMILIES[mixture.covariance_type]
+        scatter = dimension * dimension if isinstance(family, Tied) else 0
+        columns = family.columns(dimension)
+        return cls(torch.zeros(2 + components * (1 + columns) + scatter, dtype=torch.float64, device=device), components, columns)
+
+    @property
+    def frames(self) -> torch.Tensor:
+        """How many frames; a scalar."""
+        return self.flat[0]
+
+    @property
+    def log_likelihood(self) -> torch.Tensor:
+        """Summed over frames, in nats; a scalar."""
+        return self.flat[1]
+
+    @property
+    def counts(self) -> torch.Tensor:
+        """``(K,)`` expected frames of each component."""
+        return self.flat[2 : 2 + self.components]
+
+    @property
+    def statistics(self) -> torch.Tensor:
+        """``(K, columns)`` expected sums of ``a(x)``."""
+        start = 2 + self.components
+        return self.flat[start : start + self.components * self.columns].view(self.components, self.columns)
+
+    @property
+    def scatter(self) -> torch.Tensor:
+        """``(D, D)``, ``Σ x xᵀ``; tied covariances only."""
+        rest = self.flat[2 + self.components * (1 + self.columns) :]
+        side = math.isqrt(len(rest))
+        return rest.view(side, side)
+
+
+@dataclass(frozen=True)
+class Coordinates:
+    """Where single precision is spent on what tells components apart: centred on them all and, for full covariances, whitened
+    (products of correlated dimensions would cancel). Float64.
+
+    Attributes:
+        centre: ``(D,)``.
+        whiten: ``(D, D)``, ``y = (x - centre) @ whiten``, or ``None``.
+    """
+
+    centre: torch.Tensor
+    whiten: Optional[torch.Tensor] = None
+
+    @classmethod
+    def of(cls, mixture: GaussianMixture) -> Coordinates:
+        """Those that suit a mixture."""
+        centre = mixture.weights @ mixture.means
+        if mixture.covariance_type != "full":
+            return cls(centre)
+        means = mixture.means - centre
+        spread = torch.einsum("k,kij->ij", mixture.weights, mixture.covariances) + (means.T * mixture.weights) @ means
+        return cls(centre, torch.linalg.inv(torch.linalg.cholesky(spread)).T)
+
+    def inside(self, mixture: GaussianMixture) -> GaussianMixture:
+        """A mixture, in these coordinates."""
+        means, covariances = mixture.means - self.centre, mixture.covariances
+        if self.whiten is not None:
+            means, covariances = means @ self.whiten, self.whiten.T @ covariances @ self.whiten
+        return GaussianMixture(mixture.weights, means, covariances, mixture.covariance_type)
+
+    def outside(self, mixture: GaussianMixture) -> GaussianMixture:
+        """The inverse of :meth:`inside`."""
+        means, covariances = mixture.means, mixture.covariances
+        if self.whiten is not None:
+            back = torch.linalg.inv(self.whiten)
+            means, covariances = means @ back, back.T @ covariances @ back
+        return GaussianMixture(mixture.weights, means + self.centre, covariances, mixture.covariance_type)
+
+    @property
+    def log_scale(self) -> float:
+        """What the change of coordinates adds to a log density."""
+        return 0.0 if self.whiten is None else float(torch.linalg.slogdet(self.whiten).logabsdet)
+
+
+class Engine:
+    """One mixture, ready to be evaluated on many frames.
+
+    Args:
+        mixture: its transform, if any, is applied to the frames.
+        device: where to compute.
+        coordinates: those to compute in, by default the mixture's own.
+    """
+
+    def __init__(self, mixture: GaussianMixture, device: str = "cpu", coordinates: Optional[Coordinates] = None) -> None:
+        self.mixture = mixture
+        self.device = device
+        self.family = FAMILIES[mixture.covariance_type]
+        self.coordinates = Coordinates.of(mixture) if coordinates is None else coordinates
+        inside = self.coordinates.inside(mixture)
+        natural, constant = self.family.natural(inside.means, inside.covariances)
+        constant = constant + mixture.weights.log() - 0.5 * inside.means.shape[1] * math.log(2 * math.pi) + self.coordinates.log_scale
+        self._natural, self._constant = self._place(natural), self._place(constant)
+        # What every component's density has in common is left out of the product, and added to the likelihood.
+        self._common: Optional[torch.Tensor] = None
+        if isinstance(self.family, Tied):
+            self._common = self._place(torch.linalg.inv(torch.linalg.cholesky(inside.covariances)).T)
+        # Features to coordinates: (x - offset) @ matrix - shift.
+        offset, matrix, shift = self.coordinates.centre, self.coordinates.whiten, None
+        if mixture.transform is not None:
+            offset, shift = mixture.transform.mean, offset
+            if matrix is None:
+                matrix = mixture.transform.matrix
+            else:
+                matrix, shift = mixture.transform.matrix @ matrix, shift @ matrix
+        self._offset = self._place(offset)
+        self._matrix = None if matrix is None else self._place(matrix)
+        self._shift = None if shift is None else self._place(shift)
+
+    def moved_to(self, mixture: GaussianMixture) -> Engine:
+        """Another mixture in the same coordinates, so that sums collected for one can go on for the other."""
+        return Engine(mixture, self.device, self.coordinates)
+
+    def _place(self, tensor: torch.Tensor) -> torch.Tensor:
+        return tensor.to(self.device, torch.float32).contiguous()
+
+    def centred(self, frames: np.ndarray) -> torch.Tensor:
+        """Features ``(n, input dimension)`` as float32 in the coordinates that everything is computed in.
+
+        Raises:
+            SoftHubertError: they have another dimension than the mixture was fitted on.
+        """
+        if frames.shape[1] != self.mixture.input_dimension:
+            raise SoftHubertError(
+                f"features of dimension {frames.shape[1]} for a mixture fitted on dimension {self.mixture.input_dimension}; "
+                "use the features that the mixture was learnt from"
+            )
+        x = torch.as_tensor(frames, dtype=torch.float32).to(self.device) - self._offset
+        if self._matrix is not None:
+            x = x @ self._matrix
+        return x if self._shift is None else x - self._shift
+
+    def log_joint(self, frames: np.ndarray) -> torch.Tensor:
+        """``log w_k + log N(x | k)``, ``(n, K)`` float32.
+
+        Args:
+            frames: ``(n, input dimension)``.
+        """
+        x = self.centred(frames)
+        joint = self._joint(x, self.family.statistics(x))
+        common = self._common_term(x)
+        return joint if common is None else joint.add_(common[:, None])
+
+    def score(self, frames: np.ndarray) -> float:
+        """The mean log-likelihood of frames, in nats."""
+        total = sum(float(self.log_joint(part).logsumexp(1).double().sum()) for part in self.parts(frames))
+        return total / len(frames)
+
+    def accumulate(self, frames: np.ndarray, sums: Sums) -> None:
+        """One chunk of the E-step: add the expected statistics of frames to ``sums``."""
+        for part in self.parts(frames):
+            x = self.centred(part)
+            statistics = self.family.statistics(x)
+            responsibilities, likelihood = responsibilities_of(self._joint(x, statistics))
+            common = self._common_term(x)
+            if common is not None:
+                likelihood += common
+                sums.scatter.add_(x.T @ x)
+            sums.frames.add_(len(x))
+            sums.log_likelihood.add_(likelihood.double().sum())
+            sums.counts.add_(responsibilities.sum(0))
+            sums.statistics.add_(weighted_sums(responsibilities, statistics))
+
+    def parts(self, frames: np.ndarray) -> Tuple[np.ndarray, ...]:
+        """Frames in parts whose ``(n, K)`` and ``(n, columns)`` matrices stay small."""
+        width = max(self.mixture.n_components, self.family.columns(self.mixture.means.shape[1]))
+        step = max(1, MAX_ENTRIES // width)
+        return tuple(frames[start : start + step] for start in range(0, len(frames), step))
+
+    def maximise(self, sums: Sums, floor: float) -> GaussianMixture:
+        """The M-step: the mixture that the sums of this one's responsibilities lead to.
+
+        Args:
+            floor: the smallest variance, as a share of the variance of all frames.
+        """
+        counts = sums.counts.clamp(min=torch.finfo(torch.float64).tiny).cpu()
+        statistics = sums.statistics.cpu()
+        if isinstance(self.family, Tied):
+            means, covariances = self.family.moments_with(counts, statistics, sums.scatter.cpu(), floor)
+        else:
+            means, covariances = self.family.moments(counts, statistics, floor)
+        inside = GaussianMixture(counts / counts.sum(), means, covariances, self.mixture.covariance_type)
+        return replace(self.coordinates.outside(inside), transform=self.mixture.transform)
+
+    def _joint(self, x: torch.Tensor, statistics: torch.Tensor) -> torch.Tensor:
+        """Log joint densities ``(n, K)`` but for :meth:`_common_term`."""
+        return torch.addmm(self._constant, statistics, self._natural)
+
+    def _common_term(self, x: torch.Tensor) -> Optional[torch.Tensor]:
+        return None if self._common is None else -0.5 * (x @ self._common).square().sum(1)
+
+
+def responsibilities_of(joint: torch.Tensor) -> Tuple[torch.Tensor, torch.Tensor]:
+    """Responsibilities ``(n, K)`` and log-likelihoods ``(n,)`` from log joint densities ``(n, K)``."""
+    responsibilities = torch.softmax(joint, dim=1)
+    # log Σ exp, with what the softmax has worked out already: the largest entry is its log joint over its share.
+    return responsibilities, joint.amax(1) - responsibilities.amax(1).log()
+
+
+def weighted_sums(responsibilities: torch.Tensor, statistics: torch.Tensor) -> torch.Tensor:
+    """``Σ_n r_nk a(x_n)``, ``(K, columns)``: sparse where almost all responsibilities are nothing, as in high dimension."""
+    heavy = responsibilities > NEGLIGIBLE
+    if responsibilities.device.type != "cpu" or int(heavy.sum()) > SPARSE_BELOW * heavy.numel():
+        return responsibilities.T @ statistics
+    component, frame = heavy.T.nonzero(as_tuple=True)
+    starts = torch.searchsorted(component, torch.arange(responsibilities.shape[1] + 1))
+    with warnings.catch_warnings():
+        # Said once a process, of the sparse layout in general.
+        warnings.filterwarnings("ignore", message="Sparse (CSR tensor support|invariant checks)", category=UserWarning)
+        sparse = torch.sparse_csr_tensor(starts, frame, responsibilities[frame, component], responsibilities.T.shape)
+        return sparse @ statistics

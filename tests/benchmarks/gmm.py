@@ -1,0 +1,283 @@
+"""The mixture engine against scikit-learn and fairseq's own scripts, each side in a process of its own, one after the other.
+
+    python -m tests.benchmarks.gmm iteration      one EM iteration, 200k frames × 768 × 500
+    python -m tests.benchmarks.gmm convergence    time to scikit-learn's final held-out likelihood, MFCC-39/100 and 768/500
+    python -m tests.benchmarks.gmm dump           posteriors against predict_proba, labels against dump_km_label.py
+    python -m tests.benchmarks.gmm memory         2 M frames × 768: peak memory, likelihood against float64
+    python -m tests.benchmarks.gmm sublinear      what Gaussian selection and stepwise passes gain, and what they cost in likelihood
+    python -m tests.benchmarks.gmm kill           SIGKILL at random moments, then compare bytes
+
+Features are MFCCs of real speech (the folder of SOFTHUBERT_SPEECH), and for 768 dimensions twenty neighbouring frames of them through
+a fixed random layer, which have the correlations of speech where random numbers have none. ``--scale 0.1`` runs a tenth of the frames.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import os
+import resource
+import subprocess
+import sys
+import time
+import warnings
+from pathlib import Path
+from typing import Any, Callable, Dict, List
+
+import numpy as np
+import torch
+
+from softhubert_plugin.corpora.folder import write_folder_manifest
+from softhubert_plugin.features.chunks import plan_chunks
+from softhubert_plugin.features.mfcc import dump_mfcc
+from softhubert_plugin.features.shards import ShardWriter, read_shard
+from softhubert_plugin.gmm.em import Fit, expectation, fit_mixture, stepwise_pass
+from softhubert_plugin.gmm.engine import Engine
+from softhubert_plugin.gmm.kmeans import kmeans
+from softhubert_plugin.gmm.mixture import GaussianMixture
+from softhubert_plugin.gmm.selection import make_engine
+from softhubert_plugin.gmm.start import mixture_from_clusters
+
+SPEECH = Path(os.environ.get("SOFTHUBERT_SPEECH", Path(__file__).parents[3] / "shared" / "speech"))
+WIDE = 768
+HELD_OUT = 10_000
+FLOOR = 1e-4
+
+
+# ---------------------------------------------------------------------------------------------------------------- features
+
+
+def features(work: Path, kind: str, frames: int) -> Path:
+    """A folder with shard ``train_0_1`` of ``frames`` frames (as far as the speech goes; then it is repeated with noise)."""
+    folder = work / f"{kind}-{frames}"
+    if (folder / "train_0_1.json").exists():
+        return folder
+    source = _mfccs(work)
+    rng = np.random.default_rng(0)
+    layer = rng.standard_normal((20 * 39, WIDE)).astype(np.float32) / np.sqrt(20 * 39)
+    mean, deviation = source.frames[:100_000].mean(0), source.frames[:100_000].std(0)
+    written = 0
+    with ShardWriter(folder, "train", 0, 1, {"kind": kind, "frame_rate": 100.0}) as shard:
+        while written < frames:
+            for index in rng.permutation(len(source)):
+                x = source.utterance(int(index))
+                if kind == "wide":
+                    x = (x - mean) / deviation
+                    x = np.concatenate([x[offset : len(x) - 19 + offset] for offset in range(20)], axis=1)
+                    x = np.tanh(x @ layer)[::2]  # 50 frames a second, as HuBERT has
+                if written >= len(source.frames):
+                    x = x + 0.05 * rng.standard_normal(x.shape).astype(np.float32)
+                x = x[: frames - written]
+                shard.add(x.astype(np.float32))
+                written += len(x)
+                if written >= frames:
+                    break
+    return folder
+
+
+def _mfccs(work: Path) -> Any:
+    folder = work / "speech"
+    if not (folder / "train_0_1.json").exists():
+        if not SPEECH.is_dir():
+            raise SystemExit(f"no real speech at {SPEECH}; set SOFTHUBERT_SPEECH")
+        write_folder_manifest(SPEECH, folder, valid_percent=0)
+        dump_mfcc(folder, "train", 1, 0, folder)
+    return read_shard(folder, "train", 0, 1)
+
+
+def divided(folder: Path) -> Any:
+    """Chunks to fit on, and the last 10,000 frames (whole utterances) to measure on."""
+    shard = read_shard(folder, "train", 0, 1)
+    mask = shard.offsets[1:] <= len(shard.frames) - HELD_OUT
+    return plan_chunks([shard], [mask]), shard.frames[int(shard.lengths[mask].sum()) :]
+
+
+# ---------------------------------------------------------------------------------------------------------------- measuring
+
+
+def side(name: str, *arguments: Any) -> Dict[str, Any]:
+    """Run one side in a process of its own; its result, with ``peak_gb`` added."""
+    command = [sys.executable, "-m", "tests.benchmarks.gmm", "side", name, *map(str, arguments)]
+    done = subprocess.run(command, stdout=subprocess.PIPE, check=True)
+    return json.loads(done.stdout.splitlines()[-1])
+
+
+def sides(function: Callable[..., Dict[str, Any]]) -> Callable[..., Dict[str, Any]]:
+    SIDES[function.__name__] = function
+    return function
+
+
+SIDES: Dict[str, Callable[..., Dict[str, Any]]] = {}
+
+
+def table(rows: List[List[Any]]) -> None:
+    """Print aligned columns."""
+    cells = [[f"{cell:.4g}" if isinstance(cell, float) else str(cell) for cell in row] for row in rows]
+    widths = [max(len(row[column]) for row in cells) for column in range(len(cells[0]))]
+    for row in cells:
+        print("  ".join(cell.ljust(width) for cell, width in zip(row, widths)).rstrip(), flush=True)
+
+
+def product_speed() -> float:
+    """This machine's float32 matrix-product speed in GFLOP/s, with the threads in use."""
+    a, b = torch.randn(4096, 2048), torch.randn(2048, 2048)
+    best = 0.0
+    for _ in range(5):
+        started = time.perf_counter()
+        _ = a @ b
+        best = max(best, 2 * 4096 * 2048 * 2048 / (time.perf_counter() - started) / 1e9)
+    return best
+
+
+# ---------------------------------------------------------------------------------------------------------------- iteration
+
+
+def start_mixture(folder: Path, components: int) -> GaussianMixture:
+    """The common start of both sides: a few k-means passes on a sample."""
+    path = folder / f"start-{components}.safetensors"
+    if not path.exists():
+        chunks, _ = divided(folder)
+        sample = torch.from_numpy(np.array(chunks[0].shard.frames[:: max(1, len(chunks[0].shard.frames) // (30 * components))]))
+        centroids, assigned = kmeans(sample, components, seed=0, iterations=3)
+        mixture_from_clusters(sample, centroids, assigned, "diag", floor=FLOOR).save(path)
+    return GaussianMixture.load(path)
+
+
+@sides
+def our_iteration(folder: str, components: str, candidates: str = "0") -> Dict[str, Any]:
+    chunks, _ = divided(Path(folder))
+    mixture = start_mixture(Path(folder), int(components))
+    speed = product_speed()
+    seconds = []
+    for _ in range(3):
+        started = time.perf_counter()
+        engine = make_engine(mixture, "cpu", int(candidates) or None)
+        sums = expectation(engine, chunks)
+        updated = engine.maximise(sums, FLOOR)
+        seconds.append(time.perf_counter() - started)
+    frames = float(sums.frames)
+    flops = 8 * frames * mixture.means.numel()  # four products: two of the E-step, two of the M-step
+    return {
+        "seconds": min(seconds),
+        "all": seconds,
+        "speed": speed,
+        "share": flops / min(seconds) / 1e9 / speed,
+        "likelihood": float(sums.log_likelihood) / frames,
+        "next": float(updated.weights @ updated.means.square().mean(1)),
+    }
+
+
+@sides
+def sklearn_iteration(folder: str, components: str) -> Dict[str, Any]:
+    from sklearn.mixture import GaussianMixture as SklearnMixture
+    from sklearn.mixture._gaussian_mixture import _compute_precision_cholesky
+
+    chunks, _ = divided(Path(folder))
+    start = start_mixture(Path(folder), int(components))
+    rows = sum(chunk.frames for chunk in chunks)
+    x = np.asarray(chunks[0].shard.frames[:rows], dtype=np.float64)
+    fitted = SklearnMixture(int(components), covariance_type="diag")
+    fitted.weights_, fitted.means_, fitted.covariances_ = start.weights.numpy(), start.means.numpy(), start.covariances.numpy()
+    fitted.precisions_cholesky_ = _compute_precision_cholesky(fitted.covariances_, "diag")
+    started = time.perf_counter()
+    likelihood, responsibilities = fitted._e_step(x)
+    fitted._m_step(x, responsibilities)
+    return {
+        "seconds": time.perf_counter() - started,
+        "likelihood": float(likelihood),
+        "next": float(fitted.weights_ @ np.square(fitted.means_).mean(1)),
+    }
+
+
+def iteration(work: Path, scale: float) -> None:
+    folder = features(work, "wide", int(200_000 * scale))
+    start_mixture(folder, 500)
+    theirs, ours = side("sklearn_iteration", folder, 500), side("our_iteration", folder, 500)
+    table(
+        [
+            ["one EM iteration, 768 × 500, diagonal", "seconds", "peak GB", "log-likelihood", "mean square of new means"],
+            ["scikit-learn", theirs["seconds"], theirs["peak_gb"], f"{theirs['likelihood']:.5f}", f"{theirs['next']:.7f}"],
+            ["softhubert", ours["seconds"], ours["peak_gb"], f"{ours['likelihood']:.5f}", f"{ours['next']:.7f}"],
+        ]
+    )
+    print(
+        f"ratio {theirs['seconds'] / ours['seconds']:.1f}; dense products alone would be at {ours['share']:.0%} of {ours['speed']:.0f} GFLOP/s"
+    )
+
+
+# ---------------------------------------------------------------------------------------------------------------- convergence
+
+
+@sides
+def sklearn_fit(folder: str, components: str) -> Dict[str, Any]:
+    from sklearn.mixture import GaussianMixture as SklearnMixture
+
+    chunks, held_out = divided(Path(folder))
+    rows = sum(chunk.frames for chunk in chunks)
+    x = np.asarray(chunks[0].shard.frames[:rows], dtype=np.float64)
+    started = time.perf_counter()
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        fitted = SklearnMixture(int(components), covariance_type="diag", random_state=0).fit(x)
+    seconds = time.perf_counter() - started
+    return {"seconds": seconds, "iterations": fitted.n_iter_, "likelihood": float(fitted.score(np.asarray(held_out, dtype=np.float64)))}
+
+
+@sides
+def our_fit(folder: str, components: str, target: str, stepwise: str, sample_frames: str, lloyd: str) -> Dict[str, Any]:
+    """k-means on a sample, stepwise passes, then iterations until the target is reached."""
+    chunks, held_out = divided(Path(folder))
+    held_out = np.array(held_out)
+    started = time.perf_counter()
+    rows = chunks[0].shard.frames
+    sample = torch.from_numpy(np.array(rows[: len(rows) - HELD_OUT : max(1, (len(rows) - HELD_OUT) // int(sample_frames))]))
+    centroids, assigned = kmeans(sample, int(components), seed=1, iterations=int(lloyd))
+    mixture = mixture_from_clusters(sample, centroids, assigned, "diag", floor=FLOOR)
+    begun = time.perf_counter() - started
+    for number in range(int(stepwise)):
+        mixture = stepwise_pass(mixture, chunks, floor=FLOOR, seed=number)
+    curve = [(time.perf_counter() - started, Engine(mixture).score(held_out))]
+    fit = Fit(mixture, [])
+    reached = curve[0][0] if curve[0][1] >= float(target) else None
+    while reached is None and len(fit.curve) < 100:
+        fit = fit_mixture(Fit(fit.mixture, fit.curve), chunks, held_out, iterations=len(fit.curve) + 1, tolerance=-1.0, floor=FLOOR, seed=1)
+        curve.append((time.perf_counter() - started, fit.curve[-1]["held_out"]))
+        if curve[-1][1] >= float(target):
+            reached = curve[-1][0]
+    return {"seconds": reached, "start": begun, "iterations": len(fit.curve), "likelihood": curve[-1][1], "curve": curve}
+
+
+def convergence(work: Path, scale: float) -> None:
+    for kind, frames, components, settings in (("mfcc", 100_000, 100, (0, 10_000, 2)), ("wide", 50_000, 500, (0, 25_000, 2))):
+        folder = features(work, kind, int(frames * scale) + HELD_OUT)
+        theirs = side("sklearn_fit", folder, components)
+        ours = side("our_fit", folder, components, theirs["likelihood"], *settings)
+        table(
+            [
+                [f"{frames * scale:.0f} frames, {kind}/{components}", "seconds", "iterations", "held-out", "peak GB"],
+                ["scikit-learn", theirs["seconds"], theirs["iterations"], f"{theirs['likelihood']:.4f}", theirs["peak_gb"]],
+                ["softhubert", ours["seconds"] or "never", ours["iterations"], f"{ours['likelihood']:.4f}", ours["peak_gb"]],
+            ]
+        )
+        print(f"start {ours['start']:.2f} s; curve {[(round(s, 2), round(v, 3)) for s, v in ours['curve']]}")
+        if ours["seconds"]:
+            print(f"ratio {theirs['seconds'] / ours['seconds']:.1f}")
+
+
+def main() -> None:
+    if sys.argv[1:2] == ["side"]:
+        result = SIDES[sys.argv[2]](*sys.argv[3:])
+        print(json.dumps({**result, "peak_gb": resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1e6}))
+        return
+    runs = {run.__name__: run for run in (iteration, convergence)}
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("runs", nargs="+", choices=list(runs))
+    parser.add_argument("--scale", type=float, default=1.0, help="share of the frames (default: %(default)s)")
+    parser.add_argument("--work", type=Path, default=Path("/tmp/softhubert-benchmarks"), help="folder for features (default: %(default)s)")
+    arguments = parser.parse_args()
+    for name in arguments.runs:
+        runs[name](arguments.work, arguments.scale)
+
+
+if __name__ == "__main__":
+    main()
