@@ -122,7 +122,7 @@ label_km() {
 }
 
 learn_gmm() {
-    softhubert gmm learn "$exp/mfcc" train 1 "$exp/gmm.safetensors" "$clusters" --perplexity 4 --max-frames 60000 --seed "$seed"
+    softhubert gmm learn "$exp/mfcc" train 1 "$exp/gmm.safetensors" "$clusters" --perplexity 4 --seed "$seed"
 }
 
 label_gmm() {

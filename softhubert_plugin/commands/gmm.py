@@ -53,7 +53,7 @@ def add_gmm(commands: Commands) -> None:
     parser.add_argument(
         "--tolerance", type=float, default=1e-5, help="stop when the held-out likelihood gains less than this share (default: %(default)s)"
     )
-    parser.add_argument("--candidates", type=int, metavar="C", help="evaluate only the C likeliest components a frame (default: all)")
+    parser.add_argument("--candidates", type=int, metavar="C", help="evaluate only C components a frame, approximately (default: all)")
     parser.add_argument("--seed", type=int, default=1, help="of sample and start (default: %(default)s)")
     parser.add_argument("--device", default="cpu", help="cpu, cuda, … (default: %(default)s)")
 
@@ -72,6 +72,7 @@ def add_gmm(commands: Commands) -> None:
             temperature=a.temperature,
             label_rate=a.label_rate,
             hard=a.hard,
+            candidates=a.candidates,
             device=a.device,
         )
 
@@ -91,4 +92,5 @@ def add_gmm(commands: Commands) -> None:
     parser.add_argument("--temperature", type=float, help="instead of the calibrated one")
     parser.add_argument("--label-rate", type=float, help="frames a second, for features of fairseq's scripts (MFCC: 100, HuBERT: 50)")
     parser.add_argument("--hard", action="store_true", help="write the most probable component as fairseq's .km instead")
+    parser.add_argument("--candidates", type=int, metavar="C", help="evaluate only C components a frame, approximately (default: all)")
     parser.add_argument("--device", default="cpu", help="cpu, cuda, … (default: %(default)s)")

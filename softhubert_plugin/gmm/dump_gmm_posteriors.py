@@ -18,8 +18,9 @@ from softhubert_plugin.errors import SoftHubertError
 from softhubert_plugin.features.chunks import plan_chunks, refuse_non_finite, stream_chunks
 from softhubert_plugin.features.shards import FeatureShard, read_shard, shard_path
 from softhubert_plugin.files import PathLike, atomic_path, sha256_of
-from softhubert_plugin.gmm.engine import Engine
+from softhubert_plugin.gmm.engine import Engine, responsibilities_of
 from softhubert_plugin.gmm.mixture import GaussianMixture
+from softhubert_plugin.gmm.selection import make_engine
 from softhubert_plugin.gmm.uncertainty import WARN_BELOW_PERPLEXITY, entropy, truncate
 from softhubert_plugin.labels.frames import FrameTargets
 from softhubert_plugin.labels.soft import ENTROPY_BINS, SoftLabelInfo, SoftLabels, StoredTargets, quantised, write_soft_labels
@@ -38,6 +39,7 @@ def dump_gmm_posteriors(
     temperature: Optional[float] = None,
     label_rate: Optional[float] = None,
     hard: bool = False,
+    candidates: Optional[int] = None,
     device: str = "cpu",
 ) -> str:
     """Write ``LAB_DIR/{split}_{rank}_{nshard}.gmm`` (or ``.km`` with ``hard``).
@@ -46,6 +48,7 @@ def dump_gmm_posteriors(
         mass, max_components: how much of each posterior is kept.
         temperature: instead of the calibrated one in the mixture.
         label_rate: frames a second, where the features do not tell (those of fairseq's scripts).
+        candidates: evaluate only so many components a frame, an approximation (see :mod:`softhubert_plugin.gmm.selection`).
         device: where to compute.
 
     Returns:
@@ -60,7 +63,7 @@ def dump_gmm_posteriors(
     shard = read_shard(feat_dir, split, rank, nshard)
     _check_features(mixture, shard, gmm_path)
     if hard:
-        return _dump_hard(Engine(mixture, device), shard, shard_path(lab_dir, split, rank, nshard, ".km"))
+        return _dump_hard(make_engine(mixture, device, candidates), shard, shard_path(lab_dir, split, rank, nshard, ".km"))
     rate = shard.info.get("frame_rate", label_rate)
     if rate is None:
         raise SoftHubertError(f"{shard.path}: these features do not say their frame rate; give --label-rate (MFCC: 100, HuBERT: 50)")
@@ -80,7 +83,7 @@ def dump_gmm_posteriors(
     if _is_complete(path, wanted):
         return f"{path}: already there"
     statistics = _Statistics(mixture.n_components)
-    stored = list(_soft_targets(Engine(mixture, device), _blocks(shard, "posteriors"), mass, max_components, statistics))
+    stored = list(_soft_targets(make_engine(mixture, device, candidates), _blocks(shard, "posteriors"), mass, max_components, statistics))
     info = SoftLabelInfo(split=split, n_components=mixture.n_components, **wanted, **statistics.summary())
     write_soft_labels(path, stored, info)
     report = [
@@ -136,9 +139,11 @@ def _soft_targets(
     for rows, lengths in blocks:
         parts = []
         for part in engine.parts(rows):
-            posteriors = torch.softmax(engine.log_joint(part) / engine.mixture.temperature, dim=1)
+            tempered = engine.log_joint(part).div_(engine.mixture.temperature)
+            posteriors, log_total = responsibilities_of(tempered)
             components, probabilities, counts = (x.cpu() for x in truncate(posteriors, mass=mass, max_components=max_components))
-            statistics.add(posteriors, probabilities)
+            # H = -Σ p log p with log p = tempered - log_total: no further exponentials or logarithms.
+            statistics.add(log_total - tempered.mul_(posteriors).sum(1), entropy(probabilities))
             kept = torch.arange(components.shape[1]) < counts[:, None]
             parts.append(quantised(FrameTargets(counts.numpy(), components[kept].numpy(), probabilities[kept].numpy())))
         stored_counts, stored_components, stored_probabilities = (np.concatenate(arrays) for arrays in zip(*parts))
@@ -168,12 +173,13 @@ class _Statistics:
         self.frames = 0
         self.sums = torch.zeros(4, dtype=torch.float64)
 
-    def add(self, before: torch.Tensor, after: torch.Tensor) -> None:
-        entropy_before, entropy_after = entropy(before).cpu().double(), entropy(after).double()
+    def add(self, entropy_before: torch.Tensor, entropy_after: torch.Tensor) -> None:
+        """Take in some frames' entropies, each ``(frames,)`` in nats."""
+        entropy_before, entropy_after = entropy_before.cpu().double(), entropy_after.double()
         self.sums += torch.stack([x.sum() for x in (entropy_before, entropy_before.exp(), entropy_after, entropy_after.exp())])
         bins = (entropy_after * (ENTROPY_BINS / self.top)).long().clamp_(0, ENTROPY_BINS - 1)
         self.histogram += torch.bincount(bins, minlength=ENTROPY_BINS)
-        self.frames += len(before)
+        self.frames += len(entropy_before)
 
     def summary(self) -> Dict[str, Any]:
         entropy_before, perplexity_before, entropy_after, perplexity_after = (self.sums / self.frames).tolist()

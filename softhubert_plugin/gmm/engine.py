@@ -22,8 +22,8 @@ from softhubert_plugin.gmm.mixture import GaussianMixture
 NEGLIGIBLE = 2.0**-24
 # A sparse product is faster than a dense one below this density; the two cost the same at about a tenth.
 SPARSE_BELOW = 0.04
-# Frames whose densities are held at once: bounds the (frames, K) matrix to some 100 MB.
-MAX_ENTRIES = 1 << 24
+# Entries of the largest matrix held at once: 16 MB, small enough for caches and for the allocator to keep.
+MAX_ENTRIES = 1 << 22
 
 
 @dataclass

@@ -15,6 +15,9 @@ from softhubert_plugin.gmm.engine import Coordinates, Engine
 from softhubert_plugin.gmm.kmeans import kmeans
 from softhubert_plugin.gmm.mixture import GaussianMixture
 
+# Far under any log density, yet finite: its product with a posterior of zero is zero.
+NOT_EVALUATED = -1e30
+
 
 def make_engine(mixture: GaussianMixture, device: str, candidates: Optional[int]) -> Engine:
     """An engine that evaluates so many components a frame; all, if ``candidates`` is ``None`` or not fewer."""
@@ -45,7 +48,7 @@ class SelectingEngine(Engine):
         group = torch.addmm(-self._half_squares, x * self._scale, self._centres.T).argmax(1)
         order = group.argsort(stable=True)
         sizes = torch.bincount(group, minlength=len(self._centres)).tolist()
-        joint = torch.full((len(x), self.mixture.n_components), -math.inf, device=x.device)
+        joint = torch.full((len(x), self.mixture.n_components), NOT_EVALUATED, device=x.device)
         for members, shortlist in zip(order.split(sizes), self._shortlists):
             if len(members):
                 part = torch.addmm(self._constant[shortlist], statistics[members], self._natural[:, shortlist])

@@ -14,11 +14,15 @@ a fixed random layer, which have the correlations of speech where random numbers
 from __future__ import annotations
 
 import argparse
+import contextlib
 import json
 import os
+import random
 import resource
+import signal
 import subprocess
 import sys
+import tempfile
 import time
 import warnings
 from pathlib import Path
@@ -31,9 +35,11 @@ from softhubert_plugin.corpora.folder import write_folder_manifest
 from softhubert_plugin.features.chunks import plan_chunks
 from softhubert_plugin.features.mfcc import dump_mfcc
 from softhubert_plugin.features.shards import ShardWriter, read_shard
+from softhubert_plugin.gmm.dump_gmm_posteriors import dump_gmm_posteriors
 from softhubert_plugin.gmm.em import Fit, expectation, fit_mixture, stepwise_pass
 from softhubert_plugin.gmm.engine import Engine
 from softhubert_plugin.gmm.kmeans import kmeans
+from softhubert_plugin.gmm.learn_gmm import GmmOptions, learn_gmm
 from softhubert_plugin.gmm.mixture import GaussianMixture
 from softhubert_plugin.gmm.selection import make_engine
 from softhubert_plugin.gmm.start import mixture_from_clusters
@@ -200,9 +206,8 @@ def iteration(work: Path, scale: float) -> None:
             ["softhubert", ours["seconds"], ours["peak_gb"], f"{ours['likelihood']:.5f}", f"{ours['next']:.7f}"],
         ]
     )
-    print(
-        f"ratio {theirs['seconds'] / ours['seconds']:.1f}; dense products alone would be at {ours['share']:.0%} of {ours['speed']:.0f} GFLOP/s"
-    )
+    ratio, speed = theirs["seconds"] / ours["seconds"], f"{ours['speed']:.0f} GFLOP/s"
+    print(f"ratio {ratio:.1f}; the operations of four dense products at {ours['share']:.0%} of this machine's {speed}")
 
 
 # ---------------------------------------------------------------------------------------------------------------- convergence
@@ -264,12 +269,181 @@ def convergence(work: Path, scale: float) -> None:
             print(f"ratio {theirs['seconds'] / ours['seconds']:.1f}")
 
 
+# ---------------------------------------------------------------------------------------------------------------- dump
+
+
+@sides
+def sklearn_posteriors(folder: str, components: str) -> Dict[str, Any]:
+    shard = read_shard(folder, "train", 0, 1)
+    mixture = start_mixture(Path(folder), int(components)).to_sklearn()
+    frames = 0
+    started = time.perf_counter()
+    # In parts, as anybody would who has to label more than fits into memory.
+    for first in range(0, len(shard.frames), 8192):
+        frames += len(mixture.predict_proba(np.asarray(shard.frames[first : first + 8192])))
+    return {"seconds": time.perf_counter() - started, "frames": frames}
+
+
+@sides
+def our_labels(folder: str, components: str, work: str, hard: str, candidates: str = "0") -> Dict[str, Any]:
+    start_mixture(Path(folder), int(components))
+    started = time.perf_counter()
+    model = Path(folder) / f"start-{components}.safetensors"
+    dump_gmm_posteriors(folder, "train", model, 1, 0, work, hard=hard == "hard", temperature=4.0, candidates=int(candidates) or None)
+    return {"seconds": time.perf_counter() - started}
+
+
+@sides
+def fairseq_labels(folder: str, components: str, work: str) -> Dict[str, Any]:
+    """``dump_km_label.py`` with a k-means model of the same size, timed after its imports as ours is."""
+    import joblib
+    from sklearn.cluster import MiniBatchKMeans
+
+    from softhubert_plugin.interop.fairseq_tool import run_tool
+
+    rows = np.array(read_shard(folder, "train", 0, 1).frames[: 20 * int(components)])
+    fitted = MiniBatchKMeans(int(components), n_init=1, max_iter=2, random_state=0).fit(rows)
+    joblib.dump(fitted, Path(work) / "km.joblib")
+    started = time.perf_counter()
+    with open(os.devnull, "w") as nowhere, contextlib.redirect_stderr(nowhere):
+        run_tool("hubert/simple_kmeans/dump_km_label.py", [folder, "train", f"{work}/km.joblib", "1", "0", work])
+    return {"seconds": time.perf_counter() - started}
+
+
+def dump(work: Path, scale: float) -> None:
+    for kind, frames, components in (("mfcc", 400_000, 100), ("wide", 100_000, 500)):
+        folder = features(work, kind, int(frames * scale))
+        count = len(read_shard(folder, "train", 0, 1).frames)
+        rows: List[List[Any]] = [[f"labels of {count} frames, {kind}/{components}", "frames a second", "peak GB"]]
+        runs = {
+            "scikit-learn predict_proba (writes nothing)": ("sklearn_posteriors", folder, components),
+            "fairseq dump_km_label.py": ("fairseq_labels", folder, components),
+            "softhubert gmm dump": ("our_labels", folder, components, "soft"),
+            "softhubert gmm dump --hard": ("our_labels", folder, components, "hard"),
+            "softhubert gmm dump --candidates 64": ("our_labels", folder, components, "soft", 64),
+        }
+        for name, (run, *arguments) in runs.items():
+            with tempfile.TemporaryDirectory() as scratch:
+                extra = [scratch, *arguments[2:]] if run != "sklearn_posteriors" else []
+                found = side(run, *arguments[:2], *extra)
+            rows.append([name, count / found["seconds"], found["peak_gb"]])
+        table(rows)
+        for row in rows[3:]:
+            print(f"{row[0]}: {row[1] / rows[1][1]:.1f} times predict_proba, {row[1] / rows[2][1]:.1f} times dump_km_label.py")
+
+
+# ---------------------------------------------------------------------------------------------------------------- memory
+
+
+@sides
+def our_long_fit(folder: str, components: str) -> Dict[str, Any]:
+    started = time.perf_counter()
+    path = Path(folder) / "fitted.safetensors"
+    path.unlink(missing_ok=True)
+    learn_gmm(folder, "train", 1, path, GmmOptions(int(components), iterations=5, tolerance=-1.0))
+    return {"seconds": time.perf_counter() - started}
+
+
+def memory(work: Path, scale: float) -> None:
+    folder = features(work, "wide", int(2_000_000 * scale))
+    found = side("our_long_fit", folder, 500)
+    mixture = GaussianMixture.load(folder / "fitted.safetensors")
+    sample = np.array(read_shard(folder, "train", 0, 1).frames[-20_000:])
+    exact = float(mixture.score_samples(torch.from_numpy(sample)).mean())
+    single = Engine(mixture).score(sample)
+    size = (folder / "train_0_1.npy").stat().st_size / 1e9
+    print(f"learn, 5 iterations on {size:.2f} GB of features: {found['seconds']:.0f} s, peak {found['peak_gb']:.2f} GB")
+    print(f"log-likelihood of 20,000 frames: {single:.6f}, in float64 {exact:.6f}, relative difference {abs(single / exact - 1):.1e}")
+
+
+# ---------------------------------------------------------------------------------------------------------------- sublinear
+
+
+def sublinear(work: Path, scale: float) -> None:
+    folder = features(work, "wide", int(200_000 * scale))
+    rows: List[List[Any]] = [["one E-step and M-step, 768 × 500", "seconds", "log-likelihood", "loss in nats a frame"]]
+    exact = side("our_iteration", folder, 500)
+    rows.append(["all components", exact["seconds"], exact["likelihood"], 0.0])
+    for candidates in (256, 128, 64):
+        found = side("our_iteration", folder, 500, candidates)
+        rows.append([f"--candidates {candidates}", found["seconds"], found["likelihood"], exact["likelihood"] - found["likelihood"]])
+    table(rows)
+    rows = [["held-out log-likelihood after each pass over the data", "1", "2", "3"]]
+    for name, stepwise in (("EM iterations", 0), ("one --stepwise pass first", 1)):
+        found = side("our_passes", folder, 500, stepwise)
+        rows.append([name, *found["curve"]])
+    table(rows)
+
+
+@sides
+def our_passes(folder: str, components: str, stepwise: str) -> Dict[str, Any]:
+    chunks, held_out = divided(Path(folder))
+    held_out = np.array(held_out)
+    mixture, curve = start_mixture(Path(folder), int(components)), []
+    for number in range(int(stepwise)):
+        mixture = stepwise_pass(mixture, chunks, floor=FLOOR, seed=number)
+        curve.append(Engine(mixture).score(held_out))
+    fit = fit_mixture(Fit(mixture, []), chunks, held_out, iterations=3 - int(stepwise), tolerance=-1.0, floor=FLOOR, seed=1)
+    return {"curve": [*curve, *(record["held_out"] for record in fit.curve)]}
+
+
+# ---------------------------------------------------------------------------------------------------------------- kill
+
+
+def kill(work: Path, scale: float) -> None:
+    """Learn and dump, killed at random moments until they end; bytes as of a run that was left alone."""
+    folder = features(work, "mfcc", int(200_000 * scale))
+    rng = random.Random(0)
+
+    def commands(target: Path) -> List[List[str]]:
+        softhubert = [sys.executable, "-m", "softhubert_plugin"]
+        learn = [
+            *softhubert,
+            "gmm",
+            "learn",
+            str(folder),
+            "train",
+            "1",
+            str(target / "gmm"),
+            "100",
+            "--iterations",
+            "12",
+            "--tolerance",
+            "-1",
+        ]
+        return [learn, [*softhubert, "gmm", "dump", str(folder), "train", str(target / "gmm"), "1", "0", str(target)]]
+
+    kills = 0
+    with tempfile.TemporaryDirectory() as left_alone, tempfile.TemporaryDirectory() as disturbed:
+        for undisturbed, command in zip(commands(Path(left_alone)), commands(Path(disturbed))):
+            started = time.perf_counter()
+            subprocess.run(undisturbed, check=True, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
+            whole = time.perf_counter() - started
+            for attempt in range(40):
+                process = subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
+                try:
+                    process.wait(rng.uniform(0.2, 1.0) * whole if attempt < 12 else None)
+                except subprocess.TimeoutExpired:
+                    process.send_signal(signal.SIGKILL)
+                    process.wait()
+                    kills += 1
+                    continue
+                if attempt < 12:  # it had finished: take its result away, so that the next is disturbed again
+                    Path(command[6] if "learn" in command else command[-1], *(() if "learn" in command else ("train_0_1.gmm",))).unlink()
+                    continue
+                break
+        for name in ("gmm", "train_0_1.gmm"):
+            same = (Path(left_alone) / name).read_bytes() == (Path(disturbed) / name).read_bytes()
+            print(f"{name}: {'the same bytes' if same else 'DIFFERENT'} after {kills} kills in all")
+        print("left behind:", sorted(path.name for path in Path(disturbed).iterdir()))
+
+
 def main() -> None:
     if sys.argv[1:2] == ["side"]:
         result = SIDES[sys.argv[2]](*sys.argv[3:])
         print(json.dumps({**result, "peak_gb": resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1e6}))
         return
-    runs = {run.__name__: run for run in (iteration, convergence)}
+    runs = {run.__name__: run for run in (iteration, convergence, dump, memory, sublinear, kill)}
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("runs", nargs="+", choices=list(runs))
     parser.add_argument("--scale", type=float, default=1.0, help="share of the frames (default: %(default)s)")

@@ -1,0 +1,306 @@
+from __future__ import annotations
+
+import os
+import pickle
+import subprocess
+import sys
+import warnings
+from pathlib import Path
+from typing import Any, Dict, List
+
+import joblib
+import numpy as np
+import pytest
+import torch
+from sklearn.cluster import MiniBatchKMeans
+from sklearn.mixture import GaussianMixture as SklearnMixture
+
+import softhubert_plugin.gmm.learn_gmm as program
+from softhubert_plugin.errors import SoftHubertError
+from softhubert_plugin.features.chunks import plan_chunks, read_chunk, stream_chunks
+from softhubert_plugin.features.shards import FeatureShard, ShardWriter, read_shard, read_shards
+from softhubert_plugin.gmm.em import expectation, refill, stepwise_pass
+from softhubert_plugin.gmm.engine import NEGLIGIBLE, SPARSE_BELOW, Engine, Sums, weighted_sums
+from softhubert_plugin.gmm.kmeans import kmeans
+from softhubert_plugin.gmm.learn_gmm import GmmOptions, learn_gmm
+from softhubert_plugin.gmm.mixture import GaussianMixture
+from softhubert_plugin.gmm.selection import make_engine
+from softhubert_plugin.gmm.start import mixture_from_clusters
+from softhubert_plugin.gmm.survey import fit_transform, survey
+from softhubert_plugin.interop.kmeans import read_kmeans
+
+CENTRES = 40 + 4 * np.random.default_rng(3).standard_normal((6, 5))
+
+
+def _utterances(seed: int = 0, count: int = 40) -> List[np.ndarray]:
+    """Frames of six overlapping, correlated, unequal clusters, far from the origin."""
+    rng = np.random.default_rng(seed)
+    shape = rng.standard_normal((5, 5)) * 0.4 + np.diag([1.0, 2.0, 0.5, 1.5, 0.8])
+    lengths = rng.integers(20, 60, count)
+    return [(CENTRES[rng.integers(0, 6, n)] + rng.standard_normal((n, 5)) @ shape).astype(np.float32) for n in lengths]
+
+
+@pytest.fixture()
+def shard(tmp_path: Path) -> FeatureShard:
+    with ShardWriter(tmp_path, "train", 0, 1, {"kind": "mfcc"}) as writer:
+        for frames in _utterances():
+            writer.add(frames)
+    return read_shard(tmp_path, "train", 0, 1)
+
+
+def _fitted(covariance_type: str, frames: np.ndarray) -> SklearnMixture:
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        return SklearnMixture(5, covariance_type=covariance_type, max_iter=2, random_state=0, reg_covar=0).fit(frames)
+
+
+@pytest.mark.parametrize("covariance_type", ["diag", "spherical", "tied", "full"])
+def test_an_em_iteration_in_chunks_equals_scikit_learns_on_all_frames(covariance_type: str, shard: FeatureShard) -> None:
+    frames = np.asarray(shard.frames, dtype=np.float64)
+    fitted = _fitted(covariance_type, frames)
+    engine = Engine(GaussianMixture.from_sklearn(fitted))
+    sums = expectation(engine, plan_chunks([shard], [np.ones(len(shard), dtype=bool)], chunk_frames=100))
+    likelihood, responsibilities = fitted._e_step(frames)
+    fitted._m_step(frames, responsibilities)
+    updated = engine.maximise(sums, floor=0.0)
+    assert float(sums.log_likelihood / sums.frames) == pytest.approx(likelihood, rel=1e-5)
+    np.testing.assert_allclose(updated.weights.numpy(), fitted.weights_, rtol=1e-5)
+    np.testing.assert_allclose(updated.means.numpy(), fitted.means_, rtol=1e-5)
+    np.testing.assert_allclose(updated.covariances.numpy(), fitted.covariances_, rtol=1e-3, atol=1e-4)
+
+
+@pytest.mark.parametrize("covariance_type", ["diag", "spherical", "tied", "full"])
+@pytest.mark.parametrize("transformed", [False, True])
+def test_single_precision_densities_are_those_of_double_precision(covariance_type: str, transformed: bool, shard: FeatureShard) -> None:
+    chunks = plan_chunks([shard], [np.ones(len(shard), dtype=bool)])
+    transform = None
+    frames = torch.from_numpy(np.array(shard.frames)).double()
+    if transformed:
+        found = survey(chunks, sample_frames=10, full_covariance=True, seed=0)
+        transform = fit_transform(found, pca=4, whiten=True, standardise=False)
+    inside = frames if transform is None else transform(frames)
+    mixture = GaussianMixture.from_sklearn(_fitted(covariance_type, inside.numpy()), transform=transform)
+    found_joint = Engine(mixture).log_joint(np.array(shard.frames))
+    torch.testing.assert_close(found_joint.double(), mixture.log_joint(frames), atol=2e-3, rtol=1e-5)
+    posteriors = torch.softmax(found_joint, 1).double()
+    torch.testing.assert_close(posteriors, mixture.predict_proba(frames), atol=2e-4, rtol=0)
+
+
+def test_sparse_and_dense_sums_agree_where_responsibilities_are_few() -> None:
+    generator = torch.Generator().manual_seed(0)
+    responsibilities = torch.softmax(60 * torch.randn(300, 200, generator=generator), dim=1)
+    assert (responsibilities > NEGLIGIBLE).float().mean() < SPARSE_BELOW
+    statistics = torch.randn(300, 8, generator=generator)
+    torch.testing.assert_close(weighted_sums(responsibilities, statistics), responsibilities.T @ statistics)
+
+
+def test_chunks_cover_the_chosen_utterances_once_and_keep_them_whole(shard: FeatureShard) -> None:
+    chosen = np.arange(len(shard)) % 3 != 1
+    chunks = plan_chunks([shard], [chosen], chunk_frames=150)
+    expected = np.concatenate([shard.utterance(index) for index in np.flatnonzero(chosen)])
+    np.testing.assert_array_equal(np.concatenate([rows for _, rows in stream_chunks(chunks)]), expected)
+    ends = set(shard.offsets.tolist())
+    assert max(chunk.frames for chunk in chunks) <= 150
+    assert all(row in ends for chunk in chunks for run in chunk.runs for row in run)
+
+
+def test_an_utterance_longer_than_a_chunk_is_cut_or_kept_as_asked(shard: FeatureShard) -> None:
+    everything = [np.ones(len(shard), dtype=bool)]
+    assert max(chunk.frames for chunk in plan_chunks([shard], everything, chunk_frames=16)) == 16
+    assert [chunk.frames for chunk in plan_chunks([shard], everything, chunk_frames=1, whole_utterances=True)] == shard.lengths.tolist()
+
+
+def test_half_precision_shards_are_read_as_single(tmp_path: Path) -> None:
+    with ShardWriter(tmp_path, "train", 0, 1, {}) as writer:
+        writer.add(np.arange(12, dtype=np.float16).reshape(4, 3))
+    shard = read_shard(tmp_path, "train", 0, 1)
+    rows = read_chunk(plan_chunks([shard], [np.array([True])])[0])
+    assert rows.dtype == np.float32 and rows[3].tolist() == [9, 10, 11]
+
+
+def test_the_survey_finds_mean_covariance_and_an_even_sample(shard: FeatureShard) -> None:
+    chunks = plan_chunks([shard], [np.ones(len(shard), dtype=bool)], chunk_frames=200)
+    found = survey(chunks, sample_frames=300, full_covariance=True, seed=0)
+    frames = np.asarray(shard.frames, dtype=np.float64)
+    np.testing.assert_allclose(found.mean.numpy(), frames.mean(0), rtol=1e-6)
+    np.testing.assert_allclose(found.covariance.numpy(), np.cov(frames.T, bias=True), rtol=1e-4, atol=1e-4)
+    assert len(found.sample) == 300 == len(np.unique(found.sample, axis=0))
+    whitened = fit_transform(found, pca=None, whiten=True, standardise=False)
+    assert whitened is not None
+    np.testing.assert_allclose(torch.cov(whitened(torch.from_numpy(frames)).T, correction=0).numpy(), np.eye(5), atol=1e-4)
+
+
+def test_an_empty_component_takes_half_of_the_heaviest() -> None:
+    mixture = GaussianMixture(
+        torch.tensor([0.7, 0.3, 1e-9], dtype=torch.float64),
+        torch.tensor([[0.0, 0.0], [5.0, 5.0], [99.0, 99.0]], dtype=torch.float64),
+        torch.ones(3, 2, dtype=torch.float64),
+    )
+    moved, count = refill(mixture, torch.tensor([70.0, 30.0, 0.0]), seed=0)
+    assert count == 1
+    torch.testing.assert_close(moved.weights, torch.tensor([0.35, 0.3, 0.35], dtype=torch.float64))
+    torch.testing.assert_close((moved.means[0] + moved.means[2]).abs().sum(), torch.tensor(0.0, dtype=torch.float64))
+    torch.testing.assert_close(moved.means[2].abs(), torch.full((2,), 0.2, dtype=torch.float64))
+
+
+def test_kmeans_finds_separate_clusters_whatever_the_seed() -> None:
+    centres = torch.tensor([[0.0, 0.0], [9.0, 0.0], [0.0, 9.0]])
+    frames = centres.repeat(100, 1) + 0.1 * torch.randn(300, 2, generator=torch.Generator().manual_seed(0))
+    for seed in range(20):
+        _, assigned = kmeans(frames, 3, seed=seed, iterations=2)
+        assert torch.bincount(assigned).tolist() == [100, 100, 100]
+
+
+def test_selection_of_all_but_far_components_changes_little(shard: FeatureShard) -> None:
+    frames = torch.from_numpy(np.array(shard.frames))
+    centroids, assigned = kmeans(frames, 40, seed=0, iterations=3)
+    mixture = mixture_from_clusters(frames, centroids, assigned, "diag", floor=1e-3)
+    exact, selected = make_engine(mixture, "cpu", None), make_engine(mixture, "cpu", 25)
+    assert type(exact) is Engine and type(selected) is not Engine
+    loss = exact.score(frames.numpy()) - selected.score(frames.numpy())
+    assert 0 <= loss < 0.02
+
+
+def test_a_stepwise_pass_raises_the_likelihood(shard: FeatureShard) -> None:
+    chunks = plan_chunks([shard], [np.ones(len(shard), dtype=bool)], chunk_frames=60)
+    frames = torch.from_numpy(np.array(shard.frames))
+    centroids, assigned = kmeans(frames, 8, seed=0, iterations=0)
+    start = mixture_from_clusters(frames, centroids, assigned, "diag", floor=1e-3)
+    after = stepwise_pass(start, chunks, floor=1e-3, seed=0)
+    assert Engine(after).score(frames.numpy()) > Engine(start).score(frames.numpy()) + 0.01
+
+
+@pytest.mark.parametrize("covariance_type", ["diag", "spherical", "tied", "full"])
+def test_every_iteration_raises_the_likelihood_of_what_is_fitted(covariance_type: str, shard: FeatureShard, tmp_path: Path) -> None:
+    options = GmmOptions(6, covariance_type=covariance_type, iterations=8, tolerance=-1.0, perplexity=1.5)
+    learn_gmm(tmp_path, "train", 1, tmp_path / "gmm", options)
+    curve = [record["train"] for record in GaussianMixture.load(tmp_path / "gmm").metadata["curve"]]
+    assert len(curve) == 8
+    assert all(after > before - 1e-4 for before, after in zip(curve, curve[1:])) and curve[-1] > curve[0]
+
+
+def test_an_interrupted_fit_goes_on_where_it_stopped_and_ends_the_same(
+    shard: FeatureShard, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    options = GmmOptions(6, iterations=6, tolerance=-1.0, perplexity=1.5)
+    learn_gmm(tmp_path, "train", 1, tmp_path / "whole", options)
+    kept, keep = [], program._keep
+
+    def interrupted(path: Path, fit: Any, request: str) -> None:
+        keep(path, fit, request)
+        kept.append(fit.iteration)
+        if fit.iteration == 3:
+            raise KeyboardInterrupt
+
+    monkeypatch.setattr(program, "_keep", interrupted)
+    with pytest.raises(KeyboardInterrupt):
+        learn_gmm(tmp_path, "train", 1, tmp_path / "parts", options)
+    monkeypatch.setattr(program, "_keep", lambda path, fit, request: kept.append(fit.iteration))
+    learn_gmm(tmp_path, "train", 1, tmp_path / "parts", options)
+    assert kept == [0, 1, 2, 3, 3, 4, 5, 6]
+    assert (tmp_path / "parts").read_bytes() == (tmp_path / "whole").read_bytes()
+    assert sorted(path.name for path in tmp_path.iterdir() if "parts" in path.name) == ["parts"]
+    assert learn_gmm(tmp_path, "train", 1, tmp_path / "parts", options).endswith("already there")
+
+
+def test_two_processes_fit_the_same_mixture_as_one(tmp_path: Path) -> None:
+    for rank in range(2):
+        with ShardWriter(tmp_path, "train", rank, 2, {"kind": "mfcc"}) as writer:
+            for frames in _utterances(rank, 400):
+                writer.add(frames)
+    arguments = ["train", "2"]
+    options = ["6", "--iterations", "5", "--tolerance", "-1", "--stepwise", "1", "--perplexity", "1.5"]
+    learn_gmm(tmp_path, "train", 2, tmp_path / "one", GmmOptions(6, iterations=5, tolerance=-1.0, stepwise=1, perplexity=1.5))
+    command = [sys.executable, "-m", "torch.distributed.run", "--nproc_per_node", "2", "--master_port", "29617"]
+    command += ["-m", "softhubert_plugin.gmm.learn_gmm", str(tmp_path), *arguments, str(tmp_path / "two"), *options]
+    done = subprocess.run(
+        command, capture_output=True, text=True, check=False, env={**os.environ, "OMP_NUM_THREADS": "1"}, cwd=Path(__file__).parents[1]
+    )
+    assert done.returncode == 0, done.stderr
+    assert done.stdout.count("6 diag components") == 1
+    one, two = (GaussianMixture.load(tmp_path / name) for name in ("one", "two"))
+    torch.testing.assert_close(two.means, one.means, rtol=1e-5, atol=0)
+    torch.testing.assert_close(two.covariances, one.covariances, rtol=1e-5, atol=0)
+    torch.testing.assert_close(two.weights, one.weights, rtol=1e-5, atol=0)
+    assert two.temperature == pytest.approx(one.temperature, rel=1e-4)
+
+
+def test_a_fit_starts_from_a_mixture_or_from_fairseqs_kmeans(shard: FeatureShard, tmp_path: Path) -> None:
+    options: Dict[str, Any] = {"n_components": 6, "iterations": 1, "tolerance": -1.0, "perplexity": 1.5}
+    clusters = MiniBatchKMeans(6, n_init=1, random_state=0).fit(np.array(shard.frames))
+    joblib.dump(clusters, tmp_path / "km.joblib")
+    np.testing.assert_allclose(read_kmeans(tmp_path / "km.joblib"), clusters.cluster_centers_, rtol=1e-6)
+    learn_gmm(tmp_path, "train", 1, tmp_path / "first", GmmOptions(**options, init=str(tmp_path / "km.joblib")))
+    learn_gmm(tmp_path, "train", 1, tmp_path / "second", GmmOptions(**options, init=str(tmp_path / "first")))
+    first, second = (GaussianMixture.load(tmp_path / name).metadata["curve"][0]["train"] for name in ("first", "second"))
+    assert second > first
+    with pytest.raises(SoftHubertError, match="6 components in 5 dimensions, but 7"):
+        learn_gmm(tmp_path, "train", 1, tmp_path / "third", GmmOptions(7, init=str(tmp_path / "km.joblib")))
+
+
+def test_a_malicious_kmeans_file_runs_nothing(tmp_path: Path) -> None:
+    class Harm:
+        def __reduce__(self) -> Any:
+            return os.mkdir, (str(tmp_path / "harm"),)
+
+    joblib.dump({"cluster_centers_": Harm()}, tmp_path / "direct")
+    joblib.dump({"cluster_centers_": np.array([Harm()], dtype=object)}, tmp_path / "hidden")
+    (tmp_path / "plain").write_bytes(pickle.dumps(Harm()))
+    for name in ("direct", "hidden", "plain"):
+        with pytest.raises(SoftHubertError, match=name):
+            read_kmeans(tmp_path / name)
+    assert not (tmp_path / "harm").exists()
+
+
+@pytest.mark.parametrize(
+    ("options", "complaint"),
+    [
+        ({"n_components": 2, "covariance_type": "full"}, "full covariances of 130 dimensions: 128 are the most"),
+        ({"n_components": 2, "pca": 200}, "PCA to 200 dimensions: expected 1 to 130"),
+        ({"n_components": 2, "percent": 1.5}, "--percent 1.5"),
+        ({"n_components": 2, "standardise": True, "whiten": True}, "exclude each other"),
+        ({"n_components": 70_000}, "expected 1 to 65535"),
+    ],
+    ids=lambda value: next(iter(list(value)[1:]), "count") if isinstance(value, dict) else "",
+)
+def test_options_that_make_no_sense_are_refused(options: Dict[str, Any], complaint: str, tmp_path: Path) -> None:
+    with ShardWriter(tmp_path, "train", 0, 1, {}) as writer:
+        for _ in range(4):
+            writer.add(np.random.default_rng(0).standard_normal((100, 130)).astype(np.float32))
+    with pytest.raises(SoftHubertError, match=complaint):
+        learn_gmm(tmp_path, "train", 1, tmp_path / "gmm", GmmOptions(**options))
+
+
+def test_dimensions_that_do_not_vary_are_named(tmp_path: Path) -> None:
+    frames = np.random.default_rng(0).standard_normal((100, 4)).astype(np.float32)
+    frames[:, 2] = 7
+    with ShardWriter(tmp_path, "train", 0, 1, {}) as writer:
+        writer.add(frames[:50])
+        writer.add(frames[50:])
+    with pytest.raises(SoftHubertError, match=r"1 of 4 feature dimensions do not vary \(dimension 2\)"):
+        learn_gmm(tmp_path, "train", 1, tmp_path / "gmm", GmmOptions(2))
+    assert "3 diag components" in learn_gmm(tmp_path, "train", 1, tmp_path / "gmm", GmmOptions(3, pca=3, perplexity=1.5))
+
+
+def test_a_shard_that_shrinks_while_it_is_read_is_reported(shard: FeatureShard) -> None:
+    chunks = plan_chunks([shard], [np.ones(len(shard), dtype=bool)])
+    os.truncate(shard.path, shard.path.stat().st_size - 8)
+    with pytest.raises(SoftHubertError, match=r"train_0_1.npy: ends before row"):
+        read_chunk(chunks[-1])
+
+
+def test_sums_of_several_mixture_types_fit_into_one_vector() -> None:
+    tied = GaussianMixture(torch.tensor([1.0]).double(), torch.zeros(1, 3).double(), torch.eye(3).double(), "tied")
+    sums = Sums.zeros(tied, "cpu")
+    sums.scatter.fill_(2)
+    sums.counts.fill_(1)
+    assert float(sums.flat.sum()) == 2 * 9 + 1 and sums.statistics.shape == (1, 3)
+
+
+def test_shards_of_a_split_are_fitted_on_together(tmp_path: Path) -> None:
+    for rank, frames in enumerate(_utterances(count=2)):
+        with ShardWriter(tmp_path, "train", rank, 2, {}) as writer:
+            writer.add(frames)
+    total = sum(len(shard.frames) for shard in read_shards(tmp_path, "train", 2))
+    report = learn_gmm(tmp_path, "train", 2, tmp_path / "gmm", GmmOptions(2, perplexity=1.2))
+    assert f"{total - len(_utterances(count=2)[0])} frames" in report or f"{total - len(_utterances(count=2)[1])} frames" in report
