@@ -25,8 +25,7 @@ CRITERION = SoftHubertCriterion(None, 1.0, 0.5, [10.0])
 @pytest.mark.parametrize("changes", [{}, {"layer_norm_first": True}, {"activation_fn": "relu"}], ids=str)
 @pytest.mark.parametrize("padding", [None, 11])
 def test_the_walked_encoder_gives_fairseqs_outputs_and_gradients(changes: Dict[str, Any], padding: Any) -> None:
-    stock, _ = _twins(1, **changes)
-    other = copy.deepcopy(stock)
+    stock, other = _twins(1, **changes)
     x = torch.randn(2, 37, TINY_HUBERT["encoder_embed_dim"])
     padded = None
     if padding:
@@ -55,9 +54,9 @@ def test_dropped_layers_are_those_of_torchs_generator_so_that_a_resumed_run_drop
     outputs = []
     for seed in (1, 1, 2, 3, 4, 5):
         torch.manual_seed(seed)
-        outputs.append(encode(ours.train().encoder, x, None))
+        outputs.append(encode(ours.train().encoder, x, None).detach())
     assert torch.equal(outputs[0], outputs[1])
-    assert len({float(output.sum()) for output in outputs}) > 2
+    assert len({float(output[0, 0, 0]) for output in outputs}) > 2
 
 
 def _step(model: Any, batch: Dict[str, Any], update: int) -> None:
@@ -115,7 +114,7 @@ def test_a_frozen_prefix_keeps_no_activations() -> None:
     _, batch = _batch(1)
     kept = []
     for freezing in (Freezing(), Freezing(feature_extractor=True), Freezing(layers=1)):
-        model.freeze(Freezing(freezing.feature_extractor, freezing.layers, 10))
+        model.freeze(freezing)
         saved = 0
 
         def count(tensor: torch.Tensor) -> torch.Tensor:
@@ -210,8 +209,8 @@ def test_the_task_starts_and_freezes_a_new_model_but_never_a_restored_one(
     cfg = OmegaConf.merge(OmegaConf.structured(SoftHubertConfig()), settings)
     with caplog.at_level(logging.INFO, logger="softhubert_plugin"):
         model = task.build_model(cfg)
-    assert "tensors loaded: encoder.layers.0-1" in caplog.text and "afresh: final_proj" not in caplog.text
-    assert "1 tensors initialised afresh: label_embs_concat" in caplog.text or "initialised afresh" in caplog.text
+    assert "tensors loaded: encoder.layers.0-1" in caplog.text
+    assert "3 tensors initialised afresh: final_proj, label_embs_concat" in caplog.text
     saved = read_checkpoint(stock_checkpoint)["model"]
     assert torch.equal(model.encoder.layers[1].fc1.weight, saved["encoder.layers.1.fc1.weight"])
     assert not model.encoder.layers[0].fc1.weight.requires_grad
