@@ -25,6 +25,7 @@ from softhubert_plugin.manifests import Manifest, check_audio, read_dictionary, 
 from softhubert_plugin.models.freezing import Freezing
 from softhubert_plugin.models.soft_hubert import SoftHubertModel
 from softhubert_plugin.models.starting_point import start_from
+from softhubert_plugin.tasks.batch import check_batch
 
 logger = logging.getLogger(__name__)
 
@@ -40,7 +41,13 @@ class SoftHubertPretrainingConfig(HubertPretrainingConfig):
         default=None, metadata={"help": "frames a second of each label set, where they differ; otherwise label_rate is that of all"}
     )
     check_audio: bool = field(default=True, metadata={"help": "read every audio header before training starts"})
+    batch_seconds: Optional[float] = field(
+        default=None, metadata={"help": "audio an update must hold, over all processes; a run with another batch is refused"}
+    )
     train_subset: str = II("dataset.train_subset")
+    max_tokens: Any = field(default=II("dataset.max_tokens"), metadata={"help": "as there; for batch_seconds"})
+    update_freq: Any = field(default=II("optimization.update_freq"), metadata={"help": "as there; for batch_seconds"})
+    world_size: Any = field(default=II("distributed_training.distributed_world_size"), metadata={"help": "as there; for batch_seconds"})
     seed: int = II("common.seed")
 
 
@@ -125,6 +132,14 @@ class SoftHubertPretrainingTask(HubertPretrainingTask):
         if from_checkpoint:
             return
         with refuse_in_one_line():
+            if self.cfg.batch_seconds is not None:
+                check_batch(
+                    self.cfg.batch_seconds,
+                    world_size=self.cfg.world_size,
+                    update_freq=self.cfg.update_freq,
+                    max_tokens=self.cfg.max_tokens,
+                    sample_rate=self.cfg.sample_rate,
+                )
             if cfg.init_from is not None:
                 for line in start_from(model, cfg.init_from).describe():
                     logger.info("%s: %s", cfg.init_from, line)
