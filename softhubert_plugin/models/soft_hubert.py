@@ -6,6 +6,7 @@ frames that carry weight (:mod:`~softhubert_plugin.models.codewords`). It never 
 """
 
 # No postponed annotations here: omegaconf 2.0 reads the configuration's types, and knows no strings.
+import contextlib
 from dataclasses import dataclass, field
 from typing import Any, Dict, List, Optional, Sequence, Tuple
 
@@ -31,6 +32,9 @@ class SoftHubertConfig(HubertConfig):
     )
     init_from: Optional[str] = field(
         default=None, metadata={"help": "checkpoint to start from: a HuBERT, a soft_hubert or a DistilHuBERT; its head only if it fits"}
+    )
+    autocast_bf16: bool = field(
+        default=False, metadata={"help": "multiply in bfloat16 while pretraining, weights and loss staying float32 (leave common.fp16 off)"}
     )
     freeze_feature_extractor: bool = field(default=False, metadata={"help": "keep the convolutional front end as it is"})
     freeze_layers: int = field(default=0, metadata={"help": "keep the first so many transformer layers, and all before them, as they are"})
@@ -66,6 +70,7 @@ class SoftHubertModel(HubertModel):
         if codewords is not None and str(cfg.codeword_init) == "normal":
             torch.nn.init.normal_(self.label_embs_concat)
         self.checkpoint_activations = bool(cfg.checkpoint_activations)
+        self.autocast_bf16 = bool(cfg.autocast_bf16)
 
     @classmethod
     def build_model(cls, cfg: SoftHubertConfig, task: Any) -> "SoftHubertModel":
@@ -136,6 +141,30 @@ class SoftHubertModel(HubertModel):
         """
         if features_only or target_list is None:
             return super().forward(source, padding_mask=padding_mask, mask=mask, features_only=True, output_layer=output_layer)
+        with torch.autocast(source.device.type, torch.bfloat16, enabled=True) if self.autocast_bf16 else contextlib.nullcontext():
+            x, features_pen, padded = self._encode(source, padding_mask, mask_indices, mask_channel_indices)
+        x = x.flatten(0, 1)
+        predictions: Dict[str, List[Dict[str, torch.Tensor]]] = {region: [] for region in predict}
+        for label, regions in enumerate(target_list):
+            for region in predict:
+                targets = regions[region]
+                predictions[region].append(
+                    {
+                        "logits": self.codeword_logits(x.index_select(0, targets["frames"]), label),
+                        "components": targets["components"],
+                        "probabilities": targets["probabilities"],
+                    }
+                )
+        return {"predictions": predictions, "features_pen": features_pen, "padding_mask": padded}
+
+    def _encode(
+        self,
+        source: torch.Tensor,
+        padding_mask: Optional[torch.Tensor],
+        mask_indices: Optional[torch.Tensor],
+        mask_channel_indices: Optional[torch.Tensor],
+    ) -> Tuple[torch.Tensor, torch.Tensor, Optional[torch.Tensor]]:
+        """``(B, T, D)`` outputs of the encoder, the mean square of the convolutional features, and which frames are padded."""
         frozen = self.frozen
         with torch.set_grad_enabled(torch.is_grad_enabled() and not (frozen.feature_extractor or frozen.layers)):
             features = self.forward_features(source)
@@ -155,20 +184,7 @@ class SoftHubertModel(HubertModel):
             x = encode(self.encoder, x, padded, frozen_layers=frozen.layers, checkpoint_activations=self.checkpoint_activations)
         else:
             x, _ = self.encoder(x, padding_mask=padded)
-
-        x = x.flatten(0, 1)
-        predictions: Dict[str, List[Dict[str, torch.Tensor]]] = {region: [] for region in predict}
-        for label, regions in enumerate(target_list):
-            for region in predict:
-                targets = regions[region]
-                predictions[region].append(
-                    {
-                        "logits": self.codeword_logits(x.index_select(0, targets["frames"]), label),
-                        "components": targets["components"],
-                        "probabilities": targets["probabilities"],
-                    }
-                )
-        return {"predictions": predictions, "features_pen": features_pen, "padding_mask": padded}
+        return x, features_pen, padded
 
     def codeword_logits(self, hidden: torch.Tensor, label: int) -> torch.Tensor:
         """``(n, D)`` encoder outputs to ``(n, K)`` scores of a label set's codewords; see :mod:`softhubert_plugin.models.codewords`."""

@@ -51,7 +51,7 @@ def prepare_head(ours: bool) -> Work:
     return work
 
 
-def prepare_step(ours: bool, seconds: float, frozen_layers: int = 0, memory: bool = False) -> Work:
+def prepare_step(ours: bool, seconds: float, frozen_layers: int = 0, memory: bool = False, bf16: bool = False) -> Work:
     """One step of HuBERT Base as its recipe trains it; with ``memory``, only its forward pass, for what that keeps."""
     _quiet()
     from fairseq.criterions.hubert_criterion import HubertCriterion
@@ -74,6 +74,8 @@ def prepare_step(ours: bool, seconds: float, frozen_layers: int = 0, memory: boo
         "feature_grad_mult": 0.1,
         "untie_final_proj": True,
     }
+    if bf16:
+        recipe["autocast_bf16"] = True
     kind = SoftHubertConfig if ours else HubertConfig
     cfg = OmegaConf.merge(OmegaConf.structured(kind()), recipe)
     torch.manual_seed(0)
@@ -95,7 +97,7 @@ def prepare_step(ours: bool, seconds: float, frozen_layers: int = 0, memory: boo
         model.zero_grad()
         loss, sample_size, _ = criterion(model, batch)
         loss.backward()
-        return {"frames": sample_size}
+        return {"frames": sample_size, "loss": loss.item() / sample_size}
 
     def saved() -> Dict[str, Any]:
         return {"saved": _saved_by(lambda: criterion(model, batch))}
@@ -158,6 +160,9 @@ def head() -> None:
 def step(seconds: float, rounds: int) -> None:
     stock, ours = (measured(prepare_step, which, seconds, rounds=rounds) for which in (False, True))
     compare(f"HuBERT Base step, 2 × {seconds:g} s, {os.cpu_count()} cores", stock, ours)
+    half = measured(prepare_step, True, seconds, 0, False, True, rounds=rounds)
+    print(f"  ours with model.autocast_bf16=true: {half.seconds:.2f} s, {stock.seconds / half.seconds:.2f} ×, peak {half.peak:.0f} MiB")
+    print(f"  loss a frame {ours.result['loss']:.5f} in float32, {half.result['loss']:.5f} in bfloat16 (dropout differs from step to step)")
     print(f"  masked frames {stock.result['frames']} and {ours.result['frames']}")
 
 
