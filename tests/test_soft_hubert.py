@@ -190,6 +190,18 @@ def test_scores_and_divergences_are_full_precision_under_half_precisions(dtype: 
         assert tensor.dtype is torch.float32
 
 
+def test_products_in_bfloat16_change_the_loss_by_their_rounding_only() -> None:
+    _, ours = _twins(1)
+    _, batch = _batch(1)
+    expected, _, _ = SoftHubertCriterion(None, 1.0, 0.5)(ours, batch)
+    ours.autocast_bf16 = True
+    found, _, _ = SoftHubertCriterion(None, 1.0, 0.5)(ours, batch)
+    found.backward()
+    assert found.dtype is torch.float32 and ours.encoder.layers[0].fc1.weight.grad.dtype is torch.float32
+    assert found != expected
+    torch.testing.assert_close(found, expected, rtol=0.02, atol=0)
+
+
 def _dataset(corpus: Path, labels: List[List[int]], **options: Any) -> SoftHubertDataset:
     """Hard labels at 100 Hz that count up from frame 0, so that a misplaced label shows."""
     (corpus / "train.km").write_text("".join(" ".join(map(str, line)) + "\n" for line in labels))

@@ -143,6 +143,8 @@ class SoftHubertModel(HubertModel):
             return super().forward(source, padding_mask=padding_mask, mask=mask, features_only=True, output_layer=output_layer)
         with torch.autocast(source.device.type, torch.bfloat16, enabled=True) if self.autocast_bf16 else contextlib.nullcontext():
             x, features_pen, padded = self._encode(source, padding_mask, mask_indices, mask_channel_indices)
+        if self.autocast_bf16:
+            x = x.float()
         x = x.flatten(0, 1)
         predictions: Dict[str, List[Dict[str, torch.Tensor]]] = {region: [] for region in predict}
         for label, regions in enumerate(target_list):

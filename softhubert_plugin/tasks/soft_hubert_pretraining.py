@@ -18,7 +18,7 @@ from omegaconf import II, open_dict
 
 from softhubert_plugin.data.masking import SpanMasking
 from softhubert_plugin.data.soft_hubert_dataset import HUBERT_RECEPTIVE_FIELD, SoftHubertDataset
-from softhubert_plugin.errors import SoftHubertError, refuse_in_one_line
+from softhubert_plugin.errors import SoftHubertError, exit_with, refuse_in_one_line
 from softhubert_plugin.features.conv_layers import parse_conv_feature_layers, receptive_field
 from softhubert_plugin.labels import FrameLabels, open_labels, verify_labels
 from softhubert_plugin.manifests import Manifest, check_audio, read_dictionary, read_lines, read_manifest
@@ -144,6 +144,25 @@ class SoftHubertPretrainingTask(HubertPretrainingTask):
                 for line in start_from(model, cfg.init_from).describe():
                     logger.info("%s: %s", cfg.init_from, line)
             model.freeze(Freezing(cfg.freeze_feature_extractor, cfg.freeze_layers, cfg.freeze_updates))
+
+    def optimizer_step(self, optimizer: Any, model: Any, update_num: int) -> None:
+        """fairseq's, but weight decay does not reach what is frozen for a while.
+
+        Raises:
+            SystemExit: with ``common.fp16``, whose optimizer holds all weights in one vector that cannot be kept in part.
+        """
+        frozen = getattr(model, "frozen", None)
+        if frozen is not None and frozen.updates:
+            if hasattr(optimizer, "fp32_params") and getattr(optimizer, "has_flat_params", False):
+                exit_with(
+                    SoftHubertError(
+                        "model.freeze_updates does not go with common.fp16: its optimizer would decay the frozen weights; "
+                        "set common.fp16=false model.autocast_bf16=true, or common.memory_efficient_fp16=true"
+                    )
+                )
+            for parameter in frozen.parameters(model):
+                parameter.grad = None  # the exchange between processes may have made up zeros
+        super().optimizer_step(optimizer, model, update_num)
 
     def load_dataset(self, split: str, **kwargs: Any) -> None:
         """Open a split after checking it: manifest, audio files, labels.
