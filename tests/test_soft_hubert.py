@@ -273,6 +273,16 @@ def test_a_crop_and_a_mask_depend_on_seed_epoch_and_utterance_alone(corpus: Path
     assert not torch.equal(one["net_input"]["mask_indices"], other["net_input"]["mask_indices"].flip(0))
 
 
+@pytest.mark.parametrize("pad_audio", [False, True])
+def test_an_utterance_counts_as_many_samples_as_a_batch_takes_of_it(corpus: Path, pad_audio: bool) -> None:
+    sizes = read_manifest(corpus / "train.tsv").sizes
+    labels = [[0] * (1 + (int(size) - 400) // 160) for size in sizes]
+    dataset = _dataset(corpus, labels, pad_audio=pad_audio, max_sample_size=9_600)
+    assert dataset.num_tokens_vec(np.arange(4)).tolist() == [min(int(size), 9_600) for size in sizes]
+    assert [dataset.size(index) for index in range(4)] == [dataset.num_tokens(index) for index in range(4)]
+    assert dataset.collater([dataset[3]])["net_input"]["source"].shape[1] == 9_600
+
+
 def test_utterances_outside_the_length_limits_are_left_out(corpus: Path) -> None:
     sizes = read_manifest(corpus / "train.tsv").sizes
     labels = [[0] * (1 + (int(size) - 400) // 160) for size in sizes]

@@ -174,10 +174,10 @@ class SoftHubertDataset(FairseqDataset):
         return self.size(index)
 
     def num_tokens_vec(self, indices: np.ndarray) -> np.ndarray:
-        return self.sizes[indices] if self.pad_audio else np.minimum(self.sizes[indices], self.max_sample_size)
+        return np.minimum(self.sizes[indices], self.max_sample_size)
 
     def size(self, index: int) -> int:
-        return int(self.sizes[index]) if self.pad_audio else int(min(self.sizes[index], self.max_sample_size))
+        return int(min(self.sizes[index], self.max_sample_size))  # padded or not, a batch is never longer
 
     def ordered_indices(self) -> np.ndarray:
         """Longest first, utterances of equal length in random order, so that a batch holds similar lengths."""
