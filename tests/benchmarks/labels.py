@@ -76,9 +76,8 @@ def access(frames: int, folder: Path) -> None:
     soft = folder / "train.gmm"
     started = time.perf_counter()
     write_soft_labels(soft, _stream(frames), replace(INFO, frames=frames))
-    print(
-        f"{frames} frames of {ENTRIES} entries: written in {time.perf_counter() - started:.1f} s, {soft.stat().st_size / frames:.2f} bytes a frame"
-    )
+    taken, size = time.perf_counter() - started, soft.stat().st_size
+    print(f"{frames} frames of {ENTRIES} entries: written in {taken:.1f} s, {size / frames:.2f} bytes a frame")
     hard = folder / "train.km"
     with open(hard, "w", encoding="utf-8") as stream:
         for _, components, _ in _stream(frames):
@@ -104,9 +103,8 @@ def access(frames: int, folder: Path) -> None:
     seconds = _best(stock)
     for name, one in (("soft", labels), ("hard", km)):
         ours = _best(lambda one=one: [one.utterance(int(index)) for index in chosen])
-        print(
-            f"  an utterance, {name} ours {1e6 * ours / 300:8.1f} µs   stock .km {1e6 * seconds / 300:8.1f} µs   ratio {seconds / ours:.1f} ×"
-        )
+        times = f"ours {1e6 * ours / 300:8.1f} µs   stock .km {1e6 * seconds / 300:8.1f} µs"
+        print(f"  an utterance, {name} {times}   ratio {seconds / ours:.1f} ×")
 
 
 def main() -> None:
