@@ -27,7 +27,7 @@ def labelled_speech(speech: Path, tmp_path_factory: pytest.TempPathFactory) -> P
     assert main(["manifest", "folder", str(speech / "LibriSpeech"), "--dest", data, "--ext", "flac", "--valid-percent", "0.05"]) == 0
     for split in ("train", "valid"):
         assert main(["features", "mfcc", data, split, "1", "0", mfcc]) == 0
-    assert main(["gmm", "learn", mfcc, "train", "1", gmm, "50", "--max-frames", "20000", "--iterations", "20"]) == 0
+    assert main(["gmm", "learn", mfcc, "train", "1", gmm, "50", "--percent", "0.1", "--iterations", "20"]) == 0
     for split in ("train", "valid"):
         assert main(["gmm", "dump", mfcc, split, gmm, "1", "0", labels]) == 0
         assert main(["labels", "merge", labels, split, "1"]) == 0
