@@ -1,9 +1,10 @@
 from __future__ import annotations
 
 import pickle
+import tracemalloc
 from dataclasses import replace
 from pathlib import Path
-from typing import List
+from typing import Iterator, List, Tuple
 
 import numpy as np
 import pytest
@@ -14,9 +15,11 @@ from softhubert_plugin.gmm.dump_gmm_posteriors import dump_gmm_posteriors
 from softhubert_plugin.gmm.learn_gmm import GmmOptions, learn_gmm
 from softhubert_plugin.gmm.mixture import GaussianMixture
 from softhubert_plugin.labels import open_labels, verify_labels
+from softhubert_plugin.labels.convert import convert_labels
 from softhubert_plugin.labels.frames import FrameTargets
 from softhubert_plugin.labels.hard import HardLabels
-from softhubert_plugin.labels.merge import describe, merge_labels
+from softhubert_plugin.labels.inspect import as_text, describe, draw
+from softhubert_plugin.labels.merge import merge_labels
 from softhubert_plugin.labels.soft import PROBABILITY_UNIT, SoftLabelInfo, SoftLabels, quantised, write_soft_labels
 from softhubert_plugin.labels.verify import verify_file
 from softhubert_plugin.manifests import read_manifest, write_cluster_dictionary, write_manifest
@@ -244,3 +247,126 @@ def test_shards_whose_parts_disagree_are_refused(tmp_path: Path, damage: str) ->
     (tmp_path / "train_0_1.len").write_text({"length": "15\n24\n", "dimension": "15\n25\n", "empty": ""}[damage])
     with pytest.raises(SoftHubertError, match="train_0_1"):
         learn_gmm(tmp_path, "train", 1, tmp_path / "gmm", GmmOptions(3))
+
+
+def test_writing_holds_one_utterance_at_a_time(tmp_path: Path) -> None:
+    """A generator of labels far larger than what may be held."""
+    counts = np.full(100_000, 4, dtype=np.uint8)
+    entries = np.arange(400_000, dtype=np.uint16) % 300
+
+    def stream() -> Iterator[Tuple[np.ndarray, np.ndarray, np.ndarray]]:
+        for _ in range(20):
+            yield counts, entries, np.full(400_000, 16_384, dtype=np.uint16)
+
+    tracemalloc.start()
+    write_soft_labels(tmp_path / "train.gmm", stream(), replace(INFO, frames=2_000_000))
+    _, peak = tracemalloc.get_traced_memory()
+    tracemalloc.stop()
+    size = (tmp_path / "train.gmm").stat().st_size
+    assert size > 30e6 and peak < size / 3
+    assert [path.name for path in tmp_path.iterdir()] == ["train.gmm"]
+
+
+def test_the_description_may_be_known_only_at_the_end(tmp_path: Path, utterances: List[FrameTargets]) -> None:
+    seen = []
+
+    def stream() -> Iterator[Tuple[np.ndarray, np.ndarray, np.ndarray]]:
+        for targets in utterances:
+            seen.append(len(targets))
+            yield quantised(targets)
+
+    write_soft_labels(tmp_path / "late.gmm", stream(), lambda: replace(INFO, frames=sum(seen)))
+    write(tmp_path / "early.gmm", utterances)
+    assert (tmp_path / "late.gmm").read_bytes() == (tmp_path / "early.gmm").read_bytes()
+
+
+def test_the_file_is_safetensors_to_the_library_itself(tmp_path: Path, utterances: List[FrameTargets]) -> None:
+    from safetensors.numpy import load_file
+
+    write(tmp_path / "train.gmm", utterances)
+    tensors = load_file(tmp_path / "train.gmm")
+    assert tensors["utterance_frames"].tolist() == [0, 7, 8, 20]
+    stored = [quantised(targets) for targets in utterances]
+    for position, name in enumerate(("frame_counts", "components", "probabilities")):
+        np.testing.assert_array_equal(tensors[name], np.concatenate([parts[position] for parts in stored]))
+
+
+def test_what_cannot_be_labels_is_not_written(tmp_path: Path, utterances: List[FrameTargets]) -> None:
+    good = [quantised(targets) for targets in utterances]
+    empty_frame = (np.array([1, 0], dtype=np.uint8), np.zeros(1, dtype=np.uint16), np.ones(1, dtype=np.uint16))
+    for stream, frames in (([], 0), (good, 19), ([empty_frame], 2)):
+        with pytest.raises(SoftHubertError, match="train.gmm"):
+            write_soft_labels(tmp_path / "train.gmm", stream, replace(INFO, frames=frames))
+    assert not list(tmp_path.iterdir())
+
+
+def test_a_component_named_twice_is_found_by_verify(tmp_path: Path) -> None:
+    twice = (np.array([2], dtype=np.uint8), np.array([5, 5], dtype=np.uint16), np.array([1, 1], dtype=np.uint16))
+    write_soft_labels(tmp_path / "train.gmm", [twice], replace(INFO, frames=1))
+    write_manifest(tmp_path / "train.tsv", tmp_path, [("a", 400)])
+    with pytest.raises(SoftHubertError, match="twice in one frame"):
+        verify_file(tmp_path / "train.gmm", tmp_path / "train.tsv")
+
+
+def test_inspection_tells_people_what_it_tells_programs(tmp_path: Path, utterances: List[FrameTargets]) -> None:
+    write(tmp_path / "train.gmm", utterances, entropy_histogram=[15] + [0] * 58 + [5])
+    description = describe(tmp_path / "train.gmm")
+    text = as_text(description)
+    assert "mean perplexity   3.900 (4.000 before truncation)" in text and "20 at 100 Hz" in text
+    bars = text.split("frames\n")[-1].splitlines()
+    assert len(bars) == 15 and "75.0 %  " + "#" * 40 in bars[0] and "25.0 %" in bars[-1]
+    draw(description, tmp_path / "entropy.png")
+    assert (tmp_path / "entropy.png").read_bytes().startswith(b"\x89PNG")
+
+
+def test_dense_posteriors_become_labels_and_come_back(tmp_path: Path) -> None:
+    rng = np.random.default_rng(0)
+    posteriors = rng.dirichlet(np.full(30, 0.1), 50)
+    np.save(tmp_path / "train.npy", posteriors.astype(np.float32))
+    (tmp_path / "train.len").write_text("20\n30\n")
+    write_manifest(tmp_path / "train.tsv", tmp_path, [("a", 6_640), ("b", 9_840)])
+    convert_labels(
+        tmp_path / "train.npy", tmp_path / "train.gmm", label_rate=50.0, manifest=tmp_path / "train.tsv", mass=1, max_components=30
+    )
+    assert "fit" in verify_file(tmp_path / "train.gmm", tmp_path / "train.tsv")
+    convert_labels(tmp_path / "train.gmm", tmp_path / "back.npy")
+    np.testing.assert_allclose(np.load(tmp_path / "back.npy"), posteriors, atol=31 / PROBABILITY_UNIT)
+    assert (tmp_path / "back.len").read_text() == "20\n30\n"
+    entropy = -(posteriors * np.log(posteriors.clip(1e-300))).sum(-1)
+    assert describe(tmp_path / "train.gmm")["perplexity"] == pytest.approx(np.exp(entropy).mean(), rel=1e-3)
+
+
+def test_truncated_dense_posteriors_keep_the_largest_entries(tmp_path: Path) -> None:
+    np.save(tmp_path / "train.npy", np.array([[0.1, 0.6, 0.0, 0.3]]))
+    (tmp_path / "train.len").write_text("1\n")
+    convert_labels(tmp_path / "train.npy", tmp_path / "train.gmm", label_rate=50.0, mass=0.8)
+    targets = SoftLabels(tmp_path / "train.gmm").utterance(0)
+    assert targets.components.tolist() == [1, 3]
+    np.testing.assert_allclose(targets.probabilities, [2 / 3, 1 / 3], rtol=1e-4)
+
+
+def test_hard_labels_survive_the_way_to_soft_and_back(tmp_path: Path) -> None:
+    _km(tmp_path, "0 1 3\n2 2\n")
+    convert_labels(tmp_path / "train.km", tmp_path / "train.gmm", label_rate=50.0)
+    convert_labels(tmp_path / "train.gmm", tmp_path / "back.km")
+    assert (tmp_path / "back.km").read_text() == "0 1 3\n2 2\n"
+
+
+@pytest.mark.parametrize("rows", [[[0.5, 0.6]], [[1.5, -0.5]], [[np.nan, 1.0]], [0.5, 0.5]])
+def test_what_is_no_distribution_is_not_converted(tmp_path: Path, rows: List[List[float]]) -> None:
+    np.save(tmp_path / "train.npy", np.array(rows))
+    (tmp_path / "train.len").write_text("1\n")
+    with pytest.raises(SoftHubertError, match="train.npy"):
+        convert_labels(tmp_path / "train.npy", tmp_path / "train.gmm", label_rate=50.0)
+    assert not (tmp_path / "train.gmm").exists()
+
+
+def test_conversions_that_make_no_sense_are_refused(tmp_path: Path) -> None:
+    for source, dest, rate, complaint in (
+        ("a.gmm", "b.gmm", 50.0, "one of the two"),
+        ("a.npy", "b.gmm", None, "--label-rate"),
+        ("a.npy", "b.gmm", 50.0, "no such file"),
+        ("a.gmm", "b.npy", None, "no such soft labels"),
+    ):
+        with pytest.raises(SoftHubertError, match=complaint):
+            convert_labels(tmp_path / source, tmp_path / dest, label_rate=rate)

@@ -11,15 +11,18 @@ import torch
 from conftest import TINY_HUBERT
 from fairseq.criterions.hubert_criterion import HubertCriterion
 from fairseq.data import Dictionary
+from fairseq.data.data_utils import compute_mask_indices
 from fairseq.models.hubert.hubert import HubertConfig, HubertModel
 from fairseq.tasks.hubert_pretraining import HubertPretrainingConfig
 
 from softhubert_plugin.criterions.soft_hubert import SoftHubertCriterion, kl_divergence
 from softhubert_plugin.data.soft_hubert_dataset import SoftHubertDataset
+from softhubert_plugin.data.targets import select_targets
 from softhubert_plugin.errors import SoftHubertError
 from softhubert_plugin.features.conv_layers import parse_conv_feature_layers, receptive_field, total_stride
 from softhubert_plugin.interop.checkpoints import register_plugin
 from softhubert_plugin.labels import HardLabels
+from softhubert_plugin.labels.frames import FrameTargets
 from softhubert_plugin.manifests import read_manifest, write_cluster_dictionary
 from softhubert_plugin.models.soft_hubert import SoftHubertConfig, SoftHubertModel
 
@@ -53,7 +56,7 @@ def _twins(label_sets: int, **changes: Any) -> Tuple[HubertModel, SoftHubertMode
 
 
 def _batch(label_sets: int) -> Tuple[Dict[str, Any], Dict[str, Any]]:
-    """The same batch for fairseq (dense ids at 100 Hz) and for us (one-hot targets at 50 Hz)."""
+    """The same batch for fairseq (dense ids at 100 Hz, masks drawn in the model) and for us (one-hot targets of 50 Hz, masks given)."""
     rng = torch.Generator().manual_seed(1)
     lengths = [16_000, 12_800, 9_600]
     source = torch.zeros(3, max(lengths))
@@ -62,13 +65,21 @@ def _batch(label_sets: int) -> Tuple[Dict[str, Any], Dict[str, Any]]:
         source[row, :length] = torch.randn(length, generator=rng)
         padding_mask[row, :length] = False
     ids = [torch.randint(4, 4 + CLUSTERS, (3, 100), generator=rng) for _ in range(label_sets)]
-    common = {"id": torch.arange(3), "net_input": {"source": source, "padding_mask": padding_mask}}
-    one_hot = [{"components": target[:, ::2, None], "probabilities": torch.ones(3, 50, 1)} for target in ids]
-    return {**common, "target_list": ids}, {**common, "target_list": one_hot}
+    common = {"source": source, "padding_mask": padding_mask}
+    frames_padded = padding_mask[:, : 49 * 326].view(3, 49, 326).all(-1)  # as fairseq's forward_padding_mask has it
+    np.random.seed(7)
+    mask = compute_mask_indices((3, 49), frames_padded, TINY_HUBERT["mask_prob"], TINY_HUBERT["mask_length"], min_masks=2, min_space=1)
+    one_hot = []
+    for target in ids:
+        rows = [FrameTargets(np.ones(50, dtype=np.int64), row.numpy(), np.ones(50, dtype=np.float32)) for row in target[:, ::2]]
+        valid = ~frames_padded.numpy()
+        one_hot.append({"masked": select_targets(rows, mask & valid), "unmasked": select_targets(rows, ~mask & valid)})
+    ours = {"id": torch.arange(3), "net_input": {**common, "mask_indices": torch.from_numpy(mask)}, "target_list": one_hot}
+    return {"id": torch.arange(3), "net_input": common, "target_list": ids}, ours
 
 
 def _loss_and_gradients(criterion: Any, model: Any, batch: Dict[str, Any]) -> Tuple[torch.Tensor, int, Dict[str, torch.Tensor]]:
-    np.random.seed(7)  # both draw their masks with fairseq's compute_mask_indices
+    np.random.seed(7)  # fairseq's model draws its masks
     model.zero_grad()
     loss, sample_size, _ = criterion(model, batch)
     loss.backward()
@@ -116,33 +127,96 @@ def test_the_divergence_is_torchs_and_vanishes_on_a_perfect_prediction() -> None
 
 
 def test_frames_without_target_carry_no_weight() -> None:
-    _, ours = _twins(1)
-    _, batch = _batch(1)
-    criterion = SoftHubertCriterion(None, 1.0, 1.0)
-    _, everything, _ = criterion(ours, batch)
-    batch["target_list"][0]["probabilities"][0] = 0
-    _, without_first, _ = criterion(ours, batch)
-    frames = 1 + (16_000 - 400) // 320
-    assert everything - without_first == frames
+    rng = np.random.default_rng(0)
+    rows = [FrameTargets(np.ones(n, dtype=np.int64), rng.integers(0, 9, n), np.ones(n, dtype=np.float32)) for n in (30, 49)]
+    selected = select_targets(rows, np.ones((2, 49), dtype=bool))
+    assert selected["frames"].tolist() == [*range(30), *range(49, 98)]
+    assert selected["components"][:, 0].tolist() == [*rows[0].components, *rows[1].components]
 
 
 def test_logged_statistics_describe_targets_and_predictions() -> None:
     _, ours = _twins(1)
     _, batch = _batch(1)
-    components = torch.arange(CLUSTERS).expand(3, 50, CLUSTERS)
-    batch["target_list"] = [{"components": components, "probabilities": torch.full((3, 50, CLUSTERS), 1 / CLUSTERS)}]
+    _uniform_targets(batch)
     _, _, log = SoftHubertCriterion(None, 1.0, 0.0)(ours, batch)
     frames = log["count_masked"]
     assert float(log["target_perplexity/masked"]) / frames == pytest.approx(CLUSTERS, rel=1e-4)
     assert 1 <= float(log["codeword_usage/masked"]) / frames <= CLUSTERS + 4
 
 
+def _uniform_targets(batch: Dict[str, Any]) -> None:
+    for targets in batch["target_list"][0].values():
+        frames = len(targets["frames"])
+        targets["components"] = torch.arange(CLUSTERS).expand(frames, CLUSTERS)
+        targets["probabilities"] = torch.full((frames, CLUSTERS), 1 / CLUSTERS)
+
+
+def test_targets_are_softened_and_sharpened_by_a_temperature() -> None:
+    torch.manual_seed(0)
+    logits, targets = torch.randn(5, 8), torch.softmax(torch.randn(5, 8), -1)
+    everything = torch.arange(8).expand(5, 8)
+    for temperature in (0.5, 2.0):
+        found = kl_divergence(logits, everything, targets, target_temperature=temperature)
+        expected = kl_divergence(logits, everything, torch.softmax(targets.log() / temperature, -1))
+        torch.testing.assert_close(found, expected)
+
+
+def test_uncertain_frames_weigh_less_where_asked() -> None:
+    _, ours = _twins(1)
+    _, batch = _batch(1)
+    plain, weighted = SoftHubertCriterion(None, 1.0, 0.0), SoftHubertCriterion(None, 1.0, 0.0, confidence_weight=1.0)
+    torch.testing.assert_close(weighted(ours, batch)[0], plain(ours, batch)[0])  # one-hot targets are certain
+    _uniform_targets(batch)
+    share = 1 - np.log(CLUSTERS) / np.log(CLUSTERS + 4)
+    torch.testing.assert_close(weighted(ours, batch)[0], plain(ours, batch)[0] * share, rtol=1e-4, atol=0)
+
+
+@pytest.mark.parametrize("options", [{"target_temperature": 0.0}, {"confidence_weight": -1.0}, {"pred_masked_weight": 0.0}])
+def test_a_criterion_that_could_not_learn_is_refused(options: Dict[str, float], capsys: pytest.CaptureFixture[str]) -> None:
+    with pytest.raises(SystemExit):
+        SoftHubertCriterion(None, **{"pred_masked_weight": 1.0, "pred_nomask_weight": 0.0, **options})
+    assert next(iter(options)) in capsys.readouterr().err
+
+
+@pytest.mark.parametrize("dtype", [torch.bfloat16, torch.float16])
+def test_scores_and_divergences_are_full_precision_under_half_precisions(dtype: torch.dtype) -> None:
+    _, ours = _twins(1)
+    _, batch = _batch(1)
+    with torch.autocast("cpu", dtype=dtype):
+        output = ours(target_list=batch["target_list"], **batch["net_input"])
+        prediction = output["predictions"]["masked"][0]
+        divergence, entropy, log_predictions = kl_divergence(**prediction)
+    for tensor in (prediction["logits"], divergence, entropy, log_predictions):
+        assert tensor.dtype is torch.float32
+
+
+def test_products_in_bfloat16_change_the_loss_by_their_rounding_only() -> None:
+    _, ours = _twins(1)
+    _, batch = _batch(1)
+    expected, _, _ = SoftHubertCriterion(None, 1.0, 0.5)(ours, batch)
+    ours.autocast_bf16 = True
+    found, _, _ = SoftHubertCriterion(None, 1.0, 0.5)(ours, batch)
+    found.backward()
+    assert found.dtype is torch.float32 and ours.encoder.layers[0].fc1.weight.grad.dtype is torch.float32
+    assert found != expected
+    torch.testing.assert_close(found, expected, rtol=0.02, atol=0)
+
+
 def _dataset(corpus: Path, labels: List[List[int]], **options: Any) -> SoftHubertDataset:
     """Hard labels at 100 Hz that count up from frame 0, so that a misplaced label shows."""
     (corpus / "train.km").write_text("".join(" ".join(map(str, line)) + "\n" for line in labels))
     write_cluster_dictionary(corpus, "km", 200)
-    options = {"label_rate": 100.0, "frame_rate": 50.0, "label_pooling": "mean", "sample_rate": 16_000, **options}
+    options = {"label_rates": [100.0], "frame_rate": 50.0, "label_pooling": "mean", "sample_rate": 16_000, **options}
     return SoftHubertDataset(read_manifest(corpus / "train.tsv"), [HardLabels(corpus / "train.km", corpus / "dict.km.txt")], **options)
+
+
+def _rows(targets: Dict[str, torch.Tensor], frames: int) -> Dict[Tuple[int, int], int]:
+    """(utterance, frame) to its first component, over both regions."""
+    found = {}
+    for region in ("masked", "unmasked"):
+        for frame, components in zip(targets[region]["frames"].tolist(), targets[region]["components"].tolist()):
+            found[divmod(frame, frames)] = components[0]
+    return found
 
 
 def test_cropped_labels_stay_on_their_frames(corpus: Path) -> None:
@@ -151,17 +225,14 @@ def test_cropped_labels_stay_on_their_frames(corpus: Path) -> None:
     starts = set()
     for epoch in range(1, 6):
         dataset.set_epoch(epoch)
-        samples = [dataset[index] for index in range(len(dataset))]
-        batch = dataset.collater(samples)
-        for row, sample in enumerate(samples):
+        batch = dataset.collater([dataset[index] for index in range(len(dataset))])
+        targets = _rows(batch["target_list"][0], 19)
+        for row in range(len(dataset)):
+            whole = torch.from_numpy(dataset.audio.read(row))
             crop = batch["net_input"]["source"][row]
-            start = next(s for s in range(0, len(sample["source"]) - 6_400 + 1, 320) if torch.equal(sample["source"][s : s + 6_400], crop))
+            start = next(s for s in range(0, len(whole) - 6_400 + 1, 320) if torch.equal(whole[s : s + 6_400], crop))
             starts.add(start)
-            expected = torch.arange(20) * 2 + start // 160
-            target = batch["target_list"][0]
-            usable = target["probabilities"][row, :, 0] > 0
-            assert usable[:19].all()
-            assert torch.equal(target["components"][row, usable, 0], expected[usable])
+            assert [targets[row, frame] for frame in range(19)] == [2 * frame + start // 160 for frame in range(19)]
     assert len(starts) > 3
 
 
@@ -171,17 +242,45 @@ def test_padded_batches_hold_whole_utterances_and_no_label_beyond_them(corpus: P
     dataset = _dataset(corpus, [list(range(length)) for length in lengths], pad_audio=True)
     batch = dataset.collater([dataset[index] for index in range(len(dataset))])
     assert (~batch["net_input"]["padding_mask"]).sum(1).tolist() == sizes.tolist()
-    assert (batch["target_list"][0]["probabilities"].sum(-1) > 0).sum(1).tolist() == [-(-length // 2) for length in lengths]
+    frames = batch["net_input"]["mask_indices"].shape[1]
+    assert frames == 1 + (int(sizes[-1]) - 400) // 320
+    targets = _rows(batch["target_list"][0], frames)
+    for row, (size, length) in enumerate(zip(sizes, lengths)):
+        # fairseq counts a frame as padded when all of its share of the samples is.
+        valid = -(-int(size) // (int(sizes[-1]) // frames))
+        assert [frame for r, frame in targets if r == row].__len__() == min(valid, frames, -(-length // 2))
+    assert not {frame for row, frame in targets if row == 0} & set(range(-(-lengths[0] // 2), frames))
 
 
-def test_a_crop_depends_on_seed_epoch_and_utterance_alone(corpus: Path) -> None:
+def test_frames_that_the_dataset_counts_are_those_that_the_model_makes(corpus: Path) -> None:
+    _, ours = _twins(1)
+    dataset = _dataset(corpus, [[0] * (1 + (int(size) - 400) // 160) for size in read_manifest(corpus / "train.tsv").sizes])
+    for samples in (400, 719, 720, 9_601, 16_000, 16_239):
+        assert dataset.frames_of(samples) == ours.forward_features(torch.zeros(1, samples)).shape[-1]
+
+
+def test_a_crop_and_a_mask_depend_on_seed_epoch_and_utterance_alone(corpus: Path) -> None:
     sizes = read_manifest(corpus / "train.tsv").sizes
     labels = [[0] * (1 + (int(size) - 400) // 160) for size in sizes]
     first, second = (_dataset(corpus, labels, max_sample_size=4_800) for _ in range(2))
     np.random.rand(5)
     samples = [first[index] for index in range(len(first))]
     one, other = first.collater(samples), second.collater(samples[::-1])
-    assert torch.equal(one["net_input"]["source"], other["net_input"]["source"].flip(0))
+    for name in ("source", "mask_indices"):
+        assert torch.equal(one["net_input"][name], other["net_input"][name].flip(0))
+    second.set_epoch(2)
+    other = second.collater(samples[::-1])
+    assert not torch.equal(one["net_input"]["mask_indices"], other["net_input"]["mask_indices"].flip(0))
+
+
+@pytest.mark.parametrize("pad_audio", [False, True])
+def test_an_utterance_counts_as_many_samples_as_a_batch_takes_of_it(corpus: Path, pad_audio: bool) -> None:
+    sizes = read_manifest(corpus / "train.tsv").sizes
+    labels = [[0] * (1 + (int(size) - 400) // 160) for size in sizes]
+    dataset = _dataset(corpus, labels, pad_audio=pad_audio, max_sample_size=9_600)
+    assert dataset.num_tokens_vec(np.arange(4)).tolist() == [min(int(size), 9_600) for size in sizes]
+    assert [dataset.size(index) for index in range(4)] == [dataset.num_tokens(index) for index in range(4)]
+    assert dataset.collater([dataset[3]])["net_input"]["source"].shape[1] == 9_600
 
 
 def test_utterances_outside_the_length_limits_are_left_out(corpus: Path) -> None:
@@ -191,7 +290,7 @@ def test_utterances_outside_the_length_limits_are_left_out(corpus: Path) -> None
     with pytest.raises(SoftHubertError, match="none of its 4 utterances"):
         _dataset(corpus, labels, min_keep_size=10**6)
     with pytest.raises(SoftHubertError, match="whole number"):
-        _dataset(corpus, labels, label_rate=75.0)
+        _dataset(corpus, labels, label_rates=[75.0])
 
 
 def test_the_front_end_is_parsed_and_never_evaluated() -> None:

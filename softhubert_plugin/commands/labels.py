@@ -20,12 +20,40 @@ def add_labels(commands: Commands) -> None:
     parser.add_argument("nshard", metavar="NSHARD", type=int, help="number of shards")
 
     def inspect(a: argparse.Namespace) -> str:
-        from softhubert_plugin.labels.merge import describe
+        from softhubert_plugin.labels.inspect import as_text, describe, draw
 
-        return json.dumps(describe(a.file), indent=2)
+        description = describe(a.file)
+        if a.png:
+            draw(description, a.png)
+        return as_text(description) if a.text else json.dumps(description, indent=2)
 
-    parser = commands.add("inspect", "what a label file holds, as JSON", "softhubert labels inspect exp/labels/train.gmm", inspect)
+    parser = commands.add(
+        "inspect",
+        "what a label file holds, as JSON, as text or as a picture",
+        "softhubert labels inspect exp/labels/train.gmm --text --png exp/entropy.png",
+        inspect,
+    )
     parser.add_argument("file", metavar="FILE", help="a .gmm file")
+    parser.add_argument("--text", action="store_true", help="for people, with a histogram of the frames' entropies, instead of JSON")
+    parser.add_argument("--png", metavar="PATH", help="draw that histogram")
+
+    def convert(a: argparse.Namespace) -> str:
+        from softhubert_plugin.labels.convert import convert_labels
+
+        return convert_labels(a.source, a.dest, label_rate=a.label_rate, manifest=a.manifest, mass=a.mass, max_components=a.max_components)
+
+    parser = commands.add(
+        "convert",
+        "soft labels from and to dense .npy (with .len) and fairseq's .km",
+        "softhubert labels convert posteriors/train.npy exp/labels/train.gmm --label-rate 50 --manifest exp/data/train.tsv",
+        convert,
+    )
+    parser.add_argument("source", metavar="SOURCE", help="a .gmm, .npy or .km file")
+    parser.add_argument("dest", metavar="DEST", help="what to write; its ending says what, and one of the two is .gmm")
+    parser.add_argument("--label-rate", type=float, help="frames a second; needed to make soft labels")
+    parser.add_argument("--manifest", help="the split's .tsv, to bind new soft labels to it")
+    parser.add_argument("--mass", type=float, default=0.999, help="how much of a dense posterior to keep (default: 0.999)")
+    parser.add_argument("--max-components", type=int, default=16, help="at most so many entries a frame (default: 16)")
 
     def verify(a: argparse.Namespace) -> str:
         from softhubert_plugin.labels.verify import verify_file

@@ -7,12 +7,14 @@ targets it is fairseq's ``hubert`` criterion to the digit. As there, the sample 
 # No postponed annotations here: omegaconf 2.0 reads the configuration's types, and knows no strings.
 import math
 from dataclasses import dataclass, field
-from typing import Any, Dict, List, Optional, Tuple
+from typing import Any, Dict, List, Optional, Tuple, Union
 
 import torch
 from fairseq import metrics
 from fairseq.criterions import FairseqCriterion, register_criterion
 from fairseq.dataclass import FairseqDataclass
+
+from softhubert_plugin.errors import SoftHubertError, refuse_in_one_line
 
 REGIONS = ("masked", "unmasked")
 
@@ -24,10 +26,17 @@ class SoftHubertCriterionConfig(FairseqDataclass):
     loss_weights: Optional[List[float]] = field(
         default=None, metadata={"help": "weights of the model's extra losses; HuBERT's recipe penalises features with [10]"}
     )
+    target_temperature: float = field(
+        default=1.0, metadata={"help": "soften (above 1) or sharpen (below 1) targets among the components that were kept: p ∝ p^(1/T)"}
+    )
+    confidence_weight: float = field(
+        default=0.0,
+        metadata={"help": "weigh a frame by (1 - H/ln K)^this, H its target's entropy: uncertain frames count less; 0: all alike"},
+    )
 
 
 def kl_divergence(
-    logits: torch.Tensor, components: torch.Tensor, probabilities: torch.Tensor
+    logits: torch.Tensor, components: torch.Tensor, probabilities: torch.Tensor, *, target_temperature: float = 1.0
 ) -> Tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
     """KL(p‖q) of sparse targets from the predictions ``q = softmax(logits)``.
 
@@ -35,12 +44,15 @@ def kl_divergence(
         logits: ``(frames, K)``.
         components: ``(frames, entries)`` component ids, each at most once a frame among entries that count.
         probabilities: ``(frames, entries)``; rows are normalised here, entries of zero play no part.
+        target_temperature: targets are raised to its reciprocal before they are normalised.
 
     Returns:
         ``(frames,)`` divergences in nats, ``(frames,)`` target entropies in nats, ``(frames, K)`` log predictions; all float32.
     """
     log_predictions = torch.log_softmax(logits.float(), dim=-1)
     targets = probabilities.float()
+    if target_temperature != 1:
+        targets = targets.pow(1 / target_temperature)
     targets = targets / targets.sum(-1, keepdim=True)
     target_entropy = -torch.xlogy(targets, targets).sum(-1)
     cross_entropy = -(targets * log_predictions.gather(-1, components)).sum(-1)
@@ -61,8 +73,19 @@ class SoftHubertCriterion(FairseqCriterion):
         pred_masked_weight: float,
         pred_nomask_weight: float,
         loss_weights: Optional[List[float]] = None,
+        target_temperature: float = 1.0,
+        confidence_weight: float = 0.0,
     ) -> None:
         super().__init__(task)
+        with refuse_in_one_line():
+            if target_temperature <= 0:
+                raise SoftHubertError(f"criterion.target_temperature={target_temperature:g}: expected a number above 0 (1: as labelled)")
+            if confidence_weight < 0:
+                raise SoftHubertError(f"criterion.confidence_weight={confidence_weight:g}: expected 0 (off) or more")
+            if pred_masked_weight <= 0 and pred_nomask_weight <= 0:
+                raise SoftHubertError("criterion.pred_masked_weight and pred_nomask_weight are both 0: nothing to learn from; set one")
+        self.target_temperature = target_temperature
+        self.confidence_weight = confidence_weight
         weights = dict(zip(REGIONS, (pred_masked_weight, pred_nomask_weight)))
         self.region_weights = {region: weight for region, weight in weights.items() if weight > 0}
         self.loss_weights = [] if loss_weights is None else list(loss_weights)
@@ -75,8 +98,8 @@ class SoftHubertCriterion(FairseqCriterion):
         log: Dict[str, Any] = {"nsentences": sample["id"].numel()}
         for region, weight in self.region_weights.items():
             for label, prediction in enumerate(output["predictions"][region]):
-                divergence, target_entropy, log_predictions = kl_divergence(**prediction)
-                loss = loss + weight * divergence.sum()
+                divergence, target_entropy, log_predictions = kl_divergence(**prediction, target_temperature=self.target_temperature)
+                loss = loss + weight * (divergence * self._confidence(target_entropy, log_predictions.shape[-1])).sum()
                 suffix = region if label == 0 else f"{region}_{label}"
                 log.update(_statistics(suffix, prediction, divergence, target_entropy, log_predictions))
             sample_size += log[f"count_{region}"]
@@ -87,6 +110,12 @@ class SoftHubertCriterion(FairseqCriterion):
         log.update(loss=loss.detach(), ntokens=sample_size, sample_size=sample_size)
         return loss, sample_size, log
 
+    def _confidence(self, target_entropy: torch.Tensor, codewords: int) -> Union[torch.Tensor, float]:
+        """``(frames,)`` weights; frames still count as one each in the sample size."""
+        if not self.confidence_weight:
+            return 1.0
+        return (1 - target_entropy / math.log(max(codewords, 2))).clamp(min=0).pow(self.confidence_weight)
+
     @staticmethod
     def reduce_metrics(logging_outputs: List[Dict[str, Any]]) -> None:
         """Average over frames, across batches and workers."""
@@ -94,19 +123,24 @@ class SoftHubertCriterion(FairseqCriterion):
         def total(key: str) -> Any:
             return sum(log.get(key, 0) for log in logging_outputs)
 
-        sample_size = max(total("sample_size"), 1)
+        sample_size = _at_least_one(total("sample_size"))
         metrics.log_scalar("loss", total("loss") / sample_size / math.log(2), sample_size, round=4)
         if "features_pen" in logging_outputs[0]:
             metrics.log_scalar("features_pen", total("features_pen") / sample_size, sample_size, round=4)
         for key in logging_outputs[0]:
             name, _, suffix = key.partition("/")
             if suffix:
-                count = max(total(f"count_{suffix}"), 1)
+                count = _at_least_one(total(f"count_{suffix}"))
                 metrics.log_scalar(f"{name}_{suffix}" if name in ("kl", "accuracy") else name, total(key) / count, count, round=4)
 
     @staticmethod
     def logging_outputs_can_be_summed() -> bool:
         return True
+
+
+def _at_least_one(count: Any) -> Any:
+    """Sums over several GPUs are tensors there: they are not asked for their value."""
+    return count.clamp(min=1) if isinstance(count, torch.Tensor) else max(count, 1)
 
 
 def _statistics(

@@ -1,43 +1,51 @@
 """Audio with soft frame targets: what the pretraining task feeds to fairseq's trainer.
 
-Crops audio and labels on the same frame grid, pools labels to the model's frame rate, and collates both. It checks nothing that
-was checked when the labels were opened, and never looks at a model.
+Crops audio and labels on the same frame grid, pools labels to the model's frame rate, draws masks, and collates all of it, in the
+data-loading workers. It checks nothing that was checked when the labels were opened, and never looks at a model.
 """
 
 from __future__ import annotations
 
 import logging
 import sys
-from typing import Any, Dict, List, Optional, Sequence, Tuple
+from typing import Any, Dict, List, Optional, Sequence
 
 import numpy as np
-import soundfile
 import torch
 import torch.nn.functional as F
 from fairseq.data import FairseqDataset
 
+from softhubert_plugin.data.audio_files import AudioFiles
+from softhubert_plugin.data.masking import SpanMasking
+from softhubert_plugin.data.targets import Selected, select_targets
 from softhubert_plugin.errors import SoftHubertError
 from softhubert_plugin.labels import FrameLabels, HardLabels
 from softhubert_plugin.labels.frames import FrameTargets
-from softhubert_plugin.manifests import Manifest
+from softhubert_plugin.manifests import Manifest, check_long_enough
 
 logger = logging.getLogger(__name__)
+
+HUBERT_RECEPTIVE_FIELD = 400  # samples that one frame of HuBERT's front end sees
 
 
 class SoftHubertDataset(FairseqDataset):
     """Utterances of a manifest with one or several sets of frame labels.
 
+    An item is an utterance's number only. Audio is read by :meth:`collater`, which knows how much of each utterance the batch needs.
+
     Args:
         labels: open label files, each with an entry for every utterance of the manifest.
-        label_rate: label frames a second; a multiple of ``frame_rate``.
+        label_rates: label frames a second of each; a multiple of ``frame_rate``.
         frame_rate: frames a second that the model makes.
         label_pooling: ``mean`` or ``pick``, how soft labels come down to the frame rate; hard labels are always picked.
+        masking: which frames to hide.
+        receptive_field: samples that one frame of the model sees.
         min_keep_size, max_keep_size: utterances shorter or longer (in samples) are left out.
         max_sample_size: longer utterances are cropped, in samples.
         pad_audio: pad a batch to its longest utterance instead of cropping to its shortest.
         random_crop: crop anywhere, rather than from the beginning.
-        normalize: scale each utterance to zero mean and unit variance.
-        seed: of crops and order; a crop depends on seed, epoch and utterance alone.
+        normalize: scale each utterance to zero mean and unit variance (all of it is read for that, as its crop has other moments).
+        seed: of crops, masks and order; a crop depends on seed, epoch and utterance alone.
     """
 
     def __init__(
@@ -45,10 +53,12 @@ class SoftHubertDataset(FairseqDataset):
         manifest: Manifest,
         labels: Sequence[FrameLabels],
         *,
-        label_rate: float,
+        label_rates: Sequence[float],
         frame_rate: float,
         label_pooling: str,
         sample_rate: int,
+        masking: Optional[SpanMasking] = None,
+        receptive_field: int = HUBERT_RECEPTIVE_FIELD,
         min_keep_size: Optional[int] = None,
         max_keep_size: Optional[int] = None,
         max_sample_size: Optional[int] = None,
@@ -57,11 +67,13 @@ class SoftHubertDataset(FairseqDataset):
         normalize: bool = False,
         seed: int = 1,
     ) -> None:
-        self.manifest = manifest
+        self.audio = AudioFiles(manifest)
         self.labels = list(labels)
-        self.ratio = _whole(label_rate / frame_rate, f"label rate {label_rate:g} over frame rate {frame_rate:g}")
+        self.ratios = [_whole(rate / frame_rate, f"label rate {rate:g} over frame rate {frame_rate:g}") for rate in label_rates]
         self.stride = _whole(sample_rate / frame_rate, f"sample rate {sample_rate} over frame rate {frame_rate:g}")
         self.label_pooling = label_pooling
+        self.masking = SpanMasking() if masking is None else masking
+        self.receptive_field = receptive_field
         self.max_sample_size = sys.maxsize if max_sample_size is None else max_sample_size
         self.pad_audio = pad_audio
         self.random_crop = random_crop
@@ -80,46 +92,76 @@ class SoftHubertDataset(FairseqDataset):
             )
         self.indices = np.flatnonzero(kept)
         self.sizes = manifest.sizes[self.indices]
+        check_long_enough(manifest, self.indices[self.sizes < receptive_field], receptive_field)
         logger.info("%s: %d of %d utterances kept by length", manifest.path, len(self.indices), len(manifest))
 
     def __len__(self) -> int:
         return len(self.indices)
 
-    def __getitem__(self, index: int) -> Dict[str, Any]:
-        utterance = int(self.indices[index])
-        samples, _ = soundfile.read(str(self.manifest.audio_path(utterance)), dtype="float32")
-        source = torch.from_numpy(samples)
-        if source.dim() == 2:
-            source = source.mean(-1)
-        if self.normalize:
-            source = F.layer_norm(source, source.shape)
-        return {"id": index, "source": source, "targets": [labels.utterance(utterance) for labels in self.labels]}
+    def __getitem__(self, index: int) -> Dict[str, int]:
+        return {"id": int(index)}
 
-    def collater(self, samples: List[Dict[str, Any]]) -> Dict[str, Any]:
-        """A batch: ``source (B, samples)``, ``padding_mask (B, samples)``, and for each label set ``components`` (int64) and
-        ``probabilities`` (float32), both ``(B, frames, entries)`` with zero probability where there is nothing."""
+    def collater(self, samples: List[Dict[str, int]]) -> Dict[str, Any]:
+        """Read a batch.
+
+        Returns:
+            ``net_input``: ``source (B, samples)``; ``padding_mask (B, samples)`` bool, or ``None`` where nothing is padded;
+            ``mask_indices (B, frames)`` bool, and where channels are masked ``mask_channel_indices (B, channels)``.
+            ``target_list``: for each label set the targets of the ``masked`` and the ``unmasked`` frames, as
+            :func:`~softhubert_plugin.data.targets.select_targets` gives them. Padded frames are neither.
+        """
         if not samples:
             return {}
-        lengths = [len(sample["source"]) for sample in samples]
+        ids = [sample["id"] for sample in samples]
+        lengths = [int(self.sizes[index]) for index in ids]
         size = min(max(lengths) if self.pad_audio else min(lengths), self.max_sample_size)
-        starts = [self._crop_start(sample["id"], length, size) for sample, length in zip(samples, lengths)]
-        source = torch.zeros(len(samples), size)
-        padding_mask = torch.zeros(len(samples), size, dtype=torch.bool)
-        for row, (sample, start) in enumerate(zip(samples, starts)):
-            piece = sample["source"][start : start + size]
-            source[row, : len(piece)] = piece
-            padding_mask[row, len(piece) :] = True
+        starts = [self._crop_start(index, length, size) for index, length in zip(ids, lengths)]
+        lengths = [min(length, size) for length in lengths]
+        source = torch.zeros(len(ids), size)
+        for row, (index, start, length) in enumerate(zip(ids, starts, lengths)):
+            source[row, :length] = self._read(index, start, length)
+        padding_mask = None
+        if min(lengths) < size:
+            padding_mask = torch.arange(size) >= torch.tensor(lengths)[:, None]
+
+        frames = self.frames_of(size)
+        samples_a_frame = size // frames  # as fairseq's forward_padding_mask divides the samples among the frames
+        valid = [min(-(-length // samples_a_frame), frames) for length in lengths]
+        keys = [(self.seed, self.epoch, index) for index in ids]
+        masked = self.masking.frames(valid, frames, keys)
+        net_input = {"source": source, "padding_mask": padding_mask, "mask_indices": torch.from_numpy(masked)}
+        channels = self.masking.channel_masks(keys)
+        if channels is not None:
+            net_input["mask_channel_indices"] = torch.from_numpy(channels)
+        unmasked = ~masked & (np.arange(frames) < np.asarray(valid)[:, None])
         return {
-            "id": torch.tensor([sample["id"] for sample in samples]),
-            "net_input": {"source": source, "padding_mask": padding_mask},
-            "target_list": [
-                self._collate_targets([sample["targets"][label] for sample in samples], starts, size, self._pooling(label))
-                for label in range(len(self.labels))
-            ],
+            "id": torch.tensor(ids),
+            "net_input": net_input,
+            "target_list": [self._targets(label, ids, starts, frames, masked, unmasked) for label in range(len(self.labels))],
         }
 
-    def _pooling(self, label: int) -> str:
-        return "pick" if isinstance(self.labels[label], HardLabels) else self.label_pooling
+    def frames_of(self, samples: int) -> int:
+        """Frames that the model makes of so many samples."""
+        return (samples - self.receptive_field) // self.stride + 1
+
+    def _read(self, index: int, start: int, length: int) -> torch.Tensor:
+        utterance = int(self.indices[index])
+        if not self.normalize:
+            return torch.from_numpy(self.audio.read(utterance, start, length))
+        whole = torch.from_numpy(self.audio.read(utterance))
+        return F.layer_norm(whole, whole.shape)[start : start + length]
+
+    def _targets(
+        self, label: int, ids: List[int], starts: List[int], frames: int, masked: np.ndarray, unmasked: np.ndarray
+    ) -> Dict[str, Selected]:
+        labels, ratio = self.labels[label], self.ratios[label]
+        pooling = "pick" if isinstance(labels, HardLabels) else self.label_pooling
+        targets: List[FrameTargets] = []
+        for index, start in zip(ids, starts):
+            first = start // self.stride * ratio
+            whole = labels.utterance(int(self.indices[index]))
+            targets.append(whole.sliced(first, first + frames * ratio).pooled(ratio, pooling))
+        return {"masked": select_targets(targets, masked), "unmasked": select_targets(targets, unmasked)}
 
     def _crop_start(self, index: int, length: int, size: int) -> int:
         """Where the crop starts, in samples; always on the model's frame grid, so that labels need no rounding."""
@@ -128,27 +170,14 @@ class SoftHubertDataset(FairseqDataset):
         generator = np.random.default_rng([self.seed, self.epoch, index])
         return int(generator.integers(0, (length - size) // self.stride + 1)) * self.stride
 
-    def _collate_targets(self, targets: List[FrameTargets], starts: List[int], size: int, pooling: str) -> Dict[str, torch.Tensor]:
-        frames = -(-size // self.stride)
-        pooled = []
-        for target, start in zip(targets, starts):
-            first = start // self.stride * self.ratio
-            pooled.append(target.sliced(first, first + frames * self.ratio).pooled(self.ratio, pooling))
-        width = max(int(target.counts.max()) for target in pooled)
-        padded: List[Tuple[np.ndarray, np.ndarray]] = [target.padded(frames, width) for target in pooled]
-        return {
-            "components": torch.from_numpy(np.stack([components for components, _ in padded])),
-            "probabilities": torch.from_numpy(np.stack([probabilities for _, probabilities in padded])),
-        }
-
     def num_tokens(self, index: int) -> int:
         return self.size(index)
 
     def num_tokens_vec(self, indices: np.ndarray) -> np.ndarray:
-        return self.sizes[indices] if self.pad_audio else np.minimum(self.sizes[indices], self.max_sample_size)
+        return np.minimum(self.sizes[indices], self.max_sample_size)
 
     def size(self, index: int) -> int:
-        return int(self.sizes[index]) if self.pad_audio else int(min(self.sizes[index], self.max_sample_size))
+        return int(min(self.sizes[index], self.max_sample_size))  # padded or not, a batch is never longer
 
     def ordered_indices(self) -> np.ndarray:
         """Longest first, utterances of equal length in random order, so that a batch holds similar lengths."""

@@ -40,6 +40,13 @@ class FrameTargets:
         entries = slice(ends[start], ends[stop])
         return FrameTargets(self.counts[start:stop], self.components[entries], self.probabilities[entries])
 
+    def taken(self, frames: np.ndarray) -> FrameTargets:
+        """The targets of some frames, in the order given."""
+        counts = self.counts[frames]
+        starts = (np.cumsum(self.counts) - self.counts)[frames]
+        entries = np.repeat(starts - (np.cumsum(counts) - counts), counts) + np.arange(counts.sum())
+        return FrameTargets(counts, self.components[entries], self.probabilities[entries])
+
     def pooled(self, ratio: int, how: str) -> FrameTargets:
         """Targets at a frame rate ``ratio`` times lower.
 

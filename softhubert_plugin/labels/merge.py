@@ -1,16 +1,15 @@
-"""Join the label shards of a split into one file, and say what a label file holds."""
+"""Join the label shards of a split into one file, utterance by utterance."""
 
 from __future__ import annotations
 
-import math
 from dataclasses import replace
 from pathlib import Path
-from typing import Any, Dict, Iterator, List
+from typing import Iterator, List
 
 from softhubert_plugin.errors import SoftHubertError
 from softhubert_plugin.features.shards import shard_path
 from softhubert_plugin.files import PathLike
-from softhubert_plugin.labels.soft import ENTROPY_BINS, SoftLabelInfo, SoftLabels, StoredTargets, write_soft_labels
+from softhubert_plugin.labels.soft import SoftLabelInfo, SoftLabels, StoredTargets, write_soft_labels
 
 
 def merge_labels(lab_dir: PathLike, split: str, nshard: int) -> str:
@@ -47,34 +46,3 @@ def _merged_info(parts: List[SoftLabelInfo]) -> SoftLabelInfo:
     }
     histogram = [sum(counts) for counts in zip(*(part.entropy_histogram for part in parts))]
     return replace(parts[0], frames=frames, entropy_histogram=histogram, **means)
-
-
-def describe(path: PathLike) -> Dict[str, Any]:
-    """What a soft-label file holds, as plain values for people and for the report.
-
-    Raises:
-        SoftHubertError: it is missing, damaged, or not a soft-label file.
-    """
-    labels = SoftLabels(path)
-    info = labels.info
-    top = math.log(max(info.n_components, 2))
-    return {
-        "file": str(path),
-        "components": info.n_components,
-        "utterances": len(labels),
-        "frames": info.frames,
-        "label_rate": info.label_rate,
-        "bytes_per_frame": labels.bytes_per_frame,
-        "temperature": info.temperature,
-        "mass": info.mass,
-        "max_components": info.max_components,
-        "perplexity_before": info.perplexity_before,
-        "perplexity": info.perplexity,
-        "entropy_nats": info.entropy,
-        "mixture_sha256": info.mixture_sha256,
-        "manifest_sha256": info.manifest_sha256,
-        "entropy_histogram": {
-            "edges": [top * edge / ENTROPY_BINS for edge in range(ENTROPY_BINS + 1)],
-            "counts": info.entropy_histogram,
-        },
-    }

@@ -5,6 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Optional
 
+import numpy as np
 from tqdm import tqdm
 
 from softhubert_plugin.errors import SoftHubertError
@@ -34,6 +35,7 @@ def verify_file(path: PathLike, manifest_path: PathLike, *, label_rate: Optional
     for index in tqdm(range(len(labels)), desc=path.name, unit="utt", disable=None):
         targets = labels.utterance(index)
         frames += len(targets)
-        if targets.components.max() >= labels.n_components:
-            raise SoftHubertError(f"{path}: utterance {index} names a component beyond its {labels.n_components}; make the labels again")
+        keys = targets.frame_of_entry * labels.n_components + targets.components
+        if len(np.unique(keys)) != len(keys):
+            raise SoftHubertError(f"{path}: utterance {index} names a component twice in one frame; make the labels again")
     return f"{path}: {len(labels)} utterances, {frames} frames of {labels.n_components} components fit {manifest_path}"

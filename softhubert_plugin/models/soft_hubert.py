@@ -1,10 +1,12 @@
-"""The model ``soft_hubert``: fairseq's HuBERT, parameter for parameter, with a codeword head that is one matrix product.
+"""The model ``soft_hubert``: fairseq's HuBERT, parameter for parameter, with a faster way through its pretraining.
 
-The encoder is fairseq's own. Only pretraining's forward pass is ours: it takes sparse target distributions, and scores all
-codewords at once instead of expanding them for every frame (fairseq's ``compute_nce``).
+The network is fairseq's own, and so is its forward pass for features and fine-tuning. Pretraining's is ours: it takes masks and
+sparse targets as the dataset made them, walks the encoder (:mod:`~softhubert_plugin.models.transformer`) and scores codewords for the
+frames that carry weight (:mod:`~softhubert_plugin.models.codewords`). It never asks the device for a value.
 """
 
 # No postponed annotations here: omegaconf 2.0 reads the configuration's types, and knows no strings.
+import contextlib
 from dataclasses import dataclass, field
 from typing import Any, Dict, List, Optional, Sequence, Tuple
 
@@ -17,6 +19,9 @@ from omegaconf import open_dict
 
 from softhubert_plugin.errors import SoftHubertError, refuse_in_one_line
 from softhubert_plugin.features.conv_layers import parse_conv_feature_layers, total_stride
+from softhubert_plugin.models.codewords import codeword_logits
+from softhubert_plugin.models.freezing import Freezing
+from softhubert_plugin.models.transformer import can_walk, encode
 
 
 @dataclass
@@ -25,6 +30,15 @@ class SoftHubertConfig(HubertConfig):
         default="uniform",
         metadata={"help": "initial codewords: HuBERT's uniform on [0, 1), or normal, with which small models leave the plateau"},
     )
+    init_from: Optional[str] = field(
+        default=None, metadata={"help": "checkpoint to start from: a HuBERT, a soft_hubert or a DistilHuBERT; its head only if it fits"}
+    )
+    autocast_bf16: bool = field(
+        default=False, metadata={"help": "multiply in bfloat16 while pretraining, weights and loss staying float32 (leave common.fp16 off)"}
+    )
+    freeze_feature_extractor: bool = field(default=False, metadata={"help": "keep the convolutional front end as it is"})
+    freeze_layers: int = field(default=0, metadata={"help": "keep the first so many transformer layers, and all before them, as they are"})
+    freeze_updates: int = field(default=0, metadata={"help": "thaw what is frozen at this update; 0: never"})
 
 
 @register_model("soft_hubert", dataclass=SoftHubertConfig)
@@ -50,33 +64,76 @@ class SoftHubertModel(HubertModel):
             # fairseq evaluates this string: hand it the parsed list, never a checkpoint's own words.
             cfg.conv_feature_layers = repr(layers)
         label_sets = [None] if codewords is None else [range(count) for count in codewords]  # fairseq takes only their lengths
+        self.freezing = Freezing()
+        self.num_updates = 0
         super().__init__(cfg, task_cfg, label_sets)
         if codewords is not None and str(cfg.codeword_init) == "normal":
             torch.nn.init.normal_(self.label_embs_concat)
+        self.checkpoint_activations = bool(cfg.checkpoint_activations)
+        self.autocast_bf16 = bool(cfg.autocast_bf16)
 
     @classmethod
     def build_model(cls, cfg: SoftHubertConfig, task: Any) -> "SoftHubertModel":
         with refuse_in_one_line():
             return cls(cfg, task.cfg, task.codewords)
 
+    def freeze(self, freezing: Freezing) -> None:
+        """Keep parts of the encoder as they are.
+
+        Raises:
+            SoftHubertError: the settings make no sense for this encoder.
+        """
+        freezing.check(len(self.encoder.layers))
+        if freezing.layers and not can_walk(self.encoder):
+            raise SoftHubertError("model.freeze_layers needs model.layer_type=transformer; conformer layers cannot be frozen")
+        self.freezing = freezing
+        if not freezing.updates:
+            # For good: the optimizer and the gradient exchange between processes need not know of them.
+            for parameter in freezing.parameters(self):
+                parameter.requires_grad_(False)
+        self.train(self.training)
+
+    @property
+    def frozen(self) -> Freezing:
+        """What is frozen at this update."""
+        return self.freezing.at(self.num_updates)
+
+    def train(self, mode: bool = True) -> "SoftHubertModel":
+        super().train(mode)
+        for module in self.frozen.modules(self):
+            module.eval()
+        return self
+
+    def set_num_updates(self, num_updates: int) -> None:
+        """fairseq says before each step how many updates there have been; parts that were frozen until now thaw."""
+        super().set_num_updates(num_updates)
+        before = self.frozen
+        self.num_updates = num_updates
+        if self.frozen != before:
+            self.train(self.training)
+
     def forward(
         self,
         source: torch.Tensor,
-        target_list: Optional[List[Dict[str, torch.Tensor]]] = None,
+        target_list: Optional[List[Dict[str, Dict[str, torch.Tensor]]]] = None,
         padding_mask: Optional[torch.Tensor] = None,
         mask: bool = True,
         features_only: bool = False,
         output_layer: Optional[int] = None,
         predict: Tuple[str, ...] = ("masked",),
+        mask_indices: Optional[torch.Tensor] = None,
+        mask_channel_indices: Optional[torch.Tensor] = None,
     ) -> Dict[str, Any]:
         """Predict codewords, or (``features_only``, or without targets) encode as fairseq's HuBERT does.
 
         Args:
             source: ``(B, samples)`` audio.
-            target_list: for each label set ``components`` (int64) and ``probabilities``, both ``(B, frames, entries)``; a frame whose
-                probabilities are all zero has no target and carries no weight.
-            padding_mask: ``(B, samples)``, true where padded.
-            predict: the regions to score, of ``masked`` and ``unmasked``.
+            target_list: for each label set and region (``masked``, ``unmasked``) the ``frames (n,)`` to score, each a position among
+                the batch's frames, with their ``components (n, entries)`` and ``probabilities (n, entries)``.
+            padding_mask: ``(B, samples)``, true where padded; ``None`` where nothing is.
+            predict: the regions to score.
+            mask_indices: ``(B, frames)``, true where the input is replaced by the mask embedding.
+            mask_channel_indices: ``(B, D)``, true where a channel is set to zero.
 
         Returns:
             ``predictions``: for each region, a list over label sets of ``logits (n, K)``, ``components (n, entries)`` and
@@ -84,61 +141,62 @@ class SoftHubertModel(HubertModel):
         """
         if features_only or target_list is None:
             return super().forward(source, padding_mask=padding_mask, mask=mask, features_only=True, output_layer=output_layer)
-        features = self.forward_features(source)
-        features_pen = features.float().pow(2).mean()
-        x = self.layer_norm(features.transpose(1, 2))
-        frames = x.shape[1]
-        padded = x.new_zeros(x.shape[:2], dtype=torch.bool)
-        if padding_mask is not None:
-            padded = self.forward_padding_mask(x, padding_mask)
-        if self.post_extract_proj is not None:
-            x = self.post_extract_proj(x)
-        x = self.dropout_input(x)
-        masked = torch.zeros_like(padded)
-        if mask:
-            x, drawn = self.apply_mask(x, padded, None)
-            masked = masked if drawn is None else drawn
-        x, _ = self.encoder(x, padding_mask=padded)
-
-        regions = {"masked": masked, "unmasked": ~masked}
+        with torch.autocast(source.device.type, torch.bfloat16, enabled=True) if self.autocast_bf16 else contextlib.nullcontext():
+            x, features_pen, padded = self._encode(source, padding_mask, mask_indices, mask_channel_indices)
+        if self.autocast_bf16:
+            x = x.float()
+        x = x.flatten(0, 1)
         predictions: Dict[str, List[Dict[str, torch.Tensor]]] = {region: [] for region in predict}
-        for label, targets in enumerate(target_list):
-            components, probabilities = (self._fit(targets[name], frames) for name in ("components", "probabilities"))
-            usable = ~padded & (probabilities.sum(-1) > 0)
+        for label, regions in enumerate(target_list):
             for region in predict:
-                chosen = regions[region] & usable
+                targets = regions[region]
                 predictions[region].append(
                     {
-                        "logits": self.codeword_logits(x[chosen], label),
-                        "components": components[chosen],
-                        "probabilities": probabilities[chosen],
+                        "logits": self.codeword_logits(x.index_select(0, targets["frames"]), label),
+                        "components": targets["components"],
+                        "probabilities": targets["probabilities"],
                     }
                 )
         return {"predictions": predictions, "features_pen": features_pen, "padding_mask": padded}
 
-    @staticmethod
-    def _fit(targets: torch.Tensor, frames: int) -> torch.Tensor:
-        """Targets cover whole strides of audio and the model's frames do not quite: cut, or pad with frames without target."""
-        if targets.shape[1] >= frames:
-            return targets[:, :frames]
-        return F.pad(targets, (0, 0, 0, frames - targets.shape[1]))
+    def _encode(
+        self,
+        source: torch.Tensor,
+        padding_mask: Optional[torch.Tensor],
+        mask_indices: Optional[torch.Tensor],
+        mask_channel_indices: Optional[torch.Tensor],
+    ) -> Tuple[torch.Tensor, torch.Tensor, Optional[torch.Tensor]]:
+        """``(B, T, D)`` outputs of the encoder, the mean square of the convolutional features, and which frames are padded."""
+        frozen = self.frozen
+        with torch.set_grad_enabled(torch.is_grad_enabled() and not (frozen.feature_extractor or frozen.layers)):
+            features = self.forward_features(source)
+            features_pen = features.float().pow(2).mean()
+        with torch.set_grad_enabled(torch.is_grad_enabled() and not frozen.layers):
+            x = self.layer_norm(features.transpose(1, 2))
+            padded = None if padding_mask is None else self.forward_padding_mask(x, padding_mask)
+            if self.post_extract_proj is not None:
+                x = self.post_extract_proj(x)
+            x = self.dropout_input(x)
+            # Chosen rather than assigned: an assignment would ask the device how many frames there are.
+            if mask_indices is not None:
+                x = torch.where(mask_indices[..., None], self.mask_emb.to(x.dtype), x)
+            if mask_channel_indices is not None:
+                x = x.masked_fill(mask_channel_indices[:, None], 0)
+        if can_walk(self.encoder):
+            x = encode(self.encoder, x, padded, frozen_layers=frozen.layers, checkpoint_activations=self.checkpoint_activations)
+        else:
+            x, _ = self.encoder(x, padding_mask=padded)
+        return x, features_pen, padded
 
     def codeword_logits(self, hidden: torch.Tensor, label: int) -> torch.Tensor:
-        """Cosine similarity of projected frames to every codeword of a label set, over the logit temperature (Hsu et al. 2021, eq. 3).
-
-        Args:
-            hidden: ``(n, D)`` encoder outputs.
-
-        Returns:
-            ``(n, K)`` logits.
-        """
-        projected = self.final_proj(hidden)
+        """``(n, D)`` encoder outputs to ``(n, K)`` scores of a label set's codewords; see :mod:`softhubert_plugin.models.codewords`."""
+        weight, bias = self.final_proj.weight, self.final_proj.bias
         if self.untie_final_proj:
-            projected = projected.chunk(len(self.num_classes), dim=-1)[label]
+            weight, bias = weight.chunk(len(self.num_classes))[label], bias.chunk(len(self.num_classes))[label]
         codewords = self.label_embs_concat.split(self.num_classes, 0)[label]
         if self.target_glu is not None:
             codewords = self.target_glu(codewords)
-        return F.normalize(projected, dim=-1) @ F.normalize(codewords, dim=-1).T / self.logit_temp
+        return codeword_logits(F.linear(hidden, weight, bias), codewords, self.logit_temp)
 
     def remove_pretraining_modules(self) -> None:
         """Drop the prediction head: fine-tuning keeps the encoder only."""

@@ -5,6 +5,7 @@ checkpoint carries its letters and the shape of its encoder, so it needs neither
 """
 
 # No postponed annotations here: omegaconf 2.0 reads the configuration's types, and knows no strings.
+import logging
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Dict, List, Optional
@@ -15,10 +16,18 @@ from fairseq.tasks import register_task
 from fairseq.tasks.hubert_pretraining import HubertPretrainingConfig, HubertPretrainingTask
 from omegaconf import II, open_dict
 
-from softhubert_plugin.data.soft_hubert_dataset import SoftHubertDataset
-from softhubert_plugin.errors import SoftHubertError, refuse_in_one_line
+from softhubert_plugin.data.masking import SpanMasking
+from softhubert_plugin.data.soft_hubert_dataset import HUBERT_RECEPTIVE_FIELD, SoftHubertDataset
+from softhubert_plugin.errors import SoftHubertError, exit_with, refuse_in_one_line
+from softhubert_plugin.features.conv_layers import parse_conv_feature_layers, receptive_field
 from softhubert_plugin.labels import FrameLabels, open_labels, verify_labels
 from softhubert_plugin.manifests import Manifest, check_audio, read_dictionary, read_lines, read_manifest
+from softhubert_plugin.models.freezing import Freezing
+from softhubert_plugin.models.soft_hubert import SoftHubertModel
+from softhubert_plugin.models.starting_point import start_from
+from softhubert_plugin.tasks.batch import check_batch
+
+logger = logging.getLogger(__name__)
 
 
 @dataclass
@@ -28,8 +37,17 @@ class SoftHubertPretrainingConfig(HubertPretrainingConfig):
         default="mean",
         metadata={"help": "labels at a multiple of the frame rate: average the posteriors, or pick the first frame's (as for hard labels)"},
     )
+    label_rates: Optional[List[float]] = field(
+        default=None, metadata={"help": "frames a second of each label set, where they differ; otherwise label_rate is that of all"}
+    )
     check_audio: bool = field(default=True, metadata={"help": "read every audio header before training starts"})
+    batch_seconds: Optional[float] = field(
+        default=None, metadata={"help": "audio an update must hold, over all processes; a run with another batch is refused"}
+    )
     train_subset: str = II("dataset.train_subset")
+    max_tokens: Any = field(default=II("dataset.max_tokens"), metadata={"help": "as there; for batch_seconds"})
+    update_freq: Any = field(default=II("optimization.update_freq"), metadata={"help": "as there; for batch_seconds"})
+    world_size: Any = field(default=II("distributed_training.distributed_world_size"), metadata={"help": "as there; for batch_seconds"})
     seed: int = II("common.seed")
 
 
@@ -43,6 +61,8 @@ class SoftHubertPretrainingTask(HubertPretrainingTask):
         super().__init__(cfg)
         self._codewords: Optional[List[int]] = None
         self._label_sources: Dict[str, FrameLabels] = {}
+        self._masking = SpanMasking()
+        self._receptive_field = HUBERT_RECEPTIVE_FIELD
 
     @property
     def codewords(self) -> Optional[List[int]]:
@@ -86,7 +106,10 @@ class SoftHubertPretrainingTask(HubertPretrainingTask):
         """Build the model; a fine-tuned one records how its encoder was configured, so that it can be rebuilt on its own."""
         start = getattr(cfg, "w2v_path", None)
         if start is None:
-            return super().build_model(cfg, from_checkpoint)
+            model = super().build_model(cfg, from_checkpoint)
+            if isinstance(model, SoftHubertModel):
+                self._prepare_pretraining(model, cfg, from_checkpoint)
+            return model
         with refuse_in_one_line():
             if getattr(cfg, "w2v_args", None) is None and not Path(start).is_file():
                 raise SoftHubertError(f"{start}: no such pretrained checkpoint; set model.w2v_path to one")
@@ -101,6 +124,45 @@ class SoftHubertPretrainingTask(HubertPretrainingTask):
         if hasattr(encoder, "label_embs_concat"):
             del encoder.label_embs_concat
         return model
+
+    def _prepare_pretraining(self, model: SoftHubertModel, cfg: Any, from_checkpoint: bool) -> None:
+        """What a new model starts from and keeps frozen, and what the datasets must know of it."""
+        self._masking = SpanMasking.from_model(cfg)
+        self._receptive_field = receptive_field(parse_conv_feature_layers(cfg.conv_feature_layers))
+        if from_checkpoint:
+            return
+        with refuse_in_one_line():
+            if self.cfg.batch_seconds is not None:
+                check_batch(
+                    self.cfg.batch_seconds,
+                    world_size=self.cfg.world_size,
+                    update_freq=self.cfg.update_freq,
+                    max_tokens=self.cfg.max_tokens,
+                    sample_rate=self.cfg.sample_rate,
+                )
+            if cfg.init_from is not None:
+                for line in start_from(model, cfg.init_from).describe():
+                    logger.info("%s: %s", cfg.init_from, line)
+            model.freeze(Freezing(cfg.freeze_feature_extractor, cfg.freeze_layers, cfg.freeze_updates))
+
+    def optimizer_step(self, optimizer: Any, model: Any, update_num: int) -> None:
+        """fairseq's, but weight decay does not reach what is frozen for a while.
+
+        Raises:
+            SystemExit: with ``common.fp16``, whose optimizer holds all weights in one vector that cannot be kept in part.
+        """
+        frozen = getattr(model, "frozen", None)
+        if frozen is not None and frozen.updates:
+            if hasattr(optimizer, "fp32_params") and getattr(optimizer, "has_flat_params", False):
+                exit_with(
+                    SoftHubertError(
+                        "model.freeze_updates does not go with common.fp16: its optimizer would decay the frozen weights; "
+                        "set common.fp16=false model.autocast_bf16=true, or common.memory_efficient_fp16=true"
+                    )
+                )
+            for parameter in frozen.parameters(model):
+                parameter.grad = None  # the exchange between processes may have made up zeros
+        super().optimizer_step(optimizer, model, update_num)
 
     def load_dataset(self, split: str, **kwargs: Any) -> None:
         """Open a split after checking it: manifest, audio files, labels.
@@ -130,8 +192,9 @@ class SoftHubertPretrainingTask(HubertPretrainingTask):
 
     def _frame_label_dataset(self, split: str, manifest: Manifest) -> SoftHubertDataset:
         labels = [open_labels(self.get_label_dir(), split, label) for label in self.cfg.labels]
-        for name, opened in zip(self.cfg.labels, labels):
-            verify_labels(opened, manifest, self.cfg.label_rate, sample_rate=self.cfg.sample_rate)
+        rates = self._rates()
+        for name, opened, rate in zip(self.cfg.labels, labels, rates):
+            verify_labels(opened, manifest, rate, sample_rate=self.cfg.sample_rate)
             first = self._label_sources.setdefault(name, opened)
             if opened.source != first.source or opened.n_components != first.n_components:
                 raise SoftHubertError(
@@ -141,10 +204,12 @@ class SoftHubertPretrainingTask(HubertPretrainingTask):
         return SoftHubertDataset(
             manifest,
             labels,
-            label_rate=self.cfg.label_rate,
+            label_rates=rates,
             frame_rate=self.cfg.frame_rate,
             label_pooling=str(self.cfg.label_pooling),
             sample_rate=self.cfg.sample_rate,
+            masking=self._masking,
+            receptive_field=self._receptive_field,
             min_keep_size=self.cfg.min_sample_size,
             max_keep_size=self.cfg.max_keep_size,
             max_sample_size=self.cfg.max_sample_size,
@@ -153,6 +218,15 @@ class SoftHubertPretrainingTask(HubertPretrainingTask):
             normalize=self.cfg.normalize,
             seed=self.cfg.seed,
         )
+
+    def _rates(self) -> List[float]:
+        """Frames a second of each label set."""
+        if self.cfg.label_rates is None:
+            return [self.cfg.label_rate] * len(self.cfg.labels)
+        rates, labels = list(self.cfg.label_rates), list(self.cfg.labels)
+        if len(rates) != len(labels):
+            raise SoftHubertError(f"task.label_rates={rates} for {len(labels)} label sets {labels}; give one rate for each")
+        return rates
 
 
 def _dictionary(symbols: List[str]) -> Dictionary:

@@ -1,0 +1,97 @@
+"""What a soft-label file holds: as plain values for programs, as text and as a picture for people."""
+
+from __future__ import annotations
+
+import math
+from typing import Any, Dict, List
+
+import numpy as np
+
+from softhubert_plugin.files import PathLike, atomic_path
+from softhubert_plugin.labels.layout import ENTROPY_BINS
+from softhubert_plugin.labels.soft import SoftLabels
+
+TEXT_BINS, BAR = 15, 40
+
+
+def describe(path: PathLike) -> Dict[str, Any]:
+    """What a soft-label file holds, as plain values.
+
+    Raises:
+        SoftHubertError: it is missing, damaged, or not a soft-label file.
+    """
+    labels = SoftLabels(path)
+    info = labels.info
+    top = math.log(max(info.n_components, 2))
+    return {
+        "file": str(path),
+        "components": info.n_components,
+        "utterances": len(labels),
+        "frames": info.frames,
+        "label_rate": info.label_rate,
+        "bytes_per_frame": labels.bytes_per_frame,
+        "temperature": info.temperature,
+        "mass": info.mass,
+        "max_components": info.max_components,
+        "perplexity_before": info.perplexity_before,
+        "perplexity": info.perplexity,
+        "entropy_nats": info.entropy,
+        "mixture_sha256": info.mixture_sha256,
+        "manifest_sha256": info.manifest_sha256,
+        "entropy_histogram": {
+            "edges": [top * edge / ENTROPY_BINS for edge in range(ENTROPY_BINS + 1)],
+            "counts": info.entropy_histogram,
+        },
+    }
+
+
+def as_text(description: Dict[str, Any]) -> str:
+    """A description for people: one line a value, then the histogram of the frames' entropies."""
+    histogram = description["entropy_histogram"]
+    lines = [
+        f"{description['file']}: {description['utterances']} utterances",
+        f"frames            {description['frames']} at {description['label_rate']:g} Hz",
+        f"components        {description['components']}",
+        f"bytes a frame     {description['bytes_per_frame']:.2f}",
+        f"kept              {description['mass']:g} of the mass, at most {description['max_components']} components",
+        f"temperature       {description['temperature']:.4g}",
+        f"mean perplexity   {description['perplexity']:.3f} ({description['perplexity_before']:.3f} before truncation)",
+        f"mean entropy      {description['entropy_nats']:.3f} nats of {histogram['edges'][-1]:.3f}",
+        f"mixture           {description['mixture_sha256'][:16]}",
+        f"manifest          {description['manifest_sha256'][:16] or 'not recorded'}",
+        "",
+        "entropy (nats)  perplexity   frames",
+    ]
+    return "\n".join([*lines, *_bars(histogram["edges"], histogram["counts"])])
+
+
+def _bars(edges: List[float], counts: List[int]) -> List[str]:
+    width = -(-len(counts) // TEXT_BINS)
+    coarse = [sum(counts[first : first + width]) for first in range(0, len(counts), width)]
+    total, most = max(sum(coarse), 1), max(*coarse, 1)
+    lines = []
+    for number, count in enumerate(coarse):
+        low, high = edges[number * width], edges[min((number + 1) * width, len(counts))]
+        bar = "#" * math.ceil(BAR * count / most)
+        lines.append(f"{low:5.2f} – {high:5.2f}  ≤ {math.exp(high):8.2f}  {100 * count / total:5.1f} %  {bar}".rstrip())
+    return lines
+
+
+def draw(description: Dict[str, Any], path: PathLike) -> None:
+    """The histogram of the frames' entropies as a PNG."""
+    import matplotlib
+
+    matplotlib.use("Agg")
+    from matplotlib import pyplot
+
+    edges = np.asarray(description["entropy_histogram"]["edges"])
+    counts = np.asarray(description["entropy_histogram"]["counts"], dtype=float)
+    figure, axes = pyplot.subplots(figsize=(7, 3.5), layout="constrained")
+    axes.bar(edges[:-1], counts / max(counts.sum(), 1), width=np.diff(edges), align="edge", color="tab:blue")
+    axes.axvline(description["entropy_nats"], color="black", linewidth=1, label=f"mean {description['entropy_nats']:.2f} nats")
+    axes.set(xlabel="entropy of a frame's target (nats)", ylabel="share of the frames", xlim=(0, edges[-1]))
+    axes.set_title(f"{description['components']} components, mean perplexity {description['perplexity']:.2f}")
+    axes.legend()
+    with atomic_path(path) as temporary:
+        figure.savefig(temporary, format="png", dpi=120)
+    pyplot.close(figure)

@@ -1,0 +1,68 @@
+"""Write a soft-label file from a stream of utterances, in bounded memory.
+
+The parts that grow with the frames go to scratch files beside the target, whose lengths the header needs to know; only offsets (twenty
+bytes an utterance) are held.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import shutil
+import tempfile
+from pathlib import Path
+from typing import BinaryIO, Callable, Dict, Iterable, List, Union
+
+import numpy as np
+
+from softhubert_plugin.errors import SoftHubertError
+from softhubert_plugin.files import PathLike, atomic_path
+from softhubert_plugin.labels.layout import CONTENT, NUMPY, SoftLabelInfo, StoredTargets, header, utterance_crc
+
+BLOCK = 1 << 22
+
+
+def write_soft_labels(path: PathLike, utterances: Iterable[StoredTargets], info: Union[SoftLabelInfo, Callable[[], SoftLabelInfo]]) -> None:
+    """Write a soft-label file, atomically; the same utterances and description give the same bytes.
+
+    Args:
+        utterances: in manifest order; each is written as it comes.
+        info: the description, or a function that gives it once the last utterance has been taken (for statistics gathered on the way).
+
+    Raises:
+        SoftHubertError: there is no utterance, one has no frame or a frame has no entry, or ``info`` counts other frames.
+    """
+    frames, entries, crcs = [0], [0], []
+    with contextlib.ExitStack() as stack:
+        temporary = stack.enter_context(atomic_path(path))
+        folder = stack.enter_context(tempfile.TemporaryDirectory(dir=temporary.parent, prefix=f".{Path(path).name}.", suffix=".partial"))
+        scratch: Dict[str, BinaryIO] = {name: stack.enter_context(open(Path(folder) / name, "w+b")) for name in CONTENT}
+        for number, (counts, components, probabilities) in enumerate(utterances):
+            if len(counts) == 0 or not counts.all() or not int(counts.sum(dtype=np.int64)) == len(components) == len(probabilities):
+                raise SoftHubertError(
+                    f"{path}: utterance {number} has {len(counts)} frames that count {int(counts.sum(dtype=np.int64))} entries, and "
+                    f"{len(components)} components with {len(probabilities)} probabilities; every frame needs at least one of each"
+                )
+            for name, part in (("frame_counts", counts), ("components", components), ("probabilities", probabilities)):
+                scratch[name].write(np.ascontiguousarray(part, dtype=NUMPY[CONTENT[name]]).data)
+            frames.append(frames[-1] + len(counts))
+            entries.append(entries[-1] + len(components))
+            crcs.append(utterance_crc((counts, components, probabilities)))
+        described = info() if callable(info) else info
+        if not crcs or described.frames != frames[-1]:
+            raise SoftHubertError(f"{path}: {len(crcs)} utterances of {frames[-1]} frames, but {described.frames} frames were announced")
+        index = _index(frames, entries, crcs)
+        with open(temporary, "wb") as stream:
+            stream.write(header(described, index, entries[-1]))
+            for array in index.values():
+                stream.write(array.data)
+            for name in CONTENT:
+                scratch[name].seek(0)
+                shutil.copyfileobj(scratch[name], stream, BLOCK)
+
+
+def _index(frames: List[int], entries: List[int], crcs: List[int]) -> Dict[str, np.ndarray]:
+    return {
+        "utterance_frames": np.asarray(frames, dtype="<i8"),
+        "utterance_entries": np.asarray(entries, dtype="<i8"),
+        "utterance_crc": np.asarray(crcs, dtype="<u4"),
+    }

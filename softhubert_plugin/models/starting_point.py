@@ -1,0 +1,103 @@
+"""Start pretraining from the weights of another model: a stock HuBERT, a ``soft_hubert``, a fine-tuned one, or a DistilHuBERT.
+
+The encoder is taken over, as many layers as there are; the prediction head only where it scores the same number of codewords.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any, Dict, List, Tuple
+
+import torch
+
+from softhubert_plugin.errors import SoftHubertError
+from softhubert_plugin.files import PathLike
+from softhubert_plugin.interop.checkpoints import read_checkpoint
+
+HEAD = ("label_embs_concat", "final_proj.", "target_glu.")
+LAYERS = "encoder.layers."
+FINE_TUNED = "w2v_encoder.w2v_model."
+
+
+@dataclass(frozen=True)
+class StartingPoint:
+    """What :func:`start_from` did with each tensor.
+
+    Attributes:
+        loaded: names taken over.
+        fresh: names of the model that keep their random initialisation.
+        ignored: names of the checkpoint that the model has no place for.
+    """
+
+    loaded: List[str]
+    fresh: List[str]
+    ignored: List[str]
+
+    def describe(self) -> List[str]:
+        """For people, a line each."""
+        lines = [f"{len(self.loaded)} tensors loaded: {_summary(self.loaded)}"]
+        if self.fresh:
+            lines.append(f"{len(self.fresh)} tensors initialised afresh: {_summary(self.fresh)}")
+        if self.ignored:
+            lines.append(f"{len(self.ignored)} tensors of the checkpoint not used: {_summary(self.ignored)}")
+        return lines
+
+
+def start_from(model: torch.nn.Module, path: PathLike) -> StartingPoint:
+    """Copy the weights of a checkpoint into a new model.
+
+    Raises:
+        SoftHubertError: the checkpoint is unusable (see :func:`read_checkpoint`), its encoder has other sizes, or it holds no encoder.
+    """
+    saved = _encoder_state(read_checkpoint(path)["model"])
+    own = model.state_dict()
+    same_head = "label_embs_concat" in own and all(
+        name in saved and saved[name].shape == tensor.shape for name, tensor in own.items() if name.startswith(HEAD)
+    )
+    wanted = {name: tensor for name, tensor in own.items() if same_head or not name.startswith(HEAD)}
+    loaded = {name: saved[name] for name in wanted if name in saved}
+    odd = [name for name, tensor in loaded.items() if tensor.shape != own[name].shape]
+    if odd:
+        raise SoftHubertError(
+            f"{path}: {odd[0]} is {tuple(loaded[odd[0]].shape)}, but this model's is {tuple(own[odd[0]].shape)} ({len(odd)} such tensors); "
+            "model.init_from needs a checkpoint with the same front end, width and heads"
+        )
+    missing = [name for name in wanted if name not in loaded and not name.startswith(LAYERS)]
+    first_layer = [name for name in wanted if name.startswith(f"{LAYERS}0.")]
+    missing += [name for name in first_layer if name not in loaded]
+    if missing:
+        raise SoftHubertError(
+            f"{path}: not the encoder of a HuBERT: it lacks {missing[0]} ({len(missing)} such tensors of {len(wanted)}); "
+            "model.init_from takes a HuBERT, a soft_hubert or a DistilHuBERT checkpoint"
+        )
+    model.load_state_dict(loaded, strict=False)
+    return StartingPoint(loaded=sorted(loaded), fresh=sorted(own.keys() - loaded.keys()), ignored=sorted(saved.keys() - loaded.keys()))
+
+
+def _encoder_state(state: Dict[str, Any]) -> Dict[str, torch.Tensor]:
+    """A fine-tuned model wraps its encoder; there the wrapping is taken off."""
+    if any(name.startswith(FINE_TUNED) for name in state):
+        state = {name[len(FINE_TUNED) :] if name.startswith(FINE_TUNED) else name: tensor for name, tensor in state.items()}
+    return state
+
+
+def _summary(names: List[str]) -> str:
+    """Names by their beginnings: ``encoder.layers.0-11, feature_extractor``."""
+    layers = sorted({int(name[len(LAYERS) :].partition(".")[0]) for name in names if name.startswith(LAYERS)})
+    others = sorted({_part(name) for name in names if not name.startswith(LAYERS)})
+    return ", ".join([*(_ranges(layers)), *others])
+
+
+def _part(name: str) -> str:
+    first, _, rest = name.partition(".")
+    return f"{first}.{rest.partition('.')[0]}" if first == "encoder" else first
+
+
+def _ranges(numbers: List[int]) -> List[str]:
+    runs: List[Tuple[int, int]] = []
+    for number in numbers:
+        if runs and runs[-1][1] == number - 1:
+            runs[-1] = (runs[-1][0], number)
+        else:
+            runs.append((number, number))
+    return [f"{LAYERS}{first}" if first == last else f"{LAYERS}{first}-{last}" for first, last in runs]

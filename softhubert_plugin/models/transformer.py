@@ -1,0 +1,85 @@
+"""fairseq's transformer encoder, walked layer by layer with fused attention: the same parameters, the same outputs, less work.
+
+One product makes queries, keys and values; attention is PyTorch's ``scaled_dot_product_attention``, without a mask where nothing
+is padded (which lets it use its fastest kernels); nothing is transposed to time-first and back. A frozen prefix of the layers runs
+without gradients. Feature extraction and fine-tuning go through fairseq's own forward pass.
+"""
+
+from __future__ import annotations
+
+from typing import Any, Optional
+
+import torch
+import torch.nn.functional as F
+from fairseq.models.wav2vec.wav2vec2 import TransformerSentenceEncoderLayer
+from torch.utils.checkpoint import checkpoint
+
+
+def can_walk(encoder: Any) -> bool:
+    """Whether the layers are the ones that :func:`encode` knows (and not, for instance, conformer blocks)."""
+    return all(isinstance(layer, TransformerSentenceEncoderLayer) for layer in encoder.layers)
+
+
+def encode(
+    encoder: Any, x: torch.Tensor, padded: Optional[torch.Tensor], *, frozen_layers: int = 0, checkpoint_activations: bool = False
+) -> torch.Tensor:
+    """What ``encoder(x, padding_mask=padded)`` computes.
+
+    Args:
+        encoder: a ``TransformerEncoder`` of fairseq.
+        x: ``(B, T, D)``.
+        padded: ``(B, T)`` bool, or ``None`` where no frame is.
+        frozen_layers: the first so many layers, and what comes before them, take no gradient.
+        checkpoint_activations: recompute a layer's activations in the backward pass.
+
+    Returns:
+        ``(B, T, D)``.
+    """
+    keep = None
+    with torch.set_grad_enabled(torch.is_grad_enabled() and frozen_layers == 0):
+        if padded is not None:
+            x = x.masked_fill(padded[..., None], 0)
+            keep = ~padded[:, None, None, :]
+        x = x + encoder.pos_conv(x.transpose(1, 2)).transpose(1, 2)
+        if not encoder.layer_norm_first:
+            x = encoder.layer_norm(x)
+        x = F.dropout(x, encoder.dropout, training=encoder.training and frozen_layers == 0)
+    # From torch's generator, which fairseq seeds by update, so that a resumed run drops the same layers.
+    dropped = torch.rand(len(encoder.layers)) < encoder.layerdrop if encoder.training and encoder.layerdrop > 0 else None
+    for number, layer in enumerate(encoder.layers):
+        frozen = number < frozen_layers
+        if dropped is not None and dropped[number] and not frozen:
+            continue
+        with torch.set_grad_enabled(torch.is_grad_enabled() and not frozen):
+            if checkpoint_activations and torch.is_grad_enabled():
+                x = checkpoint(_layer, layer, x, keep, use_reentrant=False)
+            else:
+                x = _layer(layer, x, keep)
+    return encoder.layer_norm(x) if encoder.layer_norm_first else x
+
+
+def _layer(layer: Any, x: torch.Tensor, keep: Optional[torch.Tensor]) -> torch.Tensor:
+    if layer.layer_norm_first:
+        x = x + layer.dropout1(_attention(layer.self_attn, layer.self_attn_layer_norm(x), keep))
+        return x + layer.dropout3(_feed_forward(layer, layer.final_layer_norm(x)))
+    x = layer.self_attn_layer_norm(x + layer.dropout1(_attention(layer.self_attn, x, keep)))
+    return layer.final_layer_norm(x + layer.dropout3(_feed_forward(layer, x)))
+
+
+def _feed_forward(layer: Any, x: torch.Tensor) -> torch.Tensor:
+    hidden = layer.activation_fn(layer.fc1(x))
+    if layer.activation_dropout > 0:
+        hidden = layer.dropout2(hidden)
+    return layer.fc2(hidden)
+
+
+def _attention(attention: Any, x: torch.Tensor, keep: Optional[torch.Tensor]) -> torch.Tensor:
+    """Self-attention of fairseq's ``MultiheadAttention``; ``keep``, true where a frame may be attended to, broadcasts to (B, H, T, T)."""
+    batch, frames, width = x.shape
+    weight = torch.cat([attention.q_proj.weight, attention.k_proj.weight, attention.v_proj.weight])
+    bias = torch.cat([attention.q_proj.bias, attention.k_proj.bias, attention.v_proj.bias])
+    packed = F.linear(x, weight, bias).view(batch, frames, 3, attention.num_heads, attention.head_dim)
+    q, k, v = packed.permute(2, 0, 3, 1, 4)
+    dropout = attention.dropout_module.p if attention.training else 0.0
+    mixed = F.scaled_dot_product_attention(q, k, v, attn_mask=keep, dropout_p=dropout)
+    return attention.out_proj(mixed.transpose(1, 2).reshape(batch, frames, width))

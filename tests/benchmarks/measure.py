@@ -1,0 +1,54 @@
+"""Seconds and memory of one thing, each in a process of its own, so that neither a warm cache nor a high-water mark is inherited."""
+
+from __future__ import annotations
+
+import multiprocessing
+import os
+import resource
+import time
+from dataclasses import dataclass
+from typing import Any, Callable, Dict
+
+Work = Callable[[], Dict[str, Any]]
+
+
+@dataclass(frozen=True)
+class Measured:
+    """Best seconds of a few rounds, memory above what was held before in MiB, and what the work gave back."""
+
+    seconds: float
+    peak: float
+    result: Dict[str, Any]
+
+
+def measured(prepare: Callable[..., Work], *arguments: Any, rounds: int = 2) -> Measured:
+    """Run ``prepare(*arguments)`` and then its result ``1 + rounds`` times in a fresh process; the first time does not count."""
+    context = multiprocessing.get_context("spawn")
+    with context.Pool(1) as pool:
+        return pool.apply(_measure, (prepare, arguments, rounds))
+
+
+def _measure(prepare: Callable[..., Work], arguments: Any, rounds: int) -> Measured:
+    work = prepare(*arguments)
+    held = _resident()
+    result = work()
+    seconds = []
+    for _ in range(rounds):
+        started = time.perf_counter()
+        result = work()
+        seconds.append(time.perf_counter() - started)
+    return Measured(min(seconds), resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024 - held, result)
+
+
+def _resident() -> float:
+    with open("/proc/self/statm", encoding="ascii") as stream:
+        return int(stream.read().split()[1]) * os.sysconf("SC_PAGE_SIZE") / 2**20
+
+
+def compare(title: str, stock: Measured, ours: Measured, *, digits: int = 2) -> None:
+    """Print both and their ratio."""
+    print(title)
+    for name, one in (("stock", stock), ("ours", ours)):
+        print(f"  {name:<6} {one.seconds:10.{digits}f} s   peak {one.peak:8.0f} MiB")
+    share = 100 * ours.peak / max(stock.peak, 1)
+    print(f"  ratio  {stock.seconds / ours.seconds:10.2f} ×   memory {share:6.1f} %", flush=True)

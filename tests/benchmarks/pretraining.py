@@ -1,0 +1,195 @@
+"""The pretraining step against fairseq's HuBERT: the codeword head, the whole step of HuBERT Base, and the step with frozen layers.
+
+    python -m tests.benchmarks.pretraining [head] [step] [freeze] [--seconds 15.6] [--rounds 2]
+
+A step is forward and backward of two utterances of noise in training mode, dropout and all, with 500 hard labels: the same work for both.
+With a GPU at hand, ``python -m tests.benchmarks.gpu`` measures there.
+"""
+
+from __future__ import annotations
+
+import argparse
+import os
+from typing import Any, Dict, Set, Tuple
+
+import numpy as np
+import torch
+import torch.nn.functional as F
+
+from tests.benchmarks.measure import Work, compare, measured
+
+FRAMES, CODEWORDS, DIMENSION, CLUSTERS = 2_500, 504, 256, 500
+
+
+def prepare_head(ours: bool) -> Work:
+    """Scores, loss and gradients of one batch of frames."""
+    _quiet()
+    from fairseq.models.hubert.hubert import HubertModel
+
+    from softhubert_plugin.criterions.soft_hubert import kl_divergence
+    from softhubert_plugin.models.codewords import codeword_logits
+
+    torch.manual_seed(0)
+    frames = torch.randn(FRAMES, DIMENSION, requires_grad=True)
+    codewords = torch.rand(CODEWORDS, DIMENSION, requires_grad=True)
+    labels = torch.randint(CODEWORDS, (FRAMES,))
+
+    class Head:
+        logit_temp = 0.1
+
+    def work() -> Dict[str, Any]:
+        frames.grad = codewords.grad = None
+        if ours:
+            loss = kl_divergence(codeword_logits(frames, codewords, 0.1), labels[:, None], torch.ones(FRAMES, 1))[0].sum()
+        else:
+            negatives = codewords.unsqueeze(1).expand(-1, FRAMES, -1)
+            logits = HubertModel.compute_nce(Head(), frames, codewords.index_select(0, labels), negatives)
+            loss = F.cross_entropy(logits, torch.zeros(FRAMES, dtype=torch.long), reduction="sum")
+        loss.backward()
+        return {"loss": loss.item(), "frames": frames.grad.numpy().copy(), "codewords": codewords.grad.numpy().copy()}
+
+    return work
+
+
+def prepare_step(ours: bool, seconds: float, frozen_layers: int = 0, memory: bool = False, bf16: bool = False) -> Work:
+    """One step of HuBERT Base as its recipe trains it; with ``memory``, only its forward pass, for what that keeps."""
+    _quiet()
+    from fairseq.criterions.hubert_criterion import HubertCriterion
+    from fairseq.data import Dictionary
+    from fairseq.models.hubert.hubert import HubertConfig, HubertModel
+    from fairseq.tasks.hubert_pretraining import HubertPretrainingConfig
+    from omegaconf import OmegaConf
+
+    from softhubert_plugin.criterions.soft_hubert import SoftHubertCriterion
+    from softhubert_plugin.models.freezing import Freezing
+    from softhubert_plugin.models.soft_hubert import SoftHubertConfig, SoftHubertModel
+
+    recipe = {
+        "label_rate": 50.0,
+        "mask_prob": 0.8,
+        "final_dim": 256,
+        "encoder_layerdrop": 0.0,  # 0.05 in the recipe: here both must do all layers
+        "dropout_input": 0.1,
+        "dropout_features": 0.1,
+        "feature_grad_mult": 0.1,
+        "untie_final_proj": True,
+    }
+    if bf16:
+        recipe["autocast_bf16"] = True
+    kind = SoftHubertConfig if ours else HubertConfig
+    cfg = OmegaConf.merge(OmegaConf.structured(kind()), recipe)
+    torch.manual_seed(0)
+    np.random.seed(0)
+    if ours:
+        model: Any = SoftHubertModel(cfg, HubertPretrainingConfig(), [CLUSTERS])
+        if frozen_layers:
+            model.freeze(Freezing(feature_extractor=True, layers=frozen_layers))
+    else:
+        dictionary = Dictionary()
+        for cluster in range(CLUSTERS):
+            dictionary.add_symbol(str(cluster))
+        model = HubertModel(cfg, HubertPretrainingConfig(), [dictionary])
+    model.train()
+    criterion: Any = SoftHubertCriterion(None, 1.0, 0.0, [10.0]) if ours else HubertCriterion(None, 1.0, 0.0, [10.0])
+    batch = _batch(ours, int(seconds * 16_000))
+
+    def work() -> Dict[str, Any]:
+        model.zero_grad()
+        loss, sample_size, _ = criterion(model, batch)
+        loss.backward()
+        return {"frames": sample_size, "loss": loss.item() / sample_size}
+
+    def saved() -> Dict[str, Any]:
+        return {"saved": _saved_by(lambda: criterion(model, batch))}
+
+    return saved if memory else work
+
+
+def _batch(ours: bool, samples: int) -> Dict[str, Any]:
+    from softhubert_plugin.data.masking import SpanMasking
+    from softhubert_plugin.data.targets import select_targets
+    from softhubert_plugin.labels.frames import FrameTargets
+
+    source = torch.randn(2, samples)
+    frames = (samples - 400) // 320 + 1
+    ids = np.random.default_rng(0).integers(0, CLUSTERS, (2, frames))
+    if not ours:
+        padding = torch.zeros(2, samples, dtype=torch.bool)
+        return {"id": torch.arange(2), "net_input": {"source": source, "padding_mask": padding}, "target_list": [torch.from_numpy(ids) + 4]}
+    masks = SpanMasking().frames([frames, frames], frames, [(1, 1, 0), (1, 1, 1)])
+    ones = np.ones(frames, dtype=np.int64)
+    targets = [FrameTargets(ones, row, ones.astype(np.float32)) for row in ids]
+    return {
+        "id": torch.arange(2),
+        "net_input": {"source": source, "padding_mask": None, "mask_indices": torch.from_numpy(masks)},
+        "target_list": [{"masked": select_targets(targets, masks), "unmasked": select_targets(targets, ~masks)}],
+    }
+
+
+def _saved_by(forward: Any) -> float:
+    """MiB of what a forward pass keeps for its backward pass, parameters left out."""
+    storages: Set[Tuple[int, int]] = set()
+
+    def note(tensor: torch.Tensor) -> torch.Tensor:
+        if not tensor.is_leaf or not tensor.requires_grad:
+            storages.add((tensor.untyped_storage().data_ptr(), tensor.untyped_storage().nbytes()))
+        return tensor
+
+    kept = []
+    with torch.autograd.graph.saved_tensors_hooks(note, lambda tensor: tensor):
+        kept.append(forward())
+    return sum(size for _, size in storages) / 2**20
+
+
+def _quiet() -> None:
+    from softhubert_plugin.interop.checkpoints import register_plugin
+
+    register_plugin()
+    torch.set_num_threads(os.cpu_count() or 1)
+
+
+def head() -> None:
+    stock, ours = measured(prepare_head, False, rounds=1), measured(prepare_head, True, rounds=5)
+    compare(f"head, {FRAMES} frames × {CODEWORDS} codewords × {DIMENSION}, forward and backward", stock, ours, digits=4)
+    print(f"  loss   {stock.result['loss']!r} and {ours.result['loss']!r}")
+    for name in ("frames", "codewords"):
+        one, other = stock.result[name], ours.result[name]
+        print(f"  gradient of {name}: largest difference {np.abs(one - other).max():.2e}, largest entry {np.abs(one).max():.2e}")
+
+
+def step(seconds: float, rounds: int) -> None:
+    stock, ours = (measured(prepare_step, which, seconds, rounds=rounds) for which in (False, True))
+    compare(f"HuBERT Base step, 2 × {seconds:g} s, {os.cpu_count()} cores", stock, ours)
+    half = measured(prepare_step, True, seconds, 0, False, True, rounds=rounds)
+    print(f"  ours with model.autocast_bf16=true: {half.seconds:.2f} s, {stock.seconds / half.seconds:.2f} ×, peak {half.peak:.0f} MiB")
+    print(f"  loss a frame {ours.result['loss']:.5f} in float32, {half.result['loss']:.5f} in bfloat16 (dropout differs from step to step)")
+    print(f"  masked frames {stock.result['frames']} and {ours.result['frames']}")
+
+
+def freeze(seconds: float, rounds: int) -> None:
+    print(f"HuBERT Base step, 2 × {seconds:g} s, unfrozen and with the front end and 6 of 12 layers frozen")
+    whole, frozen = (measured(prepare_step, True, seconds, layers, rounds=rounds) for layers in (0, 6))
+    kept = [measured(prepare_step, True, seconds, layers, True, rounds=1).result["saved"] for layers in (0, 6)]
+    for name, one, saved in (("unfrozen", whole, kept[0]), ("frozen", frozen, kept[1])):
+        print(f"  {name:<9} {one.seconds:8.2f} s   peak {one.peak:6.0f} MiB   kept for the backward pass {saved:6.0f} MiB")
+    less = [100 * (1 - other / one) for one, other in ((whole.seconds, frozen.seconds), (whole.peak, frozen.peak), (kept[0], kept[1]))]
+    print(f"  less      {less[0]:8.1f} %        {less[1]:6.1f} %                              {less[2]:6.1f} %", flush=True)
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("what", nargs="*", choices=["head", "step", "freeze", []], help="default: all")
+    parser.add_argument("--seconds", type=float, default=15.6, help="of each of the two utterances")
+    parser.add_argument("--rounds", type=int, default=2, help="steps that count, after one that does not")
+    a = parser.parse_args()
+    what = a.what or ["head", "step", "freeze"]
+    if "head" in what:
+        head()
+    if "step" in what:
+        step(a.seconds, a.rounds)
+    if "freeze" in what:
+        freeze(a.seconds, a.rounds)
+
+
+if __name__ == "__main__":
+    main()

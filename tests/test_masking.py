@@ -1,0 +1,58 @@
+"""Masks drawn in the workers against those that fairseq draws in the model."""
+
+from __future__ import annotations
+
+from typing import Any, Dict
+
+import numpy as np
+import pytest
+import torch
+from fairseq.data.data_utils import compute_mask_indices
+
+from softhubert_plugin.data.masking import SpanMasking
+
+FRAMES = (60, 48, 35)
+ROUNDS = 3_000
+
+
+@pytest.mark.parametrize("options", [{}, {"prob": 0.5, "length": 4}, {"prob": 0.65, "selection": "poisson"}], ids=str)
+def test_masks_are_distributed_as_fairseqs(options: Dict[str, Any]) -> None:
+    masking = SpanMasking(**options)
+    padding = torch.arange(max(FRAMES)) >= torch.tensor(FRAMES)[:, None]
+    np.random.seed(0)
+    theirs = [
+        compute_mask_indices((3, max(FRAMES)), padding, masking.prob, masking.length, masking.selection, 0.0, 2, False, 1)
+        for _ in range(ROUNDS)
+    ]
+    ours = [masking.frames(FRAMES, max(FRAMES), [(1, epoch, row) for row in range(3)]) for epoch in range(ROUNDS)]
+    # Each frame's rate of being masked, and the length of masked runs, to within five standard errors.
+    expected, found = np.mean(theirs, 0), np.mean(ours, 0)
+    assert np.abs(found - expected).max() < 5 * np.sqrt(0.5 / ROUNDS)
+    counts = [np.asarray([mask.sum() for mask in masks]) for masks in (theirs, ours)]
+    assert abs(counts[0].mean() - counts[1].mean()) < 5 * counts[0].std() * np.sqrt(2 / ROUNDS)
+    assert counts[1].std() == pytest.approx(counts[0].std(), rel=0.15)
+    starts = [np.mean([np.diff(mask.astype(int), axis=1, prepend=0).clip(0).sum() for mask in masks]) for masks in (theirs, ours)]
+    assert starts[1] == pytest.approx(starts[0], rel=0.02)
+
+
+def test_every_row_hides_as_many_frames_and_none_that_is_padded() -> None:
+    masks = SpanMasking().frames(FRAMES, 60, [(1, 1, row) for row in range(3)])
+    assert len(set(masks.sum(1).tolist())) == 1
+    assert not masks[1, 48:].any() and not masks[2, 35:].any()
+
+
+def test_a_mask_is_that_of_its_utterance_and_leaves_other_random_numbers_alone() -> None:
+    masking = SpanMasking(channel_prob=0.3, channels=24)
+    np.random.seed(3)
+    before = np.random.get_state()[1].tolist()
+    alone = masking.frames([60], 60, [(1, 2, 7)])
+    assert np.random.get_state()[1].tolist() == before
+    np.testing.assert_array_equal(alone, masking.frames([60], 60, [(1, 2, 7)]))
+    assert (alone != masking.frames([60], 60, [(1, 3, 7)])).any()
+    channels = masking.channel_masks([(1, 2, 7), (1, 2, 8)])
+    assert channels is not None and channels.shape == (2, 24) and channels.any() and (channels[0] != channels[1]).any()
+
+
+@pytest.mark.parametrize("frames", [1, 2, 3, 11])
+def test_very_short_utterances_are_masked_too(frames: int) -> None:
+    assert SpanMasking().frames([frames], frames, [(1, 1, 1)]).sum() >= 1

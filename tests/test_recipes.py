@@ -1,0 +1,93 @@
+"""The pretraining recipes: complete, with the batch they mean, and twins that differ in labels only."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any, List
+
+import pytest
+from omegaconf import OmegaConf
+
+from softhubert_plugin.errors import SoftHubertError
+from softhubert_plugin.tasks.batch import check_batch, fitting
+
+CONFIGS = Path(__file__).parents[1] / "config" / "pretrain"
+RECIPES = sorted(path.stem for path in CONFIGS.glob("*_librispeech*.yaml"))
+RUNS = sorted(path.stem for path in (CONFIGS / "run").glob("*.yaml"))
+
+
+def _compose(recipe: str, run: str, **optimization: Any) -> Any:
+    """A recipe with a run on top, as hydra puts them together, each value where the task finds it."""
+    cfg = OmegaConf.merge(OmegaConf.load(CONFIGS / f"{recipe}.yaml"), OmegaConf.load(CONFIGS / "run" / f"{run}.yaml"))
+    return OmegaConf.merge(cfg, {"optimization": optimization})
+
+
+def _check(cfg: Any) -> None:
+    check_batch(
+        cfg.task.batch_seconds,
+        world_size=cfg.distributed_training.distributed_world_size,
+        update_freq=cfg.optimization.update_freq,
+        max_tokens=cfg.dataset.max_tokens,
+        sample_rate=cfg.task.sample_rate,
+    )
+
+
+@pytest.mark.parametrize("run", RUNS)
+@pytest.mark.parametrize("recipe", RECIPES)
+def test_every_recipe_keeps_its_batch_on_every_number_of_gpus(recipe: str, run: str) -> None:
+    cfg = _compose(recipe, run)
+    if "large" in recipe:  # four times as many batches
+        with pytest.raises(SoftHubertError) as refused:
+            _check(cfg)
+        right = cfg.optimization.update_freq[0] * 4
+        assert f"'optimization.update_freq=[{right}]'" in str(refused.value)
+        cfg = _compose(recipe, run, update_freq=[right])
+    _check(cfg)
+    assert cfg.model.label_rate == cfg.task.label_rate
+    assert cfg.distributed_training.distributed_world_size % cfg.distributed_training.nprocs_per_node == 0
+
+
+def test_a_recipe_without_a_run_does_not_start() -> None:
+    cfg = OmegaConf.load(CONFIGS / "soft_hubert_base_librispeech.yaml")
+    assert OmegaConf.is_missing(cfg.optimization, "update_freq")
+    assert OmegaConf.is_missing(cfg.distributed_training, "distributed_world_size")
+
+
+@pytest.mark.parametrize("suffix", ["", "_iter2"])
+def test_the_hard_twin_differs_in_labels_only(suffix: str) -> None:
+    soft, hard = (OmegaConf.load(CONFIGS / f"{name}_base_librispeech{suffix}.yaml") for name in ("soft_hubert", "hubert_km"))
+    assert (list(soft.task.labels), list(hard.task.labels)) == (["gmm"], ["km"])
+    soft.task.labels = hard.task.labels
+    assert soft == hard
+
+
+def test_base_and_large_are_fairseqs_recipes_but_for_names_and_machines() -> None:
+    import fairseq
+
+    folder = Path(fairseq.__file__).parent / "examples" / "hubert" / "config" / "pretrain"
+    for ours, theirs in (
+        ("soft_hubert_base_librispeech_iter2", "hubert_base_librispeech"),
+        ("soft_hubert_large_librispeech", "hubert_large_librivox"),
+    ):
+        one, other = OmegaConf.load(CONFIGS / f"{ours}.yaml"), OmegaConf.load(folder / f"{theirs}.yaml")
+        for group in ("optimizer", "lr_scheduler", "model", "criterion", "optimization", "task", "dataset"):
+            for key in other[group]:
+                if key not in ("_name", "data", "label_dir", "labels", "label_rate", "skip_masked", "skip_nomask"):
+                    assert one[group][key] == other[group][key], f"{ours}: {group}.{key}"
+
+
+@pytest.mark.parametrize(("world_size", "expected"), [(1, ["'optimization.update_freq=[32]'"]), (16, ["'optimization.update_freq=[2]'"])])
+def test_a_wrong_batch_is_refused_with_the_right_numbers(world_size: int, expected: List[str]) -> None:
+    assert fitting(2800, world_size, 1_400_000, 16_000) == expected
+    with pytest.raises(SoftHubertError) as refused:
+        check_batch(2800, world_size=world_size, update_freq=[5], max_tokens=1_400_000, sample_rate=16_000)
+    assert expected[0] in str(refused.value)
+
+
+@pytest.mark.parametrize("world_size", [3, 5, 6, 7, 12, 24, 48, 64])
+def test_numbers_of_gpus_that_do_not_divide_the_batch_are_told_what_fits(world_size: int) -> None:
+    settings = dict(part.strip("'").split("=") for part in fitting(2800, world_size, 1_400_000, 16_000))
+    frequency = int(settings["optimization.update_freq"].strip("[]"))
+    tokens = int(settings.get("dataset.max_tokens", 1_400_000))
+    assert tokens <= 1_400_000
+    check_batch(2800, world_size=world_size, update_freq=[frequency], max_tokens=tokens, sample_rate=16_000)
