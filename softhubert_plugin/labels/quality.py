@@ -1,100 +1,25 @@
-"""How much frame labels say about phones: purities, phone-normalised mutual information (PNMI), lengths of segments.
+"""Measure a label file against phone alignments: purities, PNMI, lengths of segments.
 
-The formulas, with their small constants, are those of fairseq's ``measure_teacher_quality.py``, so that hard labels get the same
-numbers (Hsu et al. 2021, section IV-C). Soft labels are measured twice: by each frame's most probable component, and by expected counts,
-where a frame counts for every component with its probability.
+Soft labels are measured twice: by each frame's most probable component, and by expected counts, where a frame counts for every component
+with its probability.
 """
 
 from __future__ import annotations
 
-from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any, Dict, List, Optional
 
 import numpy as np
-from scipy import sparse
 from tqdm import tqdm
 
 from softhubert_plugin.errors import SoftHubertError
 from softhubert_plugin.files import PathLike, write_json
 from softhubert_plugin.labels import open_labels, verify_labels
 from softhubert_plugin.labels.frames import FrameTargets
+from softhubert_plugin.labels.information import JointCounts
 from softhubert_plugin.labels.soft import SoftLabels
 from softhubert_plugin.manifests import read_manifest
 from softhubert_plugin.probing.alignments import UNLABELLED, Alignments
-
-REPLICATES = 200
-_UTTERANCES_A_BLOCK = 512
-_TINY = 1e-8
-
-
-@dataclass(frozen=True)
-class Quality:
-    """Of one joint distribution of phones and clusters; entropies in nats.
-
-    Attributes:
-        phone_purity: accuracy when every cluster is taken for its most frequent phone.
-        cluster_purity: the converse.
-        pnmi: mutual information over the phones' entropy: how much of what there is to know about the phone the cluster tells.
-    """
-
-    phone_purity: float
-    cluster_purity: float
-    pnmi: float
-    mutual_information: float
-    phone_entropy: float
-    cluster_entropy: float
-
-
-def quality(joint: np.ndarray) -> Quality:
-    """Measures of ``(phones, clusters)`` counts, which need not be whole numbers."""
-    joint = joint[joint.sum(1) > 0][:, joint.sum(0) > 0] / joint.sum()
-    phones, clusters = joint.sum(1, keepdims=True), joint.sum(0, keepdims=True)
-    information = float((joint * np.log(joint / (phones * clusters) + _TINY)).sum())
-    phone_entropy = float(-(phones * np.log(phones + _TINY)).sum())
-    cluster_entropy = float(-(clusters * np.log(clusters + _TINY)).sum())
-    pnmi = information / phone_entropy if phone_entropy > 1e-6 else 0.0
-    return Quality(float(joint.max(0).sum()), float(joint.max(1).sum()), pnmi, information, phone_entropy, cluster_entropy)
-
-
-class JointCounts:
-    """Counts of (phone, cluster) over utterances, of the whole and of bootstrap replicates, without keeping the utterances.
-
-    Args:
-        utterances: how many will be added.
-    """
-
-    def __init__(self, phones: int, clusters: int, utterances: int, *, replicates: int = REPLICATES) -> None:
-        self.shape = (phones, clusters)
-        self.total = np.zeros(phones * clusters)
-        self._replicates = np.zeros((replicates, phones * clusters))
-        self._draws = np.random.default_rng(0).multinomial(utterances, np.full(utterances, 1 / utterances), size=replicates)
-        self._block: List[sparse.csr_matrix] = []
-        self._added = 0
-
-    def add(self, phones: np.ndarray, clusters: np.ndarray, weights: np.ndarray) -> None:
-        """Count the entries of one utterance, ``(entries,)`` each."""
-        cells, inverse = np.unique(phones * self.shape[1] + clusters, return_inverse=True)
-        counts = np.bincount(inverse, weights=weights, minlength=len(cells))
-        self.total[cells] += counts
-        self._block.append(sparse.csr_matrix((counts, cells, [0, len(cells)]), shape=(1, len(self.total))))
-        if len(self._block) == _UTTERANCES_A_BLOCK:
-            self._flush()
-
-    def _flush(self) -> None:
-        if self._block:
-            drawn = self._draws[:, self._added : self._added + len(self._block)]
-            self._replicates += (sparse.csr_matrix(drawn) @ sparse.vstack(self._block)).toarray()
-            self._added += len(self._block)
-            self._block = []
-
-    def summary(self) -> Dict[str, Any]:
-        """Each measure as ``{"value", "low", "high"}``: 95 % intervals by bootstrap over utterances."""
-        self._flush()
-        whole = asdict(quality(self.total.reshape(self.shape)))
-        drawn = [asdict(quality(counts.reshape(self.shape))) for counts in self._replicates if counts.any()]
-        limits = {name: np.percentile([values[name] for values in drawn], [2.5, 97.5]) for name in whole}
-        return {name: {"value": value, "low": float(limits[name][0]), "high": float(limits[name][1])} for name, value in whole.items()}
 
 
 def most_probable(targets: FrameTargets) -> np.ndarray:
