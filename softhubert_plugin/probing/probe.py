@@ -90,15 +90,7 @@ def probe_layers(
     probe = partial(_probe, speech=speech, max_frames=max_frames, clusters=clusters, seed=seed, device=device)
     rows: Dict[int, Dict[str, Any]] = {}
     for group in _groups(sources, max_frames):
-        found = _probe(
-            {layer: sources[layer] for layer in group},
-            speech,
-            f"layers {group[0]} to {group[-1]}",
-            max_frames=max_frames,
-            clusters=clusters,
-            seed=seed,
-            device=device,
-        )
+        found = probe({layer: sources[layer] for layer in group}, name=f"layers {group[0]} to {group[-1]}")
         rows.update(zip(group, found))
     of_mfcc = None if floor is None else probe({0: floor}, name="MFCC")[0]
 
