@@ -235,7 +235,8 @@ class ShardWriter:
         Raises:
             SoftHubertError: a value is too large for float16, or the disk is full.
         """
-        stored = np.ascontiguousarray(frames, dtype=self.dtype)
+        with np.errstate(over="ignore"):  # refused below, by name
+            stored = np.ascontiguousarray(frames, dtype=self.dtype)
         if self.dtype == "float16" and np.isinf(stored).any() and np.isfinite(frames).all():
             raise SoftHubertError(
                 f"{self.path}: utterance {len(self.lengths)} has values up to {np.abs(frames).max():.3g}, beyond float16's 65504; "
