@@ -21,7 +21,7 @@ from softhubert_plugin.manifests import read_manifest, write_cluster_dictionary
 PHONES = ["AA1", "AA0", "B", "S", "IH2", "sil", "SIL"]
 
 
-def _fairseq_script() -> Any:
+def fairseq_script() -> Any:
     """fairseq's ``measure_teacher_quality.py`` as a module."""
     fairseq = importlib.util.find_spec("fairseq")
     assert fairseq is not None and fairseq.submodule_search_locations
@@ -54,7 +54,7 @@ def lists(corpus: Path) -> Path:
 
 
 def _theirs(folder: Path) -> Dict[str, float]:
-    script = _fairseq_script()
+    script = fairseq_script()
     references, hypotheses = script.read_phn(folder / "phones.tsv"), script.read_lab(folder / "train.tsv", folder / "train.km")
     joint, *_ = script.comp_joint_prob(references, hypotheses)
     information, by_phone, _, phone_entropy, cluster_entropy = script.comp_norm_mutual_info(joint)

@@ -2,9 +2,10 @@
 
     python -m tests.benchmarks.layers [--seconds 60] [--every-layer]
 
-Reads LibriSpeech from SOFTHUBERT_SPEECH. The cost of fairseq's script grows by the same amount with every layer, so that by default layers 1
-and 12 are run and the ten between are interpolated; ``--every-layer`` runs all twelve. Starting a process takes seconds whatever the
-audio: it is measured on one short utterance and taken off, which favours fairseq; ``--seconds 600 --every-layer`` is the whole thing.
+Reads LibriSpeech from SOFTHUBERT_SPEECH. The cost of fairseq's script grows by the same amount with every layer, so that by default
+layers 1 and 12 are run and the ten between are interpolated; ``--every-layer`` runs all twelve. Starting a process takes seconds
+whatever the audio: it is measured on one short utterance and taken off, which favours fairseq. ``--seconds 600 --every-layer`` is the
+whole thing.
 """
 
 from __future__ import annotations
