@@ -11,6 +11,7 @@ whole thing.
 from __future__ import annotations
 
 import argparse
+import logging
 import os
 import subprocess
 import sys
@@ -33,6 +34,7 @@ def make_base_checkpoint(path: Path) -> None:
     from fairseq.tasks.hubert_pretraining import HubertPretrainingConfig
     from omegaconf import OmegaConf
 
+    logging.getLogger("fairseq").setLevel(logging.WARNING)
     dictionary = Dictionary()
     dictionary.add_symbol("0")
     model_cfg = OmegaConf.merge(OmegaConf.structured(HubertConfig()), {"_name": "hubert", "label_rate": 50.0, "final_dim": 256})
