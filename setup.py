@@ -28,6 +28,7 @@ REQUIREMENTS: List[str] = [
     "safetensors>=0.4.3",
     "npy-append-array>=0.9.16",
     "tqdm>=4.60",
+    "praatio>=6",
     "matplotlib>=3.7",
     # fairseq's trainer writes its curves with it, and warns without it, whenever common.tensorboard_logdir is set.
     "tensorboardX>=2.5",

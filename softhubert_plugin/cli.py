@@ -16,6 +16,7 @@ from softhubert_plugin.commands.features import add_features
 from softhubert_plugin.commands.gmm import add_gmm
 from softhubert_plugin.commands.labels import add_labels
 from softhubert_plugin.commands.parser import Commands, Parser
+from softhubert_plugin.commands.probing import add_probing
 from softhubert_plugin.commands.recognition import add_recognition
 from softhubert_plugin.commands.reporting import add_reporting
 from softhubert_plugin.errors import SoftHubertError, exit_with
@@ -31,6 +32,7 @@ def build_parser() -> argparse.ArgumentParser:
     add_features(commands.group("features", "write features of a split, shard by shard"))
     add_gmm(commands.group("gmm", "fit a Gaussian mixture, and label frames with its posteriors"))
     add_labels(commands.group("labels", "merge, inspect and verify label files"))
+    add_probing(commands)
     add_recognition(commands)
     add_reporting(commands)
     return parser

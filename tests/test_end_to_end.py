@@ -13,7 +13,11 @@ from typing import Any, Dict, List
 import pytest
 import torch
 
+from softhubert_plugin.asr.align import align_split
 from softhubert_plugin.asr.decode import decode_split
+from softhubert_plugin.errors import SoftHubertError
+from softhubert_plugin.manifests import read_manifest
+from softhubert_plugin.probing.alignments import Alignments
 
 REPOSITORY = Path(__file__).parents[1]
 ENVIRONMENT = {**os.environ, "SOFTHUBERT_VENV": sys.prefix, "HYDRA_FULL_ERROR": "1"}
@@ -110,6 +114,20 @@ def test_a_fine_tuned_checkpoint_stands_alone_and_fairseqs_infer_finds_the_same_
     for name in ("hypo.units", "hypo.word", "ref.units", "ref.word"):
         assert _lines(tmp_path / "ours" / name) == _lines(tmp_path / "theirs" / name)
     assert len({line.rpartition("(")[0] for line in _lines(tmp_path / "ours" / "ref.word")}) > 1
+
+
+def test_letter_alignments_name_every_letter_in_order_and_cover_the_audio(road: Path, tmp_path: Path) -> None:
+    said = align_split(road / "data", "test", _checkpoint(road, "gmm", "finetune"), tmp_path / "letters")
+    manifest = read_manifest(road / "data" / "test.tsv")
+    assert f"{len(manifest)} utterances" in said
+    assert Alignments(tmp_path / "letters", manifest).phone_set == "letters"
+    for index, transcript in enumerate((road / "data" / "test.ltr").read_text().splitlines()):
+        rows = [line.split() for line in (tmp_path / "letters" / f"{manifest.utterance_id(index)}.lab").read_text().splitlines()]
+        assert [letter for *_, letter in rows if letter != "sil"] == transcript.replace("|", "").split()
+        assert float(rows[0][0]) == 0 and float(rows[-1][1]) == pytest.approx(manifest.sizes[index] / 16_000, abs=1e-4)
+        assert all(row[1] == after[0] for row, after in zip(rows, rows[1:]))
+    with pytest.raises(SoftHubertError, match="not a fine-tuned hubert_ctc model"):
+        align_split(road / "data", "test", _checkpoint(road, "gmm", "pretrain"), tmp_path / "none")
 
 
 def _lines(path: Path) -> List[str]:

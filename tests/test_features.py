@@ -11,7 +11,8 @@ import pytest
 import torch
 
 from softhubert_plugin.errors import SoftHubertError
-from softhubert_plugin.features.hubert import dump_hubert, hidden_states, parse_layers
+from softhubert_plugin.features.hidden_states import hidden_states, parse_layers
+from softhubert_plugin.features.hubert import dump_hubert
 from softhubert_plugin.features.mfcc import dump_mfcc
 from softhubert_plugin.features.shards import read_shard, read_shards
 from softhubert_plugin.gmm.dump_gmm_posteriors import dump_gmm_posteriors
@@ -79,8 +80,8 @@ def test_hidden_states_are_those_of_fairseqs_script(corpus: Path, tmp_path: Path
 def test_a_layer_is_the_same_alone_and_among_others(stock_checkpoint: Path, samples: int) -> None:
     loaded = load_checkpoint(stock_checkpoint)
     waveform = torch.randn(samples, generator=torch.Generator().manual_seed(0))
-    both = hidden_states(loaded.encoder, waveform, [1, 2])
-    assert torch.equal(hidden_states(loaded.encoder, waveform, [1])[1], both[1])
+    [both] = hidden_states(loaded.encoder, [waveform], [1, 2])
+    assert torch.equal(hidden_states(loaded.encoder, [waveform], [1])[0][1], both[1])
     assert both[1].shape == both[2].shape == (1 + (samples - 400) // 320, 32)
 
 
@@ -88,7 +89,8 @@ def test_layers_are_named_by_number_list_or_all() -> None:
     assert parse_layers("6", 12) == [6]
     assert parse_layers("4,8,12", 12) == [4, 8, 12]
     assert parse_layers("all", 3) == [1, 2, 3]
-    for text in ("0", "13", "last", "1,,2", ""):
+    assert parse_layers("0-2,7,1", 12) == [0, 1, 2, 7]
+    for text in ("-1", "13", "last", "1,,2", "3-1", ""):
         with pytest.raises(SoftHubertError, match="layer"):
             parse_layers(text, 12)
 

@@ -27,7 +27,10 @@ def add_features(commands: Commands) -> None:
     def hubert(a: argparse.Namespace) -> str:
         from softhubert_plugin.features.hubert import dump_hubert
 
-        return dump_hubert(a.tsv_dir, a.split, a.checkpoint, a.layers, a.nshard, a.rank, a.feat_dir)
+        return dump_hubert(
+            a.tsv_dir, a.split, a.checkpoint, a.layers, a.nshard, a.rank, a.feat_dir,
+            dtype=a.dtype, percent=a.percent, device=a.device, batch_seconds=a.batch_seconds,
+        )  # fmt: skip
 
     parser = commands.add(
         "hubert",
@@ -38,6 +41,15 @@ def add_features(commands: Commands) -> None:
     parser.add_argument("tsv_dir", metavar="TSV_DIR", help="folder of the manifests")
     parser.add_argument("split", metavar="SPLIT", help="train, valid, …")
     parser.add_argument("checkpoint", metavar="CKPT", help="pretraining checkpoint of fairseq's HuBERT or of ours")
-    parser.add_argument("layers", metavar="LAYERS", help="6, or 4,8,12, or all; counted from 1")
+    parser.add_argument(
+        "layers",
+        metavar="LAYERS",
+        help="6, or 4,8,12, or 0-12, or all (1 to the last; 0 is the projected "
+        "convolutional features), or @layers.json for the layer that 'softhubert probe' chose",
+    )
     add_shard_arguments(parser)
     parser.add_argument("feat_dir", metavar="FEAT_DIR", help="where to write; several layers go to FEAT_DIR/layer{N}")
+    parser.add_argument("--dtype", choices=("float32", "float16"), default="float32", help="of the files (default: %(default)s)")
+    parser.add_argument("--percent", type=float, help="only this share of the utterances, 0.1 for a tenth; listed in FEAT_DIR/SPLIT.tsv")
+    parser.add_argument("--device", help="cpu, cuda, cuda:1, … (default: a GPU if there is one)")
+    parser.add_argument("--batch-seconds", type=float, default=40.0, help="audio in one batch (default: %(default)s)")

@@ -6,6 +6,7 @@ import argparse
 import json
 
 from softhubert_plugin.commands.parser import Commands
+from softhubert_plugin.commands.quality import add_quality
 
 
 def add_labels(commands: Commands) -> None:
@@ -69,3 +70,4 @@ def add_labels(commands: Commands) -> None:
     parser.add_argument("file", metavar="FILE", help="a .gmm file, or a .km file with its dictionary beside it")
     parser.add_argument("--manifest", required=True, help="the split's .tsv")
     parser.add_argument("--label-rate", type=float, help="frames a second; needed for .km")
+    add_quality(commands)

@@ -36,7 +36,7 @@ def mfcc(waveform: torch.Tensor) -> torch.Tensor:
 
 
 def dump_mfcc(tsv_dir: PathLike, split: str, nshard: int, rank: int, feat_dir: PathLike) -> str:
-    """Write one shard of a split's MFCCs; a shard that is already there, from the same manifest, is left alone.
+    """Write one shard of a split's MFCCs; one that is already there, from the same manifest, is left alone, and a broken-off one goes on.
 
     Returns:
         A sentence on what was done.
@@ -51,8 +51,8 @@ def dump_mfcc(tsv_dir: PathLike, split: str, nshard: int, rank: int, feat_dir: P
         return f"{feat_dir}: shard {rank} of {nshard} of {split} is already there"
     check_audio(manifest)
     check_long_enough(manifest, range(start, end), WINDOW_SAMPLES)
-    with ShardWriter(feat_dir, split, rank, nshard, info) as shard:
-        for index in tqdm(range(start, end), desc=f"MFCC {split}", unit="utt", disable=None):
+    with ShardWriter(feat_dir, split, rank, nshard, info, resume=True) as shard:
+        for index in tqdm(range(start + len(shard.lengths), end), desc=f"MFCC {split}", unit="utt", disable=None):
             samples, _ = soundfile.read(str(manifest.audio_path(index)), dtype="float32")
             shard.add(mfcc(torch.from_numpy(samples)).numpy())
     return f"{feat_dir}: {end - start} utterances, {sum(shard.lengths)} MFCC frames of {split}"

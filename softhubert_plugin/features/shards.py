@@ -7,17 +7,18 @@ read just as well.
 
 from __future__ import annotations
 
+import fcntl
 import json
-from contextlib import ExitStack
+import os
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Dict, Iterator, List, NoReturn, Tuple
+from typing import Any, BinaryIO, Dict, Iterator, List, NoReturn, Optional, Tuple
 
 import numpy as np
-from npy_append_array import NpyAppendArray
+from npy_append_array import NpyAppendArray, recover
 
 from softhubert_plugin.errors import SoftHubertError
-from softhubert_plugin.files import PathLike, atomic_path, write_json, write_text
+from softhubert_plugin.files import PathLike, disk_errors, write_json, write_text
 
 
 def shard_range(total: int, nshard: int, rank: int) -> Tuple[int, int]:
@@ -148,31 +149,147 @@ def is_complete(directory: PathLike, split: str, rank: int, nshard: int, info: D
 class ShardWriter:
     """Writes one shard, an utterance at a time; the shard appears when the ``with`` block ends without an error.
 
+    What is written so far lies in hidden ``.partial`` files: the frames, and a journal of the description and the lengths, which is
+    always behind the frames. With ``resume`` they outlive an interruption, and the next writer of the same description goes on there.
+
     Args:
         info: what the features are, kept in the ``.json`` beside the shard.
+        dtype: ``float32`` or ``float16``, to store as such; otherwise as the features come.
+        resume: go on where an interrupted writer stopped; :attr:`lengths` then holds what is already written.
+
+    Raises:
+        SoftHubertError: another process is writing the same shard, or the disk is full or may not be written.
     """
 
-    def __init__(self, directory: PathLike, split: str, rank: int, nshard: int, info: Dict[str, Any]) -> None:
+    # Frames reach the disk, and then the journal names them, after so many utterances.
+    COMMIT_EVERY = 64
+
+    def __init__(
+        self,
+        directory: PathLike,
+        split: str,
+        rank: int,
+        nshard: int,
+        info: Dict[str, Any],
+        *,
+        dtype: Optional[str] = None,
+        resume: bool = False,
+    ) -> None:
         self.path = shard_path(directory, split, rank, nshard)
         self.info = info
+        self.dtype = dtype
+        self.resume = resume
         self.lengths: List[int] = []
-        self._open = ExitStack()
+        self._partial = self.path.with_name(f".{self.path.name}.partial")
+        self._journal_path = self._partial.with_name(f".{self.path.stem}.len.partial")
+        self._pending: List[int] = []
+        self._output: Optional[Any] = None
 
     def __enter__(self) -> ShardWriter:
-        # The old description goes first and the new one comes last: a shard whose writing broke off is never taken for complete.
-        self.path.with_suffix(".json").unlink(missing_ok=True)
-        temporary = self._open.enter_context(atomic_path(self.path))
-        temporary.unlink()
-        self._output = self._open.enter_context(NpyAppendArray(str(temporary)))
+        with disk_errors(self.path):
+            self.path.parent.mkdir(parents=True, exist_ok=True)
+            self._journal = open(self._journal_path, "a+", encoding="utf-8")
+            try:
+                fcntl.flock(self._journal, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            except OSError:
+                self._journal.close()
+                raise SoftHubertError(f"{self.path}: another process is writing this shard; wait for it, or stop it first") from None
+            # The old description goes first and the new one comes last: a shard whose writing broke off is never taken for complete.
+            self.path.with_suffix(".json").unlink(missing_ok=True)
+            self.rewind(self._written() if self.resume else 0)
         return self
 
+    def _written(self) -> int:
+        """How many utterances of an interrupted run are whole; fills :attr:`lengths` with them."""
+        self._journal.seek(0)
+        description, *lines = self._journal.read().split("\n")[:-1] or [""]  # a last line without an end was cut off
+        if description != self._description or not self._partial.exists():
+            return 0
+        self.lengths = [int(line) for line in lines]
+        with open(self._partial, "rb") as stream:
+            try:
+                bytes_a_frame = _bytes_a_frame(stream)
+            except ValueError:
+                return 0
+            frames = (os.fstat(stream.fileno()).st_size - stream.tell()) // bytes_a_frame
+        return int(np.searchsorted(np.cumsum(self.lengths), frames, side="right"))
+
+    def rewind(self, utterances: int) -> None:
+        """Keep only the first so many utterances."""
+        del self.lengths[utterances:]
+        self._pending = []
+        if self._output is not None:
+            self._output.close()
+        if not self.lengths:
+            self._partial.unlink(missing_ok=True)
+        else:
+            with open(self._partial, "r+b") as stream:
+                bytes_a_frame = _bytes_a_frame(stream)
+                stream.truncate(stream.tell() + sum(self.lengths) * bytes_a_frame)
+            recover(str(self._partial))  # writes the number of frames that are left into the header
+        self._journal.truncate(0)
+        self._journal.write("".join(f"{line}\n" for line in (self._description, *self.lengths)))
+        self._journal.flush()
+        self._output = NpyAppendArray(str(self._partial))
+
+    @property
+    def _description(self) -> str:
+        return json.dumps([self.info, self.dtype], sort_keys=True)
+
     def add(self, frames: np.ndarray) -> None:
-        """Append the ``(frames, dimension)`` features of the next utterance."""
-        self._output.append(np.ascontiguousarray(frames))
-        self.lengths.append(len(frames))
+        """Append the ``(frames, dimension)`` features of the next utterance.
+
+        Raises:
+            SoftHubertError: a value is too large for float16, or the disk is full.
+        """
+        with np.errstate(over="ignore"):  # refused below, by name
+            stored = np.ascontiguousarray(frames, dtype=self.dtype)
+        if self.dtype == "float16" and np.isinf(stored).any() and np.isfinite(frames).all():
+            raise SoftHubertError(
+                f"{self.path}: utterance {len(self.lengths)} has values up to {np.abs(frames).max():.3g}, beyond float16's 65504; "
+                "dump with --dtype float32"
+            )
+        assert self._output is not None, "used outside its 'with' block"
+        with disk_errors(self.path):
+            self._output.append(stored)
+            self.lengths.append(len(frames))
+            self._pending.append(len(frames))
+            if len(self._pending) >= self.COMMIT_EVERY:
+                self._commit()
+
+    def _commit(self) -> None:
+        if self._output is not None and self._output.fp is not None:
+            self._output.fp.flush()
+            os.fsync(self._output.fp.fileno())
+        self._journal.write("".join(f"{length}\n" for length in self._pending))
+        self._journal.flush()
+        self._pending = []
 
     def __exit__(self, kind: Any, error: Any, traceback: Any) -> None:
-        self._open.__exit__(kind, error, traceback)
-        if error is None:
-            write_text(self.path.with_suffix(".len"), "".join(f"{length}\n" for length in self.lengths))
-            write_json(self.path.with_suffix(".json"), self.info)
+        with disk_errors(self.path):
+            try:
+                if error is None:
+                    self._commit()
+                if self._output is not None:
+                    self._output.close()
+                if error is None:
+                    os.replace(self._partial, self.path)
+                    write_text(self.path.with_suffix(".len"), "".join(f"{length}\n" for length in self.lengths))
+                    write_json(self.path.with_suffix(".json"), self.info)
+                elif not self.resume:
+                    self._partial.unlink(missing_ok=True)
+                if error is None or not self.resume:
+                    self._journal_path.unlink(missing_ok=True)
+            finally:
+                self._journal.close()
+
+
+def _bytes_a_frame(stream: BinaryIO) -> int:
+    """Read a ``.npy`` header up to the data.
+
+    Raises:
+        ValueError: it is damaged.
+    """
+    np.lib.format.read_magic(stream)
+    shape, _, dtype = np.lib.format.read_array_header_1_0(stream)
+    return int(np.prod(shape[1:])) * dtype.itemsize

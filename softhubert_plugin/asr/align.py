@@ -1,0 +1,113 @@
+"""Letter alignments by CTC, for corpora without phone alignments: ``.lab`` files that probing and label quality read.
+
+A fine-tuned checkpoint says when each letter of the transcript is emitted. CTC emits a letter in a frame or two and blanks around it, so
+the time between two letters is divided in the middle; what comes before the first and after the last letter, and word boundaries, is
+silence. Letters are a coarse stand-in for phones: use them to compare layers, not to quote phone accuracies.
+"""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import List, Optional, Sequence, Tuple
+
+import torch
+from tqdm import tqdm
+
+from softhubert_plugin.errors import SoftHubertError
+from softhubert_plugin.features.conv_layers import receptive_field, total_stride
+from softhubert_plugin.features.streaming import read_waveform
+from softhubert_plugin.files import PathLike, write_text
+from softhubert_plugin.interop.checkpoints import load_checkpoint
+from softhubert_plugin.manifests import SAMPLE_RATE, check_audio, check_long_enough, read_lines, read_manifest
+from softhubert_plugin.probing.phones import SILENCE
+
+
+def align_split(data: PathLike, split: str, checkpoint: PathLike, dest: PathLike, *, device: Optional[str] = None) -> str:
+    """Write ``DEST/{utterance}.lab`` for every utterance of a split; those that are there already are left alone.
+
+    Raises:
+        SoftHubertError: manifest, transcripts, audio or checkpoint are not usable, a transcript has a letter that the model does not
+            know or more letters than its audio has frames, or two utterances have one name.
+    """
+    from torchaudio.functional import forced_align
+
+    manifest = read_manifest(Path(data) / f"{split}.tsv")
+    transcripts = read_lines(Path(data) / f"{split}.ltr", expected=len(manifest), of=manifest.path)
+    names = [manifest.utterance_id(index) for index in range(len(manifest))]
+    if len(set(names)) < len(names):
+        raise SoftHubertError(f"{manifest.path}: two utterances have one name; alignments are named by utterance, so rename the audio")
+    check_audio(manifest)
+    loaded = load_checkpoint(checkpoint)
+    if loaded.model is loaded.encoder:
+        raise SoftHubertError(f"{checkpoint}: a {type(loaded.model).__name__}, not a fine-tuned hubert_ctc model; fine-tune it first")
+    check_long_enough(manifest, range(len(manifest)), receptive_field(loaded.conv_layers))
+    device = device or ("cuda" if torch.cuda.is_available() else "cpu")
+    loaded.model.to(device)
+    dictionary = loaded.task.target_dictionary
+    blank = dictionary.index(loaded.task.blank_symbol)
+    frame_seconds = total_stride(loaded.conv_layers) / SAMPLE_RATE
+    targets = []
+    for number, line in enumerate(transcripts, start=1):
+        letters = line.split()
+        unknown = [letter for letter in letters if dictionary.index(letter) == dictionary.unk()]
+        if unknown or not letters:
+            problem = f"the letter {unknown[0]!r} is not among those of {checkpoint}" if unknown else "the transcript is empty"
+            raise SoftHubertError(f"{data}/{split}.ltr, line {number}: {problem}; mend the transcript or remove the utterance")
+        targets.append([dictionary.index(letter) for letter in letters])
+    for index, name in enumerate(tqdm(names, desc=f"aligning {split}", unit="utt", disable=None)):
+        path = Path(dest) / f"{name}.lab"
+        if path.exists():
+            continue
+        waveform = read_waveform(loaded, manifest, index)[None].to(device)
+        with torch.inference_mode():
+            output = loaded.model(source=waveform, padding_mask=torch.zeros_like(waveform, dtype=torch.bool))
+            scores = output["encoder_out"][:, 0].float().log_softmax(-1)
+        letters = targets[index]
+        needed = len(letters) + sum(a == b for a, b in zip(letters, letters[1:]))  # CTC keeps a blank between equal letters
+        if needed > len(scores):
+            raise SoftHubertError(
+                f"{manifest.audio_path(index)}: {len(letters)} letters do not fit into {len(scores)} frames; is line {index + 1} of "
+                f"{split}.ltr its transcript?"
+            )
+        path_of, _ = forced_align(scores[None].cpu(), torch.tensor([letters], dtype=torch.int32), blank=blank)
+        intervals = letter_intervals(path_of[0].tolist(), blank, frame_seconds, int(manifest.sizes[index]) / SAMPLE_RATE)
+        lines = [f"{start:.4f} {end:.4f} {_name(dictionary, symbol)}\n" for start, end, symbol in intervals]
+        write_text(path, "".join(lines))
+    return f"{dest}: letter alignments of {len(names)} utterances of {split}"
+
+
+def _name(dictionary: Sequence[str], symbol: Optional[int]) -> str:
+    if symbol is None or dictionary[symbol] == "|":
+        return SILENCE
+    return dictionary[symbol]
+
+
+def letter_intervals(path: List[int], blank: int, frame_seconds: float, seconds: float) -> List[Tuple[float, float, Optional[int]]]:
+    """A CTC path as contiguous intervals from 0 to ``seconds``.
+
+    Args:
+        path: the symbol of each frame.
+        frame_seconds: from one frame to the next.
+
+    Returns:
+        Start and end in seconds and the symbol, ``None`` for what comes before the first and after the last.
+
+    >>> letter_intervals([0, 5, 0, 0, 7, 7], blank=0, frame_seconds=0.5, seconds=3.5)
+    [(0.0, 0.5, None), (0.5, 1.5, 5), (1.5, 3.0, 7), (3.0, 3.5, None)]
+    """
+    runs: List[Tuple[int, int, int]] = []  # symbol, first frame, frame after the last
+    for frame, symbol in enumerate(path):
+        if symbol == blank:
+            continue
+        if runs and runs[-1][0] == symbol and runs[-1][2] == frame:
+            runs[-1] = (symbol, runs[-1][1], frame + 1)
+        else:
+            runs.append((symbol, frame, frame + 1))
+    if not runs:
+        return [(0.0, seconds, None)]
+    middles = [(before[2] + after[1]) / 2 * frame_seconds for before, after in zip(runs, runs[1:])]
+    bounds = [runs[0][1] * frame_seconds, *middles, min(runs[-1][2] * frame_seconds, seconds)]
+    intervals: List[Tuple[float, float, Optional[int]]] = [(0.0, bounds[0], None)]
+    intervals += [(start, end, run[0]) for start, end, run in zip(bounds, bounds[1:], runs)]
+    intervals.append((bounds[-1], seconds, None))
+    return [interval for interval in intervals if interval[1] > interval[0]]

@@ -1,0 +1,54 @@
+"""``softhubert probe`` and ``softhubert align``."""
+
+from __future__ import annotations
+
+import argparse
+
+from softhubert_plugin.commands.parser import Commands
+from softhubert_plugin.commands.quality import add_alignment_arguments
+
+
+def add_probing(commands: Commands) -> None:
+    def probe(a: argparse.Namespace) -> str:
+        from softhubert_plugin.probing.probe import probe_layers
+
+        return probe_layers(
+            a.feat_dir, a.split, a.nshard, a.manifest, a.alignments, a.dest, mfcc_dir=a.mfcc, phone_set=a.phones,
+            max_frames=a.max_frames, clusters=a.clusters, choose_by=a.by, seed=a.seed, device=a.device,
+        )  # fmt: skip
+
+    parser = commands.add(
+        "probe",
+        "which layer: linear phone probes of every layer on unseen speakers, and the layer to take",
+        "softhubert probe exp/all train 1 --manifest exp/data/train.tsv --alignments exp/data/alignments --mfcc exp/mfcc --dest exp/probe",
+        probe,
+    )
+    parser.add_argument("feat_dir", metavar="FEAT_DIR", help="folder of layer{N} folders, from 'softhubert features hubert ... all'")
+    parser.add_argument("split", metavar="SPLIT", help="train, valid, …; its speakers are divided into training, validation and test")
+    parser.add_argument("nshard", metavar="NSHARD", type=int, help="number of shards")
+    parser.add_argument("--manifest", required=True, help="the split's .tsv; of a --percent dump, FEAT_DIR/SPLIT.tsv")
+    add_alignment_arguments(parser)
+    parser.add_argument("--dest", required=True, help="where layers.json, layers.svg and confusion.json go")
+    parser.add_argument("--mfcc", help="MFCC shards of the same manifest, as the floor")
+    parser.add_argument("--max-frames", type=int, default=100_000, help="frames to train on (default: %(default)s)")
+    parser.add_argument("--clusters", type=int, default=100, help="of the k-means for PNMI; 0 leaves it out (default: %(default)s)")
+    parser.add_argument("--by", choices=("accuracy", "pnmi"), default="accuracy", help="what chooses the layer (default: %(default)s)")
+    parser.add_argument("--seed", type=int, default=0, help="of speakers, frames and k-means (default: %(default)s)")
+    parser.add_argument("--device", help="cpu, cuda, … (default: a GPU if there is one)")
+
+    def align(a: argparse.Namespace) -> str:
+        from softhubert_plugin.asr.align import align_split
+
+        return align_split(a.data, a.split, a.checkpoint, a.dest, device=a.device)
+
+    parser = commands.add(
+        "align",
+        "letter alignments of transcribed speech by a fine-tuned CTC checkpoint, for corpora that have no phone alignments",
+        "softhubert align exp/data train exp/soft/finetune/checkpoint_best.pt exp/data/letters",
+        align,
+    )
+    parser.add_argument("data", metavar="TSV_DIR", help="folder of the manifest and its .ltr")
+    parser.add_argument("split", metavar="SPLIT", help="train, valid, …")
+    parser.add_argument("checkpoint", metavar="CKPT", help="fine-tuned hubert_ctc checkpoint")
+    parser.add_argument("dest", metavar="DEST", help="where to write UTTERANCE.lab: start and end in seconds, letter")
+    parser.add_argument("--device", help="cpu, cuda, … (default: a GPU if there is one)")

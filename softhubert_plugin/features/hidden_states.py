@@ -1,0 +1,118 @@
+"""Hidden states of a HuBERT encoder: any set of layers from one forward pass over a batch, each utterance as if it had come alone.
+
+Layer 0 is the projected output of the convolutional front end; layers from 1 are taken after the layer's residual and norm, as fairseq's
+``dump_hubert_feature.py`` does. The front end runs utterance by utterance, because its group norm averages over time and would see
+padding; the transformer runs on the batch, where padding is masked and changes nothing.
+"""
+
+from __future__ import annotations
+
+from contextlib import ExitStack
+from typing import Any, Callable, Dict, List, Sequence
+
+import torch
+
+from softhubert_plugin.errors import SoftHubertError
+from softhubert_plugin.features.conv_layers import ConvLayer, receptive_field, total_stride
+
+# fairseq's script cuts longer utterances into pieces of so many samples (100 s), since attention grows with the square of the length.
+MAX_PIECE = 1_600_000
+
+
+def parse_layers(text: str, available: int) -> List[int]:
+    """``"6"``, ``"4,8,12"``, ``"0-12"`` or ``"all"`` (1 to the last) → layer numbers, as asked for, each once.
+
+    Raises:
+        SoftHubertError: it is none of these, or the model has no such layer.
+    """
+    if text == "all":
+        return list(range(1, available + 1))
+    layers: List[int] = []
+    try:
+        for part in text.split(","):
+            first, dash, last = part.partition("-")
+            layers.extend(range(int(first), int(last) + 1) if dash else [int(first)])
+    except ValueError:
+        raise SoftHubertError(f"layers {text!r}: expected a number, several as in 4,8,12, a range as in 0-12, or 'all'") from None
+    if not layers:
+        raise SoftHubertError(f"layers {text!r}: an empty range; the smaller number comes first")
+    check_layers(layers, available)
+    return list(dict.fromkeys(layers))
+
+
+def check_layers(layers: Sequence[int], available: int) -> None:
+    """Raise :class:`SoftHubertError` for a layer that the model does not have."""
+    for layer in layers:
+        if not 0 <= layer <= available:
+            raise SoftHubertError(f"layer {layer}: this model has layers 1 to {available}, and 0 for its convolutional features")
+
+
+def pieces(samples: int, conv_layers: List[ConvLayer]) -> List[slice]:
+    """The pieces that an utterance is run in: one, unless it is longer than :data:`MAX_PIECE`.
+
+    A remainder too short for a frame is left out (fairseq's script fails on it).
+    """
+    shortest = receptive_field(conv_layers)
+    starts = range(0, samples, MAX_PIECE)
+    return [slice(start, min(start + MAX_PIECE, samples)) for start in starts if min(MAX_PIECE, samples - start) >= shortest]
+
+
+def frames_of(samples: int, conv_layers: List[ConvLayer]) -> int:
+    """How many frames an utterance of so many samples gives; 0 where it is too short for one."""
+    field, stride = receptive_field(conv_layers), total_stride(conv_layers)
+    return sum(1 + (piece.stop - piece.start - field) // stride for piece in pieces(samples, conv_layers))
+
+
+@torch.inference_mode()
+def hidden_states(encoder: Any, waveforms: Sequence[torch.Tensor], layers: Sequence[int]) -> List[Dict[int, torch.Tensor]]:
+    """Outputs of several layers for a batch of utterances.
+
+    Args:
+        encoder: a fairseq HuBERT in evaluation mode.
+        waveforms: ``(samples,)`` each, at 16 kHz, normalised if the model wants it, on the encoder's device, long enough for a frame.
+        layers: numbers within the model.
+
+    Returns:
+        For each utterance and layer ``(frames, D)`` float32 on the encoder's device. They equal those of the utterance alone, up to the
+        rounding of float32.
+    """
+    projected = [_projected(encoder, waveform) for waveform in waveforms]
+    lengths = [len(features) for features in projected]
+    captured: Dict[int, torch.Tensor] = {}
+    if 0 in layers:
+        captured[0] = torch.nn.utils.rnn.pad_sequence(projected)
+    if max(layers) > 0:
+        batch = torch.nn.utils.rnn.pad_sequence(projected, batch_first=True)
+        padded = None
+        if min(lengths) < max(lengths):
+            padded = torch.arange(batch.shape[1], device=batch.device) >= torch.tensor(lengths, device=batch.device)[:, None]
+        with ExitStack() as stack:
+            for layer in layers:
+                if layer > 0:
+                    stack.callback(encoder.encoder.layers[layer - 1].register_forward_hook(_keep(captured, layer)).remove)
+            # The deepest layer asked for is as far as the encoder has to go.
+            encoder.encoder.extract_features(batch, padding_mask=padded, tgt_layer=max(layers) - 1)
+    # Inside, fairseq pads the batch to an even length; what lies beyond each utterance is cut off.
+    return [
+        {layer: captured[layer][:length, row].float() for layer in layers} for row, length in enumerate(lengths)
+    ]  # each captured tensor is (frames, batch, D)
+
+
+def _projected(encoder: Any, waveform: torch.Tensor) -> torch.Tensor:
+    """``(frames, D)``: the convolutional features of one utterance, normed and projected to the transformer's width."""
+    features = encoder.layer_norm(encoder.feature_extractor(waveform[None]).transpose(1, 2))
+    if encoder.post_extract_proj is not None:
+        features = encoder.post_extract_proj(features)
+    return features[0]
+
+
+def _keep(captured: Dict[int, torch.Tensor], layer: int) -> Callable[..., None]:
+    def hook(module: torch.nn.Module, inputs: Any, output: Any) -> None:
+        captured[layer] = output[0]  # fairseq's layers return (x of (frames, batch, D), …)
+
+    return hook
+
+
+def can_batch(encoder: Any) -> bool:
+    """Whether padding leaves this encoder's numbers alone: not so in a conformer, whose convolutions reach into it."""
+    return all(hasattr(layer, "self_attn") and hasattr(layer, "fc1") for layer in encoder.encoder.layers)

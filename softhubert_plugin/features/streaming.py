@@ -1,0 +1,135 @@
+"""Hidden states of many utterances, straight from their audio, in the manifest's order and in bounded memory.
+
+What dumps features (``features/hubert.py``) and what labels without dumping both read from here.
+"""
+
+from __future__ import annotations
+
+import collections
+from concurrent.futures import Future, ThreadPoolExecutor
+from typing import Deque, Dict, Iterator, List, Sequence, Tuple
+
+import numpy as np
+import soundfile
+import torch
+import torch.nn.functional as F
+
+from softhubert_plugin.errors import SoftHubertError
+from softhubert_plugin.features.conv_layers import receptive_field
+from softhubert_plugin.features.hidden_states import can_batch, check_layers, hidden_states, pieces
+from softhubert_plugin.interop.checkpoints import LoadedModel
+from softhubert_plugin.manifests import SAMPLE_RATE, Manifest, check_long_enough
+
+BATCH_SECONDS = 40.0
+# Utterances are sorted by length only within so many batches' worth: enough to pad little, and few enough to hold all their layers.
+BATCHES_A_WINDOW = 4
+
+
+def windows(sizes: np.ndarray, indices: Sequence[int], batch_seconds: float) -> Iterator[List[int]]:
+    """Consecutive utterances of ``BATCHES_A_WINDOW`` batches, at least one each; a function of the sizes and the first index alone."""
+    window: List[int] = []
+    samples = 0
+    for index in indices:
+        if window and samples + sizes[index] > BATCHES_A_WINDOW * batch_seconds * SAMPLE_RATE:
+            yield window
+            window, samples = [], 0
+        window.append(index)
+        samples += int(sizes[index])
+    if window:
+        yield window
+
+
+Piece = Tuple[int, slice]  # of an utterance, from a sample to a sample
+
+
+def batches(window: Sequence[Piece], batch_seconds: float) -> Iterator[List[Piece]]:
+    """The pieces of a window by length, as many together as fit into ``batch_seconds`` with their padding, at least one."""
+
+    def length(piece: Piece) -> int:
+        return piece[1].stop - piece[1].start
+
+    batch: List[Piece] = []
+    for piece in sorted(window, key=lambda piece: (-length(piece), piece[0], piece[1].start)):
+        if batch and (len(batch) + 1) * length(batch[0]) > batch_seconds * SAMPLE_RATE:
+            yield batch
+            batch = []
+        batch.append(piece)
+    if batch:
+        yield batch
+
+
+def layer_features(
+    loaded: LoadedModel,
+    manifest: Manifest,
+    indices: Sequence[int],
+    layers: Sequence[int],
+    *,
+    device: str = "cpu",
+    batch_seconds: float = BATCH_SECONDS,
+) -> Iterator[Dict[int, np.ndarray]]:
+    """Features of utterances in the order of ``indices``, every layer from one forward pass.
+
+    The batches depend on the lengths of the utterances and on ``batch_seconds`` alone, not on ``layers``: a layer's numbers are the
+    same, bit for bit, alone and among others. Held at once: the asked layers of ``4 * batch_seconds`` of audio (12 layers of HuBERT Base
+    at the default: 300 MB).
+
+    Args:
+        loaded: the checkpoint; its encoder is moved to ``device``.
+        manifest: says where the audio is. Check it first (:func:`~softhubert_plugin.manifests.check_audio`); here only lengths are.
+        indices: utterances of the manifest, usually a range.
+        layers: 0 for the convolutional features, 1 to the model's last.
+        device: as torch names it.
+        batch_seconds: audio in one batch of the transformer, padding included; a longer utterance makes a batch of its own.
+
+    Yields:
+        For each utterance ``{layer: (frames, D) float32}``, with ``frames`` as :func:`~softhubert_plugin.features.hidden_states.frames_of`
+        tells.
+
+    Raises:
+        SoftHubertError: the model lacks a layer, or an utterance is too short for a frame or changed its length since the manifest.
+    """
+    check_layers(layers, len(loaded.encoder.encoder.layers))
+    check_long_enough(manifest, indices, receptive_field(loaded.conv_layers))
+    loaded.encoder.to(device)
+    together = batch_seconds if can_batch(loaded.encoder) else 0.0
+    with ThreadPoolExecutor(max_workers=4) as pool:
+        # The next window's audio is decoded while this one's is run.
+        ready: Deque[Dict[int, Future[torch.Tensor]]] = collections.deque()
+        for window in windows(manifest.sizes, indices, batch_seconds):
+            ready.append({index: pool.submit(read_waveform, loaded, manifest, index) for index in window})
+            if len(ready) > 1:
+                yield from _run_window(loaded, ready.popleft(), layers, device, together)
+        while ready:
+            yield from _run_window(loaded, ready.popleft(), layers, device, together)
+
+
+def _run_window(
+    loaded: LoadedModel, reading: Dict[int, Future[torch.Tensor]], layers: Sequence[int], device: str, batch_seconds: float
+) -> Iterator[Dict[int, np.ndarray]]:
+    waveforms = {index: future.result() for index, future in reading.items()}
+    pieces_of = {index: pieces(len(waveform), loaded.conv_layers) for index, waveform in waveforms.items()}
+    found: Dict[Tuple[int, int], Dict[int, np.ndarray]] = {}
+    for batch in batches([(index, piece) for index in pieces_of for piece in pieces_of[index]], batch_seconds):
+        states = hidden_states(loaded.encoder, [waveforms[index][piece].to(device) for index, piece in batch], layers)
+        for (index, piece), of_layer in zip(batch, states):
+            found[index, piece.start] = {layer: of_layer[layer].cpu().numpy() for layer in layers}
+    for index in pieces_of:
+        parts = [found.pop((index, piece.start)) for piece in pieces_of[index]]
+        yield {layer: parts[0][layer] if len(parts) == 1 else np.concatenate([part[layer] for part in parts]) for layer in layers}
+
+
+def read_waveform(loaded: LoadedModel, manifest: Manifest, index: int) -> torch.Tensor:
+    """The ``(samples,)`` float32 audio of an utterance, normalised if the model wants it.
+
+    Raises:
+        SoftHubertError: it has another length than the manifest says.
+    """
+    path = manifest.audio_path(index)
+    samples, _ = soundfile.read(str(path), dtype="float32")
+    if samples.shape != (manifest.sizes[index],):
+        raise SoftHubertError(
+            f"{path}: {' × '.join(map(str, samples.shape))} samples, but {manifest.path}, line {index + 2} says {manifest.sizes[index]}; "
+            "the audio changed, or has several channels: write the manifest again from one-channel audio"
+        )
+    waveform = torch.from_numpy(samples)
+    return F.layer_norm(waveform, waveform.shape) if loaded.normalize else waveform

@@ -1,0 +1,33 @@
+"""A share of a manifest's utterances, the same draw every time, with a manifest of its own so that every count stays aligned with it."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+
+from softhubert_plugin.errors import SoftHubertError
+from softhubert_plugin.files import PathLike
+from softhubert_plugin.manifests import Manifest, read_manifest, write_manifest
+
+_SEED = 0
+
+
+def subset_manifest(manifest: Manifest, percent: float, directory: PathLike) -> Manifest:
+    """Draw a share of the utterances, write them as ``{directory}/{split}.tsv`` in the manifest's order, and return that manifest.
+
+    Args:
+        percent: in (0, 1], as in fairseq's ``learn_kmeans.py``.
+
+    Raises:
+        SoftHubertError: ``percent`` is out of range, or would overwrite the manifest drawn from.
+    """
+    if not 0 < percent <= 1:
+        raise SoftHubertError(f"--percent {percent:g}: expected a share of the utterances, above 0 and up to 1 (0.1 is a tenth)")
+    path = Path(directory) / manifest.path.name
+    if path.resolve() == manifest.path.resolve():
+        raise SoftHubertError(f"{path}: the subset's manifest would overwrite the whole one; write the features to another folder")
+    count = int(np.ceil(percent * len(manifest)))
+    drawn = np.sort(np.random.default_rng(_SEED).permutation(len(manifest))[:count])
+    write_manifest(path, manifest.root, ((manifest.names[index], int(manifest.sizes[index])) for index in drawn))
+    return read_manifest(path)

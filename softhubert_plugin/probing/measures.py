@@ -1,0 +1,63 @@
+"""What a probe is judged by, utterance by utterance, with intervals by bootstrap over speakers, or over utterances where these are few."""
+
+from __future__ import annotations
+
+from typing import Any, Dict, List
+
+import editdistance
+import numpy as np
+
+from softhubert_plugin.probing.alignments import UNLABELLED
+
+REPLICATES = 1000
+# Resampling fewer speakers than this gives intervals that mean nothing.
+FEWEST_SPEAKERS = 5
+
+
+def collapse(phones: np.ndarray, silence: int) -> List[int]:
+    """A frame sequence as the phones spoken: runs joined, silence dropped."""
+    phones = phones[phones != UNLABELLED]
+    if not len(phones):
+        return []
+    runs = phones[np.concatenate([[True], np.diff(phones) != 0])]
+    return [int(phone) for phone in runs if phone != silence]
+
+
+class ProbeScore:
+    """Frame accuracy, phone error rate and confusions of one probe on the test utterances."""
+
+    def __init__(self, phones: int, silence: int) -> None:
+        self.silence = silence
+        self.confusion = np.zeros((phones, phones), dtype=np.int64)
+        self._rows: List[List[int]] = []
+        self._speakers: List[str] = []
+
+    def add(self, speaker: str, reference: np.ndarray, found: np.ndarray) -> None:
+        """Score one utterance: ``(frames,)`` phones that are spoken (:data:`UNLABELLED` where unknown) and predicted."""
+        known = reference != UNLABELLED
+        np.add.at(self.confusion, (reference[known], found[known]), 1)
+        spoken = collapse(reference, self.silence)
+        errors = editdistance.eval(collapse(np.where(known, found, UNLABELLED), self.silence), spoken)
+        self._rows.append([int((reference[known] == found[known]).sum()), int(known.sum()), errors, len(spoken)])
+        self._speakers.append(speaker)
+
+    def summary(self) -> Dict[str, Any]:
+        """Rates as ``{"value", "low", "high"}``, 95 %, and what the intervals are over."""
+        counts = np.asarray(self._rows, dtype=np.int64)
+        speakers = sorted(set(self._speakers))
+        unit = "speakers" if len(speakers) >= FEWEST_SPEAKERS else "utterances"
+        if unit == "speakers":
+            counts = np.stack([counts[[speaker == name for speaker in self._speakers]].sum(0) for name in speakers])
+        draws = np.random.default_rng(0).multinomial(len(counts), np.full(len(counts), 1 / len(counts)), size=REPLICATES) @ counts
+        frames, phones = max(int(counts[:, 1].sum()), 1), max(int(counts[:, 3].sum()), 1)
+        return {
+            "accuracy": _interval(counts[:, 0].sum() / frames, draws[:, 0] / np.maximum(draws[:, 1], 1)),
+            "phone_error": _interval(counts[:, 2].sum() / phones, draws[:, 2] / np.maximum(draws[:, 3], 1)),
+            "intervals_over": unit,
+            "frames": frames,
+        }
+
+
+def _interval(value: float, drawn: np.ndarray) -> Dict[str, float]:
+    low, high = np.percentile(drawn, [2.5, 97.5])
+    return {"value": float(value), "low": float(low), "high": float(high)}

@@ -1,0 +1,249 @@
+"""Linear probing: how much each layer's frames say about phones, on speakers that the classifier has not heard, and which layer to take.
+
+Reads feature shards and phone alignments; writes ``layers.json`` (the choice and the curve), ``layers.svg`` and ``confusion.json``.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from functools import partial
+from pathlib import Path
+from typing import Any, Dict, List, Optional, Sequence
+
+import numpy as np
+import torch
+from tqdm import tqdm
+
+from softhubert_plugin.errors import SoftHubertError
+from softhubert_plugin.features.shards import shard_path
+from softhubert_plugin.files import PathLike, write_json, write_text
+from softhubert_plugin.labels.information import JointCounts
+from softhubert_plugin.manifests import read_manifest
+from softhubert_plugin.probing.alignments import UNLABELLED, Alignments
+from softhubert_plugin.probing.choice import FILE_NAME
+from softhubert_plugin.probing.frames import FrameSource, draw, labelled, layer_folders, speakers_of, split_speakers
+from softhubert_plugin.probing.linear import LinearProbes, fit_path
+from softhubert_plugin.probing.measures import ProbeScore
+
+L2 = (1e-1, 1e-2, 1e-3, 1e-4)
+CLUSTERS = 100
+MAX_FRAMES = 100_000
+# Frames that the clusters for PNMI are fitted on: enough for 100 centres, and seconds a layer.
+CLUSTER_FRAMES = 20_000
+# Layers are probed together as long as their training frames fit into this.
+TOGETHER_BYTES = 2 << 30
+
+
+@dataclass(frozen=True)
+class _Speech:
+    """Who speaks what: utterances of each part, and the alignments."""
+
+    alignments: Alignments
+    speakers: List[str]
+    parts: Dict[str, List[int]]
+
+
+def probe_layers(
+    feat_dir: PathLike,
+    split: str,
+    nshard: int,
+    manifest_path: PathLike,
+    alignments: PathLike,
+    dest: PathLike,
+    *,
+    mfcc_dir: Optional[PathLike] = None,
+    phone_set: Optional[str] = None,
+    max_frames: int = MAX_FRAMES,
+    clusters: int = CLUSTERS,
+    choose_by: str = "accuracy",
+    seed: int = 0,
+    device: Optional[str] = None,
+) -> str:
+    """Probe every layer of a dump and choose one.
+
+    Args:
+        feat_dir: holds ``layer{N}`` folders of shards.
+        alignments, phone_set: as :class:`~softhubert_plugin.probing.alignments.Alignments` takes them.
+        mfcc_dir: shards of MFCCs of the same manifest, probed as the floor.
+        max_frames: to train on, drawn from all training speakers; a quarter as many are validated on.
+        clusters: of the k-means whose PNMI is measured for each layer; 0 leaves it out.
+        choose_by: ``accuracy`` or ``pnmi``, both measured on the validation speakers.
+        seed: of the draws of speakers and frames, and of k-means.
+
+    Returns:
+        The table, for people.
+
+    Raises:
+        SoftHubertError: features, manifest or alignments are not usable or do not belong together, or there are too few speakers.
+    """
+    if choose_by not in ("accuracy", "pnmi") or (choose_by == "pnmi" and not clusters):
+        raise SoftHubertError(f"--by {choose_by}: expected accuracy, or pnmi with --clusters above 0")
+    device = device or ("cuda" if torch.cuda.is_available() else "cpu")
+    manifest = read_manifest(manifest_path)
+    sources = {layer: FrameSource(path, split, nshard, manifest) for layer, path in layer_folders(feat_dir, split, nshard).items()}
+    floor = None if mfcc_dir is None else FrameSource(mfcc_dir, split, _nshard(mfcc_dir, split), manifest, default_rate=100.0)
+    speakers = speakers_of(manifest)
+    chosen = split_speakers(speakers, seed)
+    aligned = Alignments(alignments, manifest, phone_set=phone_set)
+    parts = {part: [index for index, name in enumerate(speakers) if name in names] for part, names in chosen.items()}
+    speech = _Speech(aligned, speakers, parts)
+    probe = partial(_probe, speech=speech, max_frames=max_frames, clusters=clusters, seed=seed, device=device)
+    rows: Dict[int, Dict[str, Any]] = {}
+    for group in _groups(sources, max_frames):
+        found = probe({layer: sources[layer] for layer in group}, name=f"layers {group[0]} to {group[-1]}")
+        rows.update(zip(group, found))
+    of_mfcc = None if floor is None else probe({0: floor}, name="MFCC")[0]
+
+    layer = max(rows, key=lambda layer: rows[layer][f"valid_{choose_by}"])
+    confusions = {str(number): row.pop("confusion") for number, row in rows.items()}
+    if of_mfcc is not None:
+        confusions["mfcc"] = of_mfcc.pop("confusion")
+    result = {
+        "layer": layer,
+        "chosen_by": f"{choose_by} on the validation speakers",
+        "features": str(feat_dir),
+        "manifest_sha256": manifest.fingerprint,
+        "phone_set": aligned.phone_set,
+        "phones": aligned.phones,
+        "speakers": chosen,
+        "without_alignment": len(aligned.missing),
+        "seed": seed,
+        "clusters": clusters,
+        "layers": [{"layer": number, **row} for number, row in rows.items()],
+        "mfcc": of_mfcc,
+    }
+    from softhubert_plugin.probing.curve import draw_curve
+
+    write_text(Path(dest) / "layers.svg", draw_curve(result))
+    write_json(Path(dest) / "confusion.json", {"phones": aligned.phones, "spoken_by_found": confusions})
+    write_json(Path(dest) / FILE_NAME, result)
+    return describe(result)
+
+
+def _nshard(directory: PathLike, split: str) -> int:
+    """How many shards a folder holds a split in.
+
+    Raises:
+        SoftHubertError: none.
+    """
+    for path in sorted(Path(directory).glob(f"{split}_0_*.npy")):
+        count = path.stem.rpartition("_")[2]
+        if count.isdigit():
+            return int(count)
+    raise SoftHubertError(f"{shard_path(directory, split, 0, 1)}: no such features; dump them with 'softhubert features mfcc'")
+
+
+def _groups(sources: Dict[int, FrameSource], max_frames: int) -> List[List[int]]:
+    """Layers whose training frames fit into memory together, at least one a group."""
+    groups: List[List[int]] = [[]]
+    for layer, source in sources.items():
+        size = 4 * source.dimension * max_frames
+        if groups[-1] and (len(groups[-1]) + 1) * size > TOGETHER_BYTES:
+            groups.append([])
+        groups[-1].append(layer)
+    return groups
+
+
+def _probe(
+    sources: Dict[int, FrameSource], *, speech: _Speech, name: str, max_frames: int, clusters: int, seed: int, device: str
+) -> List[Dict[str, Any]]:
+    """Probe layers of one frame rate and width together; a row of the table for each."""
+    first = next(iter(sources.values()))
+    phones = len(speech.alignments.phones)
+    rng = np.random.default_rng(seed)
+    where, frame, labels = draw(first, speech.alignments, speech.parts["train"], max_frames, rng)
+    valid_where, valid_frame, valid_labels = draw(first, speech.alignments, speech.parts["valid"], max(1, max_frames // 4), rng)
+    if not len(labels) or not len(valid_labels):
+        raise SoftHubertError(f"{speech.alignments.source}: no aligned frames of the training or of the validation speakers")
+    train = torch.stack([torch.from_numpy(source.rows(where, frame)) for source in sources.values()])
+    centres = [_cluster(features, clusters, rng_seed=seed) for features in train.numpy()] if clusters else []
+    path = fit_path(train.to(device), torch.from_numpy(labels).to(device), phones, L2)
+    del train
+
+    best: List[int] = []
+    valid: List[Dict[str, float]] = []
+    for place, source in enumerate(sources.values()):
+        features = source.rows(valid_where, valid_frame)
+        on_device, spoken = torch.from_numpy(features).to(device), torch.from_numpy(valid_labels).to(device)
+        accuracies = [float((probes.predict(place, on_device) == spoken).float().mean()) for probes in path]
+        best.append(int(np.argmax(accuracies)))
+        valid.append({"valid_accuracy": max(accuracies)})
+        if clusters:
+            joint = JointCounts(phones, clusters, 1, replicates=0)
+            joint.add(valid_labels, _nearest(features, centres[place]), np.ones(len(features)))
+            valid[-1]["valid_pnmi"] = joint.whole().pnmi
+
+    rows = _test(sources, speech, [path[choice] for choice in best], centres, name, clusters, device)
+    most_frequent = int(np.bincount(labels, minlength=phones).argmax())
+    for row, choice, values in zip(rows, best, valid):
+        confusion = np.asarray(row["confusion"])
+        row.update(values, l2=L2[choice], training_frames=len(labels), majority=float(confusion[most_frequent].sum() / confusion.sum()))
+    return rows
+
+
+def _test(
+    sources: Dict[int, FrameSource],
+    speech: _Speech,
+    probes: Sequence[LinearProbes],
+    centres: Sequence[np.ndarray],
+    name: str,
+    clusters: int,
+    device: str,
+) -> List[Dict[str, Any]]:
+    """Run the chosen probes over the test speakers, utterance by utterance."""
+    aligned = speech.alignments
+    tested = list(labelled(next(iter(sources.values())), aligned, speech.parts["test"]))
+    scores = [ProbeScore(len(aligned.phones), aligned.silence) for _ in sources]
+    joints = [JointCounts(len(aligned.phones), clusters, max(len(tested), 1)) for _ in centres]
+    for index, spoken in tqdm(tested, desc=f"testing {name}", unit="utt", disable=None):
+        known = spoken != UNLABELLED
+        for place, source in enumerate(sources.values()):
+            features = source.utterance(index)
+            found = probes[place].predict(place, torch.from_numpy(features).to(device)).cpu().numpy()
+            scores[place].add(speech.speakers[index], spoken, found)
+            if clusters:
+                joints[place].add(spoken[known], _nearest(features[known], centres[place]), np.ones(int(known.sum())))
+    if not tested:
+        raise SoftHubertError(f"{aligned.source}: no aligned utterances of the test speakers")
+    rows = [{**score.summary(), "confusion": score.confusion.tolist()} for score in scores]
+    for row, joint in zip(rows, joints):
+        row["pnmi"] = joint.summary()["pnmi"]
+    return rows
+
+
+def _cluster(features: np.ndarray, clusters: int, *, rng_seed: int) -> np.ndarray:
+    """``(clusters, D)`` centres of k-means on a sample of the frames."""
+    from sklearn.cluster import MiniBatchKMeans
+
+    if len(features) < clusters:
+        raise SoftHubertError(f"{len(features)} training frames for {clusters} clusters; lower --clusters or align more speech")
+    sample = features[np.random.default_rng(rng_seed).permutation(len(features))[:CLUSTER_FRAMES]]
+    fitted = MiniBatchKMeans(clusters, batch_size=4096, n_init=1, max_iter=50, random_state=rng_seed).fit(sample)
+    centres: np.ndarray = fitted.cluster_centers_
+    return centres
+
+
+def _nearest(features: np.ndarray, centres: np.ndarray) -> np.ndarray:
+    """``(frames,)``: the centre nearest to each frame."""
+    nearest: np.ndarray = (features @ centres.T - 0.5 * (centres**2).sum(1)).argmax(1)
+    return nearest
+
+
+def describe(result: Dict[str, Any]) -> str:
+    """The table of ``layers.json`` for people."""
+    lines = [f"{'layer':>5}  {'frame accuracy %':<24}{'phone error %':<24}PNMI"]
+    rows = [("MFCC", result["mfcc"])] if result["mfcc"] else []
+    for name, row in [*rows, *((row["layer"], row) for row in result["layers"])]:
+        cells = [
+            "{:.2f} ({:.2f} to {:.2f})".format(*(100 * row[key][part] for part in ("value", "low", "high")))
+            for key in ("accuracy", "phone_error")
+        ]
+        pnmi = "{value:.3f} ({low:.3f} to {high:.3f})".format(**row["pnmi"]) if "pnmi" in row else "-"
+        mark = "  <- chosen" if name == result["layer"] else ""
+        lines.append(f"{name:>5}  {cells[0]:<24}{cells[1]:<24}{pnmi}{mark}")
+    row, tested = result["layers"][0], result["speakers"]["test"]
+    lines.append(
+        f"{row['frames']} test frames of {len(tested)} speakers; 95 % intervals over {row['intervals_over']}, of PNMI over utterances"
+    )
+    lines.append(f"always the most frequent phone: {100 * row['majority']:.2f} %; layer {result['layer']} chosen by {result['chosen_by']}")
+    return "\n".join(lines)

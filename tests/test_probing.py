@@ -1,0 +1,134 @@
+"""The linear probe against scikit-learn, the choice of a layer, and letter alignments."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import List
+
+import numpy as np
+import pytest
+import torch
+from sklearn.linear_model import LogisticRegression
+
+from softhubert_plugin.asr.align import letter_intervals
+from softhubert_plugin.errors import SoftHubertError
+from softhubert_plugin.features.shards import ShardWriter
+from softhubert_plugin.manifests import read_manifest, write_manifest
+from softhubert_plugin.probing.alignments import UNLABELLED
+from softhubert_plugin.probing.choice import chosen_layer, resolve_layers
+from softhubert_plugin.probing.frames import split_speakers
+from softhubert_plugin.probing.linear import fit_path
+from softhubert_plugin.probing.measures import ProbeScore, collapse
+from softhubert_plugin.probing.probe import probe_layers
+
+PHONES = ["sil", "AA", "B", "S", "IY"]
+
+
+def test_probes_of_several_layers_are_scikit_learns() -> None:
+    rng = np.random.default_rng(0)
+    labels = rng.integers(0, 6, 3000)
+    layers = []
+    for noise in (1.0, 3.0):
+        mixed = rng.standard_normal((6, 20))[labels] + noise * rng.standard_normal((3000, 20))
+        layers.append((mixed @ rng.standard_normal((20, 40)) * np.geomspace(100, 0.01, 40) + 5).astype(np.float32))
+    path = fit_path(torch.from_numpy(np.stack(layers)[:, :2000]), torch.from_numpy(labels[:2000]), 6, [1e-1, 1e-2], tolerance=1e-7)
+    for probes, l2 in zip(path, [1e-1, 1e-2]):
+        for place, features in enumerate(layers):
+            mean, scale = features[:2000].mean(0), features[:2000].std(0)
+            theirs = LogisticRegression(C=1 / (l2 * 2000), max_iter=2000, tol=1e-8)
+            theirs.fit(((features - mean) / scale)[:2000].astype(np.float64), labels[:2000])
+            np.testing.assert_allclose(probes.weights[place].numpy() * scale[:, None], theirs.coef_.T, atol=5e-3)
+            ours = probes.predict(place, torch.from_numpy(features[2000:])).numpy()
+            accuracy = (theirs.predict(((features - mean) / scale)[2000:]) == labels[2000:]).mean()
+            assert (ours == labels[2000:]).mean() == pytest.approx(accuracy, abs=0.005)
+
+
+@pytest.fixture()
+def dump(tmp_path: Path) -> Path:
+    """Features of six speakers: layer 2 tells the phones, layer 1 half of the time, layer 3 hardly; random shards, frame lists beside."""
+    rng = np.random.default_rng(3)
+    entries, lines = [], []
+    centres = rng.standard_normal((5, 8))
+    names = [f"{speaker}-{number}" for speaker in ("ann", "bob", "cas", "dan", "eve", "fay") for number in range(3)]
+    utterances = []
+    for name in names:
+        phones = np.repeat(rng.integers(0, 5, 30), 4)
+        entries.append((f"{name}.flac", 400 + 320 * (len(phones) - 1)))
+        lines.append(f"{name}\t{','.join(PHONES[phone] for phone in phones)}\n")
+        utterances.append(phones)
+    write_manifest(tmp_path / "train.tsv", tmp_path, entries)
+    (tmp_path / "phones.tsv").write_text("".join(lines))
+    info = {"kind": "hubert", "frame_rate": 50.0, "manifest_sha256": read_manifest(tmp_path / "train.tsv").fingerprint}
+    for layer, noise in ((1, 1.5), (2, 0.4), (3, 6.0)):
+        for rank in range(2):
+            with ShardWriter(tmp_path / "all" / f"layer{layer}", "train", rank, 2, {**info, "layer": layer}, dtype="float16") as shard:
+                for phones in utterances[9 * rank : 9 * (rank + 1)]:
+                    shard.add((centres[phones] + noise * rng.standard_normal((len(phones), 8))).astype(np.float32))
+    return tmp_path
+
+
+def _probe(dump: Path, **options: object) -> str:
+    arguments = {"clusters": 5, "max_frames": 800, **options}
+    return probe_layers(dump / "all", "train", 2, dump / "train.tsv", dump / "phones.tsv", dump / "probe", **arguments)  # type: ignore[arg-type]
+
+
+def test_the_layer_that_tells_phones_is_chosen_and_can_be_read_by_recipes(dump: Path) -> None:
+    said = _probe(dump)
+    assert resolve_layers(f"@{dump}/probe/layers.json") == "2" and "<- chosen" in said
+    result = json.loads((dump / "probe" / "layers.json").read_text())
+    rows = {row["layer"]: row for row in result["layers"]}
+    assert rows[2]["accuracy"]["low"] > rows[1]["accuracy"]["high"] > rows[1]["accuracy"]["low"] > rows[3]["accuracy"]["high"]
+    assert rows[2]["pnmi"]["value"] > rows[1]["pnmi"]["value"] > rows[3]["pnmi"]["value"]
+    assert rows[2]["phone_error"]["value"] < rows[1]["phone_error"]["value"]
+    assert rows[1]["accuracy"]["value"] > rows[1]["majority"]
+    assert not set(result["speakers"]["test"]) & {*result["speakers"]["train"], *result["speakers"]["valid"]}
+    confusion = np.asarray(json.loads((dump / "probe" / "confusion.json").read_text())["spoken_by_found"]["2"])
+    assert confusion.trace() / confusion.sum() == pytest.approx(rows[2]["accuracy"]["value"])
+    assert confusion.sum() == rows[2]["frames"] == 3 * 120
+    assert (dump / "probe" / "layers.svg").read_text().count("<svg") == 1
+    again = (dump / "probe" / "layers.json").read_bytes()
+    _probe(dump)
+    assert (dump / "probe" / "layers.json").read_bytes() == again
+
+
+def test_probing_refuses_features_of_another_manifest_and_too_few_speakers(dump: Path) -> None:
+    lines = (dump / "train.tsv").read_text().splitlines()
+    (dump / "train.tsv").write_text("\n".join(lines[:-1]) + "\n")
+    with pytest.raises(SoftHubertError, match="another manifest"):
+        _probe(dump)
+    with pytest.raises(SoftHubertError, match="2 speakers .* at least 3"):
+        split_speakers(["ann", "bob", "ann"], 0)
+    with pytest.raises(SoftHubertError, match=r"no layer\{N\}/train_0_2.npy"):
+        probe_layers(dump, "train", 2, dump / "train.tsv", dump / "phones.tsv", dump / "probe")
+
+
+def test_a_choice_that_names_no_layer_is_refused(tmp_path: Path) -> None:
+    (tmp_path / "layers.json").write_text("{}")
+    with pytest.raises(SoftHubertError, match="names no layer"):
+        chosen_layer(tmp_path / "layers.json")
+    with pytest.raises(SoftHubertError, match="no such file; write it with 'softhubert probe'"):
+        chosen_layer(tmp_path / "nowhere.json")
+
+
+def test_phone_errors_are_counted_after_collapsing() -> None:
+    assert collapse(np.array([0, 0, 1, 1, 2, 0, 2, UNLABELLED, 1]), silence=0) == [1, 2, 2, 1]
+    score = ProbeScore(3, 0)
+    score.add("ann", np.array([0, 1, 1, 2, 2, UNLABELLED]), np.array([0, 1, 2, 2, 2, 1]))
+    score.add("bob", np.array([1, 1, 1]), np.array([1, 2, 1]))
+    summary = score.summary()
+    assert summary["accuracy"]["value"] == pytest.approx(6 / 8) and summary["frames"] == 8
+    assert summary["phone_error"]["value"] == pytest.approx(2 / 3)  # one utterance right; the other has two insertions
+    assert summary["intervals_over"] == "utterances"
+
+
+@pytest.mark.parametrize(
+    ("path", "expected"),
+    [
+        ([0, 5, 0, 0, 7, 7, 0], [(0.0, 0.5, None), (0.5, 1.5, 5), (1.5, 3.0, 7), (3.0, 4.0, None)]),
+        ([5, 0, 5], [(0.0, 0.75, 5), (0.75, 1.5, 5), (1.5, 4.0, None)]),
+        ([0, 0], [(0.0, 4.0, None)]),
+    ],
+)
+def test_blanks_are_divided_between_the_letters_around_them(path: List[int], expected: object) -> None:
+    assert letter_intervals(path, blank=0, frame_seconds=0.5, seconds=4.0) == expected
