@@ -25,6 +25,7 @@ REQUIREMENTS: List[str] = [
     "soundfile>=0.12.1",
     "sentencepiece>=0.1.99",
     "editdistance>=0.6.2",
+    "rapidfuzz>=3.6",
     "safetensors>=0.4.3",
     "npy-append-array>=0.9.16",
     "tqdm>=4.60",

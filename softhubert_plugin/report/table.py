@@ -5,9 +5,7 @@ from __future__ import annotations
 import html
 from typing import List, Optional, Sequence, Tuple
 
-import numpy as np
-
-from softhubert_plugin.asr.score import Comparison, compare
+from softhubert_plugin.asr.statistics import Comparison
 from softhubert_plugin.report.experiment import Experiment
 
 MISSING = "–"
@@ -32,21 +30,6 @@ def _row(experiment: Experiment) -> Tuple[str, ...]:
         " + ".join(MISSING if count is None else str(count) for count in updates),
         _decimal(experiment.seconds, 1 / 60, digits=1),
     )
-
-
-def compare_scores(first: Experiment, second: Experiment) -> Optional[Comparison]:
-    """Paired comparison on one test set; ``None`` where a score is missing or the utterances differ."""
-    if first.score is None or second.score is None:
-        return None
-    a, b = first.score["per_utterance"], second.score["per_utterance"]
-    place = {name: index for index, name in enumerate(b["id"])}
-    if set(place) != set(a["id"]):
-        return None
-    order = [place[name] for name in a["id"]]
-    errors_b, words_b = np.asarray(b["errors"])[order], np.asarray(b["words"])[order]
-    if not np.array_equal(words_b, a["words"]):
-        return None
-    return compare(np.asarray(a["errors"]), errors_b, words_b)
 
 
 def sentence(first: Experiment, second: Experiment, comparison: Optional[Comparison]) -> str:

@@ -9,11 +9,12 @@ from importlib import metadata
 from pathlib import Path
 from typing import Any, Dict, List, Sequence
 
+from softhubert_plugin.asr.score import compare_scores
 from softhubert_plugin.errors import SoftHubertError
 from softhubert_plugin.files import PathLike, write_json, write_text
 from softhubert_plugin.report.experiment import Experiment, read_experiment
 from softhubert_plugin.report.figures import figures
-from softhubert_plugin.report.table import HEADER, MISSING, compare_scores, html_table, markdown, rows, sentence, terminal
+from softhubert_plugin.report.table import HEADER, MISSING, html_table, markdown, rows, sentence, terminal
 
 _PACKAGES = ("softhubert", "fairseq", "fairseq-fixed", "torch", "torchaudio", "numpy", "scikit-learn")
 _STYLE = """
