@@ -43,6 +43,40 @@ class BeamSettings:
     nbest: int = 1
 
 
+_KEYS = {
+    "lmpath": "lm",
+    "lexicon": "lexicon",
+    "beam": "beam",
+    "beamthreshold": "beam_threshold",
+    "lmweight": "lm_weight",
+    "wordscore": "word_score",
+    "silweight": "sil_score",
+    "nbest": "nbest",
+}
+
+
+def read_search_config(path: PathLike) -> Dict[str, Any]:
+    """Settings of the section ``decoding`` of one of fairseq's decoding configurations, under our names; empty for greedy decoding.
+
+    Raises:
+        SoftHubertError: the file is missing or not YAML, has no such section, or asks for a decoder that is not here.
+    """
+    import yaml
+
+    try:
+        section = yaml.safe_load(Path(path).read_text(encoding="utf-8"))["decoding"]
+        kind = section.get("type", "viterbi")
+    except FileNotFoundError:
+        raise SoftHubertError(f"{path}: no such configuration; see config/decode") from None
+    except (yaml.YAMLError, KeyError, TypeError, AttributeError):
+        raise SoftHubertError(f"{path}: no section 'decoding' in it; see config/decode/kenlm.yaml") from None
+    if kind not in ("viterbi", "kenlm"):
+        raise SoftHubertError(f"{path}: decoding.type is {kind!r}, and there are viterbi and kenlm; use fairseq's infer.py for others")
+    if kind == "viterbi":
+        return {}
+    return {ours: section[theirs] for theirs, ours in _KEYS.items() if section.get(theirs) not in (None, "???")}
+
+
 class BeamDecoder:
     """One search, set up once.
 

@@ -63,8 +63,8 @@ def decode_split(
     processes: Optional[int] = None,
     max_seconds: Optional[float] = None,
 ) -> str:
-    """Decode a split and write ``hypo.word``, ``hypo.units``, ``generate.txt`` (``T-`` and ``H-`` lines, all of the n best), ``decode.json``
-    (settings and time) and, where ``{split}.ltr`` or ``.wrd`` exists, ``ref.word`` and ``ref.units``.
+    """Decode a split and write ``hypo.word``, ``hypo.units``, ``generate.txt`` (``T-`` and ``H-`` lines, all of the n best),
+    ``decode.json`` (settings and time) and, where ``{split}.ltr`` or ``.wrd`` exists, ``ref.word`` and ``ref.units``.
 
     Args:
         data: folder of the manifest.
@@ -133,7 +133,9 @@ def in_processes(build: Callable[[], Callable[[Any], Any]], work: List[Any], pro
             _ready = build()
         stack.callback(_forget)
         context = get_context("fork" if forks else "spawn")
-        pool = stack.enter_context(ProcessPoolExecutor(processes, mp_context=context, initializer=_start, initargs=(None if forks else build,)))
+        pool = stack.enter_context(
+            ProcessPoolExecutor(processes, mp_context=context, initializer=_start, initargs=(None if forks else build,))
+        )
         yield from pool.map(_work, work)
 
 

@@ -243,9 +243,9 @@ def _named(found: Sequence[str], references: PathLike, manifest: PathLike) -> Li
         elif int(match.group(1)) < len(listed):
             names.append(listed.utterance_id(int(match.group(1))))
         else:
-            raise SoftHubertError(f"{references}: utterance {name!r}, but {manifest} lists {len(listed)}; give the manifest that was decoded")
+            raise SoftHubertError(f"{references}: utterance {name!r}, but {manifest} lists {len(listed)}; give the manifest decoded")
     if len(found) != len(listed):
-        raise SoftHubertError(f"{references}: {len(found)} utterances, but {manifest} lists {len(listed)}; give the manifest that was decoded")
+        raise SoftHubertError(f"{references}: {len(found)} utterances, but {manifest} lists {len(listed)}; give the manifest decoded")
     return names
 
 

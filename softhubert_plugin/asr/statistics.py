@@ -49,7 +49,9 @@ class Comparison:
     segments: Optional[int] = None
 
 
-def rate_interval(errors: np.ndarray, words: np.ndarray, speakers: Optional[Sequence[str]] = None, *, replicates: int = REPLICATES) -> Interval:
+def rate_interval(
+    errors: np.ndarray, words: np.ndarray, speakers: Optional[Sequence[str]] = None, *, replicates: int = REPLICATES
+) -> Interval:
     """The 95 % interval of an error rate.
 
     By the studentised bootstrap over speakers (Efron and Tibshirani 1993, chapter 12; the variance of the ratio is linearised), which
@@ -101,9 +103,7 @@ def matched_pairs(steps_a: Sequence[str], steps_b: Sequence[str]) -> Tuple[float
     Returns:
         The two-sided p-value, and the number of segments.
     """
-    differences = np.asarray(
-        [b - a for first, second in zip(steps_a, steps_b) for a, b in _segments(first, second)], dtype=np.float64
-    )
+    differences = np.asarray([b - a for first, second in zip(steps_a, steps_b) for a, b in _segments(first, second)], dtype=np.float64)
     count = len(differences)
     if count == 0 or not differences.any():
         return 1.0, count

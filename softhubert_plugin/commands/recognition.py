@@ -32,7 +32,7 @@ def _add_targets(commands: Commands) -> None:
     )
     parser.add_argument("data", metavar="TSV_DIR", help="folder of {split}.tsv and {split}.wrd")
     parser.add_argument("splits", metavar="SPLIT", nargs="+", help="splits; units are learned from the first")
-    parser.add_argument("--units", type=int, metavar="N", help="N sentencepiece units in {split}.sp{N} and dict.sp{N}.txt; without: letters")
+    parser.add_argument("--units", type=int, metavar="N", help="N sentencepiece units in {split}.sp{N}, dict.sp{N}.txt; without: letters")
     parser.add_argument("--dictionary", help="a dict.ltr.txt whose letters the transcripts have to keep to; without: the first split's")
     parser.add_argument("--drop", action="store_true", help="leave out utterances that cannot be spelled, from the manifest too")
     parser.add_argument("--dest", help="where to write (default: TSV_DIR)")
@@ -43,7 +43,13 @@ def _add_lm(commands: Commands) -> None:
         from softhubert_plugin.asr.language_model import write_language_model
 
         return write_language_model(
-            a.text, a.dest, order=a.order, units=a.units, dictionary=a.dictionary, sentencepiece=a.sentencepiece, lexicon_from=a.lexicon_from
+            a.text,
+            a.dest,
+            order=a.order,
+            units=a.units,
+            dictionary=a.dictionary,
+            sentencepiece=a.sentencepiece,
+            lexicon_from=a.lexicon_from,
         )
 
     parser = commands.add(
@@ -55,18 +61,23 @@ def _add_lm(commands: Commands) -> None:
     parser.add_argument("text", metavar="TEXT", nargs="+", help="text files, a sentence a line, such as {split}.wrd")
     parser.add_argument("--dest", required=True, help="where to write lm.arpa and lexicon.txt")
     parser.add_argument("--order", type=int, default=3, help="words (or letters) an n-gram holds at most (default: %(default)s)")
-    parser.add_argument("--units", choices=["words", "letters"], default="words", help="letters: for decoding without a lexicon")
+    parser.add_argument(
+        "--units", choices=["words", "letters", "pieces"], default="words", help="letters, pieces: for decoding without a lexicon"
+    )
     parser.add_argument("--dictionary", help="the dict.*.txt of the fine-tuned model, against which spellings are checked")
     parser.add_argument("--sentencepiece", metavar="MODEL", help="spell the lexicon with these units (spN.model) instead of letters")
     parser.add_argument("--lexicon-from", metavar="FILE", help="take the lexicon's words from this list, one a line, instead of TEXT")
 
 
 def _add_search_arguments(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument(
+        "--config", metavar="YAML", help="of fairseq's form, such as config/decode/kenlm.yaml; options given here count more"
+    )
     parser.add_argument("--lm", help="KenLM model, .arpa or .bin: of words with --lexicon, of letters without")
     parser.add_argument("--lexicon", help="file of 'WORD spelling' lines; only its words can be found")
     parser.add_argument("--beam", type=int, help="hypotheses kept a frame (default: 50); alone, a search without lexicon and model")
-    parser.add_argument("--beam-threshold", type=float, default=50.0, help="drop hypotheses so far behind the best (default: %(default)s)")
-    parser.add_argument("--sil-score", type=float, default=0.0, help="added for each word boundary (default: %(default)s)")
+    parser.add_argument("--beam-threshold", type=float, help="drop hypotheses so far behind the best (default: 50)")
+    parser.add_argument("--sil-score", type=float, help="added for each word boundary (default: 0)")
     _add_machine_arguments(parser)
 
 
@@ -78,13 +89,12 @@ def _add_machine_arguments(parser: argparse.ArgumentParser) -> None:
 
 def _search(a: argparse.Namespace, **settings: Any) -> Optional[Any]:
     """The beam search that was asked for; ``None`` is greedy decoding."""
-    if a.lm is None and a.lexicon is None and a.beam is None:
-        return None
-    from softhubert_plugin.asr.beam import BeamSettings
+    from softhubert_plugin.asr.beam import BeamSettings, read_search_config
 
-    return BeamSettings(
-        lm=a.lm, lexicon=a.lexicon, beam=a.beam or 50, beam_threshold=a.beam_threshold, sil_score=a.sil_score, **settings
-    )
+    given = {"lm": a.lm, "lexicon": a.lexicon, "beam": a.beam, "beam_threshold": a.beam_threshold, "sil_score": a.sil_score, **settings}
+    chosen = read_search_config(a.config) if a.config is not None else {}
+    chosen.update({name: value for name, value in given.items() if value is not None})
+    return BeamSettings(**chosen) if {"lm", "lexicon", "beam"} & chosen.keys() else None
 
 
 def _add_decode(commands: Commands) -> None:
@@ -111,10 +121,10 @@ def _add_decode(commands: Commands) -> None:
     parser.add_argument("split", metavar="SPLIT", help="test, …")
     parser.add_argument("checkpoint", metavar="CKPT", help="fine-tuned hubert_ctc checkpoint")
     parser.add_argument("dest", metavar="DEST", help="where to write hypo.word, hypo.units, ref.word, ref.units, generate.txt, decode.json")
-    parser.add_argument("--lm-weight", type=float, default=2.0, help="factor on the language model (default: %(default)s)")
-    parser.add_argument("--word-score", type=float, default=-1.0, help="added for each word (default: %(default)s)")
+    parser.add_argument("--lm-weight", type=float, help="factor on the language model (default: 2)")
+    parser.add_argument("--word-score", type=float, help="added for each word (default: -1)")
     parser.add_argument("--tuned", metavar="JSON", help="take both from what 'softhubert tune' wrote")
-    parser.add_argument("--nbest", type=int, default=1, help="hypotheses an utterance in generate.txt (default: %(default)s)")
+    parser.add_argument("--nbest", type=int, help="hypotheses an utterance in generate.txt (default: 1)")
     _add_search_arguments(parser)
 
 

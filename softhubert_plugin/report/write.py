@@ -9,7 +9,6 @@ from importlib import metadata
 from pathlib import Path
 from typing import Any, Dict, List, Sequence
 
-from softhubert_plugin.asr.score import compare_scores
 from softhubert_plugin.errors import SoftHubertError
 from softhubert_plugin.files import PathLike, write_json, write_text
 from softhubert_plugin.report.experiment import Experiment, read_experiment
@@ -46,7 +45,7 @@ def write_report(folders: Sequence[PathLike], dest: PathLike) -> str:
         if names.count(name) > 1:
             raise SoftHubertError(f"{names.count(name)} experiments are called {name!r}; give each its own name in experiment.json")
     table = rows(experiments)
-    comparisons = [(other, compare_scores(experiments[0], other)) for other in experiments[1:]]
+    comparisons = [(other, _compare(experiments[0], other)) for other in experiments[1:]]
     sentences = [sentence(experiments[0], other, comparison) for other, comparison in comparisons]
     versions = _versions()
     write_json(

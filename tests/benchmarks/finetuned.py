@@ -15,6 +15,15 @@ BASE: Dict[str, Any] = {
     "encoder_attention_heads": 12,
     "final_dim": 256,
 }
+TINY: Dict[str, Any] = {
+    "conv_feature_layers": "[(16,10,5)] + [(16,3,2)] * 4 + [(16,2,2)] * 2",
+    "encoder_layers": 2,
+    "encoder_embed_dim": 32,
+    "encoder_ffn_embed_dim": 64,
+    "encoder_attention_heads": 4,
+    "conv_pos": 16,
+    "final_dim": 24,
+}
 
 
 def write_finetuned_checkpoint(path: Path, *, seed: int = 0, sharpness: float = 8.0, **encoder: Any) -> Path:
@@ -61,7 +70,9 @@ def write_finetuned_checkpoint(path: Path, *, seed: int = 0, sharpness: float = 
         "cfg": {**plain, "task": finetuning, "model": OmegaConf.to_container(model_cfg, enum_to_str=True)},
         "model": model.state_dict(),
         "criterion": {},
-        "optimizer_history": [{"criterion_name": "CtcCriterion", "optimizer_name": "FairseqAdam", "lr_scheduler_state": {}, "num_updates": 1}],
+        "optimizer_history": [
+            {"criterion_name": "CtcCriterion", "optimizer_name": "FairseqAdam", "lr_scheduler_state": {}, "num_updates": 1}
+        ],
         "task_state": task.state_dict(),
         "extra_state": {"epoch": 1},
     }
