@@ -15,6 +15,16 @@ BASE: Dict[str, Any] = {
     "encoder_attention_heads": 12,
     "final_dim": 256,
 }
+RECIPE: Dict[str, Any] = {  # of config/pretrain/soft_hubert_tiny.yaml
+    "conv_feature_layers": "[(48,10,5)] + [(48,3,2)] + [(64,3,2)] + [(96,3,2)] + [(128,3,2)] + [(192,2,2)] * 2",
+    "encoder_layers": 3,
+    "encoder_embed_dim": 192,
+    "encoder_ffn_embed_dim": 768,
+    "encoder_attention_heads": 4,
+    "conv_pos": 32,
+    "final_dim": 64,
+    "layer_norm_first": True,
+}
 TINY: Dict[str, Any] = {
     "conv_feature_layers": "[(16,10,5)] + [(16,3,2)] * 4 + [(16,2,2)] * 2",
     "encoder_layers": 2,
