@@ -38,6 +38,7 @@ EXTRAS: Dict[str, List[str]] = {
     "demo": ["espeakng-loader>=0.2"],
     "lm": ["flashlight-text>=0.0.4", "kenlm>=0.2"],
     "transformers": ["transformers>=4.40"],
+    "slurm": ["submitit>=1.4"],
     "dev": ["pytest>=7", "pytest-cov>=4", "hypothesis>=6.80", "ruff>=0.6", "mypy>=1.8", "jiwer>=3"],
 }
 
