@@ -11,7 +11,7 @@ SECONDS = 3600
 MFCC_RATE, HUBERT_RATE = 100, 50  # frames a second
 
 # Measured on two AMD EPYC cores (examples/librispeech, 1.2 h of train-clean-100), in hours of audio an hour of one core.
-MFCC_SPEED = 340.0
+MFCC_SPEED = 460.0
 LABEL_SPEED = 900.0
 # Bytes a frame of a label file, as measured there at perplexity 4 and mass 0.999.
 LABEL_BYTES = 10
@@ -77,20 +77,21 @@ def plan(hours: float, systems: int, *, percent: float = 0.1) -> List[Stage]:
     mfcc = hours / MFCC_SPEED
     label = systems * hours / LABEL_SPEED
     finetuning = systems * size.cost * size.finetuning * 8 * 200 / GPU_TRAINING_SPEED / SECONDS
+    probing = systems * features(HUBERT_RATE, size.dimensions * (size.layers + 1), percent, 2)
+    layer = systems * features(HUBERT_RATE, size.dimensions, 1.0, 2)
     return [
         Stage(0, "data", audio, hours / 5000, 0),
         Stage(1, "MFCC", features(MFCC_RATE, 39, 1.0, 4), mfcc, 0),
         Stage(2, "clustering", 0.01, systems * 2.0, 0),
         Stage(3, "labels", labels(MFCC_RATE), label, 0),
         Stage(4, "pretraining, iteration 1", 4.0 * systems, 0, pretraining(size.updates[0])),
-        Stage(5, "probing", systems * features(HUBERT_RATE, size.dimensions * (size.layers + 1), percent, 2), 0, percent * forward + systems),
-        Stage(6, "layer features, clustering, labels", systems * features(HUBERT_RATE, size.dimensions, 1.0, 2) + labels(HUBERT_RATE),
-              label * size.dimensions / 39, forward),
+        Stage(5, "probing", probing, 0, percent * forward + systems),
+        Stage(6, "layer features, clustering, labels", layer + labels(HUBERT_RATE), label * size.dimensions / 39, forward),
         Stage(7, "pretraining, iteration 2", 4.0 * systems, 0, pretraining(size.updates[1])),
         Stage(8, "fine-tuning", 4.0 * systems, 0, finetuning),
         Stage(9, "decoding", 0.1, systems * 20.0, systems * 0.1),
         Stage(10, "report", 0.1, 0.1, 0),
-    ]  # fmt: skip
+    ]
 
 
 def describe(hours: Sequence[float], systems: int, gpus: int, percent: float) -> str:
