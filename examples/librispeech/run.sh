@@ -89,10 +89,9 @@ label_of() { if soft "$1"; then echo gmm; else echo km; fi; }
 run() {
     printf '+ %s\n' "$*" | sed "s|$exp|\$exp|g"
     [ -z "$dry" ] || return 0
-    if [ -n "$slurm" ] && [ "$1" != softhubert-here ]; then
+    if [ -n "$slurm" ]; then
         python "$here/examples/librispeech/submit.py" --folder "$exp/slurm" ${partition:+--partition "$partition"} --gpus "${gpus:-0}" -- "$@"
     else
-        [ "$1" != softhubert-here ] || { shift; set -- softhubert "$@"; }
         "$@"
     fi
 }
