@@ -151,6 +151,7 @@ mfcc() {
 
 # cluster SYSTEM FEATURES CLUSTERS FOLDER
 cluster() {
+    [ -n "$dry" ] || mkdir -p "$4"
     if [ "$1" = km ]; then
         run python -m softhubert_plugin.interop.fairseq_tool hubert/simple_kmeans/learn_kmeans.py "$2" "$train" "$nshard" "$4/km.joblib" "$3" \
             --percent "$percent" --seed "$seed"
@@ -190,7 +191,8 @@ pretrain() {
         [ "$2" = 1 ] || name+=_iter2
         options+=("+run=$pretrain_run")
     else
-        options+=("task.label_rate=$4")
+        # Utterances are longer than the configuration's batch: cropped, as in HuBERT's recipe, instead of padded.
+        options+=("task.label_rate=$4" task.pad_audio=false)
     fi
     [ -z "$5" ] || options+=("optimization.max_update=$5")
     gpus=8 run fairseq-hydra-train --config-dir "$here/config/pretrain" --config-name "$name" task.data="$data" task.label_dir="$3" \
@@ -202,7 +204,7 @@ pretrain() {
 fine_tune() {
     local options=()
     [ -z "$3" ] || options+=("optimization.max_update=$3")
-    [ "$config" != tiny ] || options+=("dataset.train_subset=$train")
+    [ "$config" != tiny ] || options+=("dataset.train_subset=$train" dataset.max_tokens=400000) # the longest utterances have 25 s
     gpus=8 run fairseq-hydra-train --config-dir "$here/config/finetune" --config-name "$finetune" task.data="$data" task.label_dir="$data" \
         model.w2v_path="$2" dataset.valid_subset="$valid" common.seed="$seed" hydra.run.dir="$4" ${options[@]+"${options[@]}"}
 }
