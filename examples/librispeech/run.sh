@@ -22,6 +22,7 @@ nshard=1                             # shards of features and labels, worked on 
 perplexity=4                         # of the soft targets
 alignments=''                        # phone alignments of the training speech (TextGrid, .lab, .ctm); without: letters, aligned by a CTC model
 partition=''                         # Slurm partition, for --slurm
+beam=''                              # hypotheses kept in the search with the language model
 device=cpu                           # of probing, layer features and decoding
 # ---- second block: empty means what the configuration says -----------------------------------------------------------------------------
 subsets='' train='' valid='' tests='' clusters1='' clusters2='' percent='' updates1='' updates2='' finetune_updates='' align_updates=''
@@ -40,7 +41,7 @@ while [ $# -gt 0 ]; do
         -h | --help) usage; exit 0 ;;
         --*)
             name=${1#--} name=${name//-/_}
-            case " config corpus exp systems seed stage stop_stage nshard perplexity alignments partition device subsets train valid tests \
+            case " config corpus exp systems seed stage stop_stage nshard perplexity alignments partition device beam subsets train valid tests \
 clusters1 clusters2 percent updates1 updates2 finetune_updates align_updates finetune pretrain_run layers_dtype " in
                 *" $name "*) ;;
                 *) refuse "unknown option $1; see --help" ;;
@@ -53,6 +54,7 @@ clusters1 clusters2 percent updates1 updates2 finetune_updates align_updates fin
     esac
 done
 
+[ -n "$beam" ] || { if [ "$config" = tiny ]; then beam=10; else beam=500; fi; }
 case $config in
     # One subset split by speaker; sizes for two CPU cores. It shows that the road works, not which target is better.
     tiny) defaults='train-clean-100|train|valid|test|100|100|-1|800|800|1500|600|soft_hubert_tiny||' hours=1.2 ;;
@@ -239,7 +241,7 @@ layer_features() {
 }
 
 decode() {
-    local system=$1 folder=$exp/systems/$1 checkpoint name search=(--lm "$exp/lm/lm.arpa" --lexicon "$exp/lm/lexicon.txt")
+    local system=$1 folder=$exp/systems/$1 checkpoint name search=(--lm "$exp/lm/lm.arpa" --lexicon "$exp/lm/lexicon.txt" --beam "$beam")
     checkpoint=$(best "$system" finetune)
     gpus=1 run softhubert tune "$data" "$valid" "$checkpoint" "$folder/tuned.json" "${search[@]}" --device "$device"
     for name in $tests; do

@@ -1,6 +1,6 @@
 """The language model's weight and the word score that give the lowest word error rate on a development set.
 
-The audio is scored once; the search is repeated over a grid, first a coarse one and then around its best point.
+The audio is scored once; the search is repeated over a grid, first a coarse one and then twice around the best point so far.
 """
 
 from __future__ import annotations
@@ -23,9 +23,9 @@ from softhubert_plugin.errors import SoftHubertError
 from softhubert_plugin.files import PathLike, read_json, write_json
 from softhubert_plugin.manifests import Manifest, read_lines, read_manifest
 
-WEIGHTS = (0.0, 0.5, 1.0, 1.5, 2.0, 3.0, 4.0)
-SCORES = (-3.0, -2.0, -1.0, 0.0, 1.0, 2.0)
-_FINE = (-0.25, 0.0, 0.25)
+WEIGHTS = (0.0, 1.0, 2.0, 3.0, 4.0)
+SCORES = (-2.0, 0.0, 2.0)
+_STEPS = ((0.5, 1.0), (0.25, 0.5))  # of weight and score, around the best so far
 
 Point = Tuple[float, float]
 
@@ -82,10 +82,11 @@ def tune_weights(
         emitted = _score(model, manifest, Path(folder) / "scores", limit)
         build = _Trial(search, emitted, references).build
         found: Dict[Point, int] = {}
-        steps = len(weights) * len(scores) + len(_FINE) ** 2 - 1
+        steps = len(weights) * len(scores) + 8 * len(_STEPS)
         with tqdm(total=steps, desc=f"tuning on {split}", unit="setting", disable=None) as progress:
-            for points in (lambda: [(w, s) for w in weights for s in scores], lambda: _around(found)):
-                pending = [point for point in points() if point not in found]
+            for step in (None, *_STEPS):
+                points = [(weight, score) for weight in weights for score in scores] if step is None else _around(found, step)
+                pending = [point for point in points if point not in found]
                 for point, errors in zip(pending, in_processes(build, pending, min(processes, len(pending)), "cpu")):
                     found[point] = errors
                     progress.update()
@@ -164,6 +165,7 @@ def _best(found: Dict[Point, int]) -> Point:
     return min(found, key=lambda point: (found[point], point))
 
 
-def _around(found: Dict[Point, int]) -> List[Point]:
+def _around(found: Dict[Point, int], step: Point) -> List[Point]:
     weight, score = _best(found)
-    return [(max(weight + up, 0.0), score + right) for up in _FINE for right in _FINE]
+    near = [(max(weight + up * step[0], 0.0), score + right * step[1]) for up in (-1, 0, 1) for right in (-1, 0, 1)]
+    return list(dict.fromkeys(near))
