@@ -8,7 +8,7 @@ usage() {
     cat <<'TEXT'
 usage: bash install.sh [--extras demo,dev]
 
-  --extras LIST    what to install besides: any of demo, lm, transformers, dev, separated by commas
+  --extras LIST    what to install besides: any of demo, lm, transformers, slurm, dev, separated by commas
 
   PYTHON           the Python to use (a path or a name); otherwise 3.10, 3.9, 3.8, 3.12, 3.11, 3.13 are looked for on PATH and in
                    the folders of pyenv, uv and conda
@@ -37,8 +37,8 @@ done
 extras=${extras//,/ }
 for extra in $extras; do
     case $extra in
-        demo | lm | transformers | dev) ;;
-        *) refuse "unknown extra '$extra'; there are demo, lm, transformers and dev" ;;
+        demo | lm | transformers | slurm | dev) ;;
+        *) refuse "unknown extra '$extra'; there are demo, lm, transformers, slurm and dev" ;;
     esac
 done
 

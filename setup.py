@@ -25,6 +25,7 @@ REQUIREMENTS: List[str] = [
     "soundfile>=0.12.1",
     "sentencepiece>=0.1.99",
     "editdistance>=0.6.2",
+    "rapidfuzz>=3.6",
     "safetensors>=0.4.3",
     "npy-append-array>=0.9.16",
     "tqdm>=4.60",
@@ -38,6 +39,7 @@ EXTRAS: Dict[str, List[str]] = {
     "demo": ["espeakng-loader>=0.2"],
     "lm": ["flashlight-text>=0.0.4", "kenlm>=0.2"],
     "transformers": ["transformers>=4.40"],
+    "slurm": ["submitit>=1.4"],
     "dev": ["pytest>=7", "pytest-cov>=4", "hypothesis>=6.80", "ruff>=0.6", "mypy>=1.8", "jiwer>=3"],
 }
 

@@ -16,6 +16,7 @@ from softhubert_plugin.commands.features import add_features
 from softhubert_plugin.commands.gmm import add_gmm
 from softhubert_plugin.commands.labels import add_labels
 from softhubert_plugin.commands.parser import Commands, Parser
+from softhubert_plugin.commands.planning import add_planning
 from softhubert_plugin.commands.probing import add_probing
 from softhubert_plugin.commands.recognition import add_recognition
 from softhubert_plugin.commands.reporting import add_reporting
@@ -35,6 +36,7 @@ def build_parser() -> argparse.ArgumentParser:
     add_probing(commands)
     add_recognition(commands)
     add_reporting(commands)
+    add_planning(commands)
     return parser
 
 

@@ -140,6 +140,72 @@ def test_librispeech_speakers_are_split_without_overlap(speech: Path, tmp_path: 
     _check_splits(tmp_path)
 
 
+def _tiny_librispeech(root: Path, speakers: Dict[int, str], minutes: float, chapters: int = 2) -> Path:
+    """Silence of two-minute utterances in the corpus's own layout; ``speakers`` says F or M, even numbers are of train-other-500."""
+    lines = [";ID | SEX | SUBSET | MINUTES | NAME"]
+    for speaker, sex in speakers.items():
+        subset = "train-clean-100" if speaker % 2 else "train-other-500"
+        lines.append(f"{speaker} | {sex} | {subset} | {minutes:.2f} | |A|bar of a name")
+        each = max(1, round(minutes / 2 / chapters))
+        for chapter in range(chapters):
+            folder = root / "LibriSpeech" / subset / str(speaker) / str(chapter)
+            folder.mkdir(parents=True)
+            names = [f"{speaker}-{chapter}-{number:04d}" for number in range(each)]
+            (folder / f"{speaker}-{chapter}.trans.txt").write_text("".join(f"{name} GO ON\n" for name in names))
+            for name in names:
+                soundfile.write(folder / f"{name}.flac", np.zeros(120 * 16_000, dtype=np.int16), 16_000)
+    (root / "LibriSpeech" / "SPEAKERS.TXT").write_text("\n".join(lines) + "\n")
+    return root
+
+
+def test_speaker_and_chapter_of_each_utterance_are_kept(speech: Path, tmp_path: Path) -> None:
+    said = write_librispeech_manifests(speech, tmp_path, subsets=["train-clean-100"])
+    assert "train-clean-100 367 utterances of 3 of its 251 speakers" in said
+    manifest = read_manifest(tmp_path / "train-clean-100.tsv")
+    kept = [line.split("\t") for line in (tmp_path / "train-clean-100.spk").read_text().splitlines()]
+    assert kept == [manifest.utterance_id(index).split("-")[:2] for index in range(len(manifest))]
+
+
+def test_limited_sets_are_balanced_nested_and_always_the_same(tmp_path: Path) -> None:
+    root = _tiny_librispeech(tmp_path / "corpus", {number: "FM"[number // 2 % 2] for number in range(1, 13)}, minutes=8)
+    subsets = ["train-clean-100", "train-other-500"]
+    options = {"subsets": subsets, "limited": ["1h", "10min"], "combine": "train-all"}
+    said = write_librispeech_manifests(root, tmp_path / "lists", **options)
+    assert "train-10min 4 utterances of 4 speakers" in said and "train-all 48 utterances of 12 speakers" in said
+    small, large = (set(read_manifest(tmp_path / "lists" / f"train-{name}.tsv").names) for name in ("10min", "1h"))
+    assert small < large and len(large) == 36  # 5 minutes each, to the nearest utterance of two
+    chosen = {int(name.split("/")[1]) for name in small}
+    assert sorted((speaker % 2, speaker // 2 % 2) for speaker in chosen) == [(0, 0), (0, 1), (1, 0), (1, 1)]
+    write_librispeech_manifests(root, tmp_path / "again", **{**options, "subsets": subsets[::-1]})
+    assert (tmp_path / "again" / "train-1h.tsv").read_text() == (tmp_path / "lists" / "train-1h.tsv").read_text()
+    with pytest.raises(SoftHubertError, match=r"--limited 10h: 1\.60 hours of training speech at hand"):
+        write_librispeech_manifests(root, tmp_path / "lists", subsets=subsets, limited=["10h"])
+
+
+def test_a_corpus_that_is_not_as_its_list_of_speakers_says_is_refused(tmp_path: Path) -> None:
+    root = _tiny_librispeech(tmp_path, {1: "F", 3: "M", 5: "F"}, minutes=4)
+    (root / "LibriSpeech" / "train-clean-100" / "3" / "1" / "3-1-0000.flac").unlink()
+    with pytest.raises(SoftHubertError, match=r"train-clean-100/3: 2\.00 minutes of speech, SPEAKERS\.TXT says 4\.00; delete"):
+        write_librispeech_manifests(root, tmp_path / "lists", subsets=["train-clean-100"])
+    assert "all 3 speakers" in write_librispeech_manifests(root, tmp_path / "lists", subsets=["train-clean-100"], partial=True)
+    listed = root / "LibriSpeech" / "SPEAKERS.TXT"
+    listed.write_text(listed.read_text().replace("5 | F | train-clean-100", "5 | F | dev-clean"))
+    with pytest.raises(SoftHubertError, match=r"train-clean-100/5: a speaker whom SPEAKERS\.TXT says dev-clean"):
+        write_librispeech_manifests(root, tmp_path / "lists", subsets=["train-clean-100"], partial=True)
+    listed.write_text("5 | F\n")
+    with pytest.raises(SoftHubertError, match="line 1: expected 'ID"):
+        write_librispeech_manifests(root, tmp_path / "lists", subsets=["train-clean-100"])
+    (root / "LibriSpeech" / "train-clean-100" / "1" / "0" / "1-0.trans.txt").unlink()
+    with pytest.raises(SoftHubertError, match="a transcript is missing"):
+        write_librispeech_manifests(root, tmp_path / "lists", subsets=["train-clean-100"])
+
+
+def test_a_damaged_archive_is_named_before_it_is_unpacked(tmp_path: Path) -> None:
+    (tmp_path / "dev-clean.tar.gz").write_bytes(b"half an archive")
+    with pytest.raises(SoftHubertError, match=r"dev-clean\.tar\.gz: damaged or incomplete .*delete this file and run again"):
+        write_librispeech_manifests(tmp_path, tmp_path / "lists", subsets=["dev-clean"], download=True)
+
+
 def test_an_unknown_or_absent_librispeech_subset_is_refused(tmp_path: Path) -> None:
     with pytest.raises(SoftHubertError, match="no such subset"):
         write_librispeech_manifests(tmp_path, tmp_path, subsets=["train-clean"])

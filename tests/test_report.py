@@ -13,7 +13,7 @@ from softhubert_plugin.asr.score import score_files
 from softhubert_plugin.errors import SoftHubertError
 from softhubert_plugin.report import write_report
 from softhubert_plugin.report.experiment import read_experiment, read_log
-from softhubert_plugin.report.table import HEADER
+from softhubert_plugin.report.table import header
 
 VALID = '[2026-01-01 00:00:00,000][valid][INFO] - {"valid_loss": "%s", "valid_accuracy_masked": "%s", "valid_num_updates": "%d"}\n'
 TRAIN = '[2026-01-01 00:00:00,000][train_inner][INFO] - {"kl_masked": "%s", "accuracy_masked": "0.1", "num_updates": "%d"}\n'
@@ -43,8 +43,8 @@ def pair(tmp_path: Path) -> List[Path]:
 
 def test_the_table_holds_what_the_folders_say(pair: List[Path], tmp_path: Path) -> None:
     printed = write_report(pair, tmp_path / "report").splitlines()
-    assert re.split(r"\s{2,}", printed[0]) == list(HEADER)
-    assert printed[1].startswith("hard <k-means>") and re.search(r"\b33\.33\b.*\b50\.0\b.*\b3\.50\b.*20 \+ –\s+3\.0$", printed[1])
+    assert re.split(r"\s{2,}", printed[0]) == list(header([read_experiment(pair[0])]))
+    assert printed[1].startswith("hard <k-means>") and re.search(r"\b33\.33\b.*\b50\.0\b.*\b3\.50\b.*–.*20 \+ –\s+3\.0$", printed[1])
     assert "16.67" in printed[2]
     assert printed[3].startswith("soft GMM against hard <k-means>: -16.67 points of WER") and printed[3].endswith("shows no difference.")
     results = json.loads((tmp_path / "report" / "results.json").read_text())
@@ -87,7 +87,7 @@ def test_what_is_missing_is_shown_as_missing(tmp_path: Path) -> None:
         (tmp_path / name).mkdir()
         (tmp_path / name / "experiment.json").write_text("{}")
     printed = write_report([tmp_path / "one", tmp_path / "two"], tmp_path / "report").splitlines()
-    assert printed[1].split() == ["one", "–", "–", "–", "–", "–", "–", "+", "–", "–"]
+    assert printed[1].split() == ["one", *"–––––––+––"]
     assert printed[3] == "two against one: not comparable, there are no scores on the same utterances."
 
 
@@ -139,3 +139,31 @@ def test_a_clear_difference_is_called_one(tmp_path: Path) -> None:
         (folder / "score.json").write_text(json.dumps(score))
         folders.append(folder)
     assert write_report(folders, tmp_path / "report").endswith("fewer errors on this test set.")
+
+
+def test_several_test_sets_seeds_quality_layers_and_configurations_are_shown(pair: List[Path], tmp_path: Path) -> None:
+    measure = {"value": 0.5, "low": 0.4, "high": 0.6}
+    for seed, folder in enumerate(pair, start=1):
+        (folder / "scores").mkdir()
+        (folder / "scores" / "test-other.json").write_bytes((pair[0] / "score.json").read_bytes())
+        (folder / "score.json").rename(folder / "scores" / "test-clean.json")
+        (folder / "score.json").write_bytes((folder / "scores" / "test-clean.json").read_bytes())
+        settings = {"name": f"soft, seed {seed}", "system": "soft", "seed": seed, "hours": 960}
+        (folder / "experiment.json").write_text(json.dumps(settings))
+        purity = {"phone_purity": measure, "cluster_purity": measure, "pnmi": measure}
+        (folder / "quality.json").write_text(json.dumps({"argmax": purity, "expected": purity}))
+        rows = [{"layer": layer, "accuracy": measure, "pnmi": measure} for layer in (1, 2)]
+        (folder / "layers.json").write_text(json.dumps({"layer": 2, "layers": rows, "mfcc": rows[0]}))
+        (folder / "pretrain" / ".hydra").mkdir()
+        (folder / "pretrain" / ".hydra" / "config.yaml").write_text(f"common: {{seed: {seed}, fp16: true}}\ntask: {{data: /exp/{seed}}}\n")
+        (folder / "commands.txt").write_text("softhubert features mfcc <all>\n")
+    printed = write_report(pair, tmp_path / "report")
+    assert "test-clean WER %" in printed and "test-other 95 % interval" in printed and "  960  " in printed
+    assert "against soft, seed 1 on test-clean: -16.67 points" in printed and "on test-other: +0.00 points" in printed
+    assert "| soft | 2 | 25.00 ± 11.79 | 33.33 ± 0.00 |" in (tmp_path / "report" / "results.md").read_text()
+    page = (tmp_path / "report" / "index.html").read_text()
+    assert "pretrain.common.seed" in page and "pretrain.common.fp16" not in page and "pretrain.task.data" not in page
+    assert page.count("0.500 (0.400 to 0.600)") == 12 and "softhubert features mfcc &lt;all&gt;" in page
+    assert "<h2>Layers</h2>" in page
+    results = json.loads((tmp_path / "report" / "results.json").read_text())
+    assert [comparison["on"] for comparison in results["comparisons"]] == ["test-clean", "test-other"]

@@ -7,9 +7,11 @@ from typing import List
 import numpy as np
 import pytest
 
-from softhubert_plugin.asr.decode import collapse, words_of
-from softhubert_plugin.asr.score import compare, load_score, score_files
+from softhubert_plugin.asr.alignment import align, errors_in, view
+from softhubert_plugin.asr.score import compare_files, compare_scores, load_score, score_files
+from softhubert_plugin.asr.statistics import _segments, compare, matched_pairs, rate_interval
 from softhubert_plugin.errors import SoftHubertError
+from softhubert_plugin.manifests import write_manifest
 
 
 def write(path: Path, texts: List[str]) -> Path:
@@ -17,39 +19,55 @@ def write(path: Path, texts: List[str]) -> Path:
     return path
 
 
-def levenshtein(a: List[str], b: List[str]) -> int:
-    """The textbook recurrence, as an independent reference."""
-    row = list(range(len(b) + 1))
-    for i, x in enumerate(a, start=1):
-        row = _next_row(row, i, x, b)
-    return row[-1]
+def random_texts(seed: int, number: int, shortest: int = 0) -> List[str]:
+    rng = random.Random(seed)
+    return [" ".join(rng.choices(["A", "BEE", "SEA", "DEED"], k=rng.randint(shortest, 8))) for _ in range(number)]
 
 
-def _next_row(row: List[int], i: int, x: str, b: List[str]) -> List[int]:
-    following = [i]
-    for j, y in enumerate(b, start=1):
-        following.append(min(row[j] + 1, following[j - 1] + 1, row[j - 1] + (x != y)))
-    return following
-
-
-def test_errors_equal_the_textbook_recurrence_on_random_pairs(tmp_path: Path) -> None:
-    rng = random.Random(0)
-    references = [" ".join(rng.choices("ABCD", k=rng.randint(0, 8))) for _ in range(300)]
-    hypotheses = [" ".join(rng.choices("ABCD", k=rng.randint(0, 8))) for _ in range(300)]
-    score = score_files(write(tmp_path / "hyp", hypotheses), write(tmp_path / "ref", references))
-    expected = [levenshtein(h.split(), r.split()) for h, r in zip(hypotheses, references)]
-    assert score.errors.tolist() == expected
-    assert score.wer == pytest.approx(sum(expected) / sum(len(r.split()) for r in references))
-    assert score.low < score.wer < score.high
-
-
-def test_word_error_rate_equals_jiwers(tmp_path: Path) -> None:
+def test_counts_and_rates_equal_jiwers_on_a_thousand_random_pairs(tmp_path: Path) -> None:
     jiwer = pytest.importorskip("jiwer")
-    rng = random.Random(1)
-    references = [" ".join(rng.choices("ABCD", k=rng.randint(1, 8))) for _ in range(200)]
-    hypotheses = [" ".join(rng.choices("ABCD", k=rng.randint(0, 8))) for _ in range(200)]
+    references, hypotheses = random_texts(0, 1000), random_texts(1, 1000)
+    assert "" in references and "" in hypotheses
     score = score_files(write(tmp_path / "hyp", hypotheses), write(tmp_path / "ref", references))
-    assert score.wer == pytest.approx(jiwer.wer(references, hypotheses))
+    theirs = jiwer.process_words(references, hypotheses)
+    assert score.wer == pytest.approx(theirs.wer, abs=1e-15)
+    assert (score.count("S"), score.count("D"), score.count("I"), score.count("C")) == (
+        theirs.substitutions, theirs.deletions, theirs.insertions, theirs.hits,
+    )  # fmt: skip
+    together = [[text.replace(" ", "") for text in texts] for texts in (references, hypotheses)]
+    assert score.cer == pytest.approx(jiwer.cer(*together), abs=1e-15)
+    one_by_one = [jiwer.process_words(pair[0], pair[1]) for pair in zip(references, hypotheses)]
+    assert score.errors.tolist() == [found.substitutions + found.deletions + found.insertions for found in one_by_one]
+
+
+def test_every_alignment_rebuilds_both_sides_at_the_least_cost() -> None:
+    import editdistance
+
+    for reference, hypothesis in zip(random_texts(2, 300), random_texts(3, 300)):
+        left, right = reference.split(), hypothesis.split()
+        steps = align(left, right)
+        assert errors_in(steps) == editdistance.eval(left, right)
+        assert len(steps) - steps.count("I") == len(left) and len(steps) - steps.count("D") == len(right)
+        heard, said = iter(right), iter(left)
+        for step in steps:
+            a = None if step == "I" else next(said)
+            b = None if step == "D" else next(heard)
+            assert (a == b) == (step == "C")
+
+
+def test_the_view_of_an_utterance_reads_as_sclites(tmp_path: Path) -> None:
+    reference, hypothesis = ["go", "on", "to", "the", "end", "of", "it"], ["go", "along", "to", "end", "of", "it", "now"]
+    assert view("19-198-0001", reference, hypothesis, align(reference, hypothesis)).splitlines() == [
+        "id: (19-198-0001)",
+        "Scores: (#C #S #D #I) 5 1 1 1",
+        "REF:  go ON    to THE end of it ***",
+        "HYP:  go ALONG to *** end of it NOW",
+        "Eval:    S        D             I",
+    ]
+    long = view("x", ["word"] * 40, ["word"] * 40, "C" * 40, width=60)
+    assert max(map(len, long.splitlines())) <= 60 and long.count("REF:") == 4
+    score = score_files(write(tmp_path / "hyp", ["A B", "A C"]), write(tmp_path / "ref", ["A B", "A B"]))
+    assert score.worst(1).startswith("id: (None-1)") and "None-0" not in score.worst(1)
 
 
 def test_lines_match_by_id_whatever_their_order(tmp_path: Path) -> None:
@@ -76,25 +94,84 @@ def test_files_that_do_not_match_are_refused(tmp_path: Path, hypotheses: str, re
         score_files(tmp_path / "hyp", tmp_path / "ref")
 
 
+def test_a_manifest_tells_utterances_and_speakers_apart(tmp_path: Path) -> None:
+    write_manifest(tmp_path / "test.tsv", tmp_path, [("a/19-1-0000.flac", 100), ("a/19-1-0001.flac", 100), ("b/26-2-0000.flac", 100)])
+    hypotheses, references = write(tmp_path / "hyp", ["A B", "C", "D E"]), write(tmp_path / "ref", ["A B", "D", "D"])
+    assert score_files(hypotheses, references).by_speaker() == {}
+    score = score_files(hypotheses, references, manifest=tmp_path / "test.tsv")
+    assert score.ids == ["19-1-0000", "19-1-0001", "26-2-0000"]
+    found = {speaker: (of["utterances"], of["words"], of["errors"], of["wer"]) for speaker, of in score.by_speaker().items()}
+    assert found == {"19": (2, 3, 1, 1 / 3), "26": (1, 1, 1, 1.0)}
+    assert [line.split()[0] for line in score.speaker_table().splitlines()] == ["speaker", "26", "19"]
+    write_manifest(tmp_path / "other.tsv", tmp_path, [("a/19-1-0000.flac", 100)])
+    with pytest.raises(SoftHubertError, match=r"other\.tsv lists 1; give the manifest decoded"):
+        score_files(hypotheses, references, manifest=tmp_path / "other.tsv")
+
+
 def test_a_saved_score_keeps_every_utterance(tmp_path: Path) -> None:
     score = score_files(write(tmp_path / "hyp", ["A B", ""]), write(tmp_path / "ref", ["A C", "D"]))
     score.save(tmp_path / "score.json")
     stored = load_score(tmp_path / "score.json")
-    assert stored["per_utterance"] == {"id": ["None-0", "None-1"], "errors": [1, 1], "words": [2, 1]}
+    kept = stored["per_utterance"]
+    assert (kept["id"], kept["errors"], kept["words"], kept["alignment"]) == (["None-0", "None-1"], [1, 1], [2, 1], ["CS", "D"])
     assert stored["wer"] == pytest.approx(2 / 3)
+    assert (stored["substitutions"], stored["deletions"], stored["insertions"]) == (1, 1, 0)
 
 
-def test_the_interval_covers_the_truth_about_as_often_as_it_says(tmp_path: Path) -> None:
-    from softhubert_plugin.asr.score import _replicate
+def _coverage(speakers: int, corpora: int, replicates: int) -> float:
+    """How often the interval holds the true rate, where speakers differ: rates of a beta distribution about 10 %, 20 to 60 utterances
+    of 1 to 40 words each."""
+    rng = np.random.default_rng(speakers)
+    covered = 0
+    for _ in range(corpora):
+        of = np.repeat(np.arange(speakers), rng.integers(20, 61, speakers))
+        words = rng.integers(1, 41, len(of))
+        errors = rng.binomial(words, rng.beta(4, 36, speakers)[of])
+        found = rate_interval(errors, words, [str(speaker) for speaker in of], replicates=replicates)
+        covered += found.low <= 0.1 <= found.high
+    return covered / corpora
 
+
+@pytest.mark.parametrize("speakers", [20, 40, 73])
+def test_the_interval_by_speaker_covers_the_truth_93_to_97_times_in_a_hundred(speakers: int) -> None:
+    """LibriSpeech's test sets have 40 and 33 speakers, its four development and test sets 146."""
+    assert 0.93 <= _coverage(speakers, corpora=2000, replicates=1000) <= 0.97
+
+
+def test_the_interval_by_utterance_covers_the_truth_where_utterances_are_independent() -> None:
     rng = np.random.default_rng(0)
     covered = 0
-    for _ in range(100):
+    for _ in range(2000):
         words = rng.integers(1, 9, 150)
-        errors = rng.binomial(words, 0.2)
-        low, high = np.percentile(_replicate(errors[:, None], words), [2.5, 97.5])
-        covered += low <= 0.2 <= high
-    assert 88 <= covered <= 100
+        errors = rng.binomial(words, rng.beta(1, 4, 150))
+        found = rate_interval(errors, words, replicates=1000)
+        covered += found.low <= 0.2 <= found.high
+    assert 0.93 <= covered / 2000 <= 0.97
+
+
+def test_the_method_fits_what_there_is_to_draw() -> None:
+    rng = np.random.default_rng(0)
+    words = rng.integers(1, 9, 60)
+    errors = rng.binomial(words, 0.3)
+    assert rate_interval(errors, words).method == "studentised bootstrap over 60 utterances"
+    assert rate_interval(errors, words, ["a"] * 60).method == "studentised bootstrap over 60 utterances"
+    assert rate_interval(errors, words, list("abc") * 20).method == "Student's t over 3 speakers"
+    assert rate_interval(errors, words, [str(n % 12) for n in range(60)]).method == "studentised bootstrap over 12 speakers"
+    assert rate_interval(np.zeros(60), words).low == rate_interval(np.zeros(60), words).high == 0
+    assert rate_interval(errors[:1], words[:1]).method == "none: 1 utterances without spread"
+
+
+def test_the_interval_agrees_with_scipys_on_many_speakers() -> None:
+    from scipy.stats import bootstrap
+
+    rng = np.random.default_rng(5)
+    words = rng.integers(50, 200, 120)
+    errors = rng.binomial(words, rng.beta(4, 36, 120))
+    theirs = bootstrap(
+        (errors, words), lambda e, w, axis: e.sum(axis) / w.sum(axis), paired=True, n_resamples=9999, rng=0
+    ).confidence_interval
+    ours = rate_interval(errors, words)
+    assert (ours.low, ours.high) == pytest.approx((theirs.low, theirs.high), abs=0.15 * (theirs.high - theirs.low))
 
 
 def test_comparison_finds_a_clear_difference_and_none_between_twins() -> None:
@@ -109,7 +186,49 @@ def test_comparison_finds_a_clear_difference_and_none_between_twins() -> None:
     assert compare(errors, errors, words).p_value == 1
 
 
-def test_a_ctc_path_collapses_repetitions_before_blanks() -> None:
-    assert collapse([0, 5, 5, 0, 5, 7, 7, 0], blank=0) == [5, 5, 7]
-    assert collapse([], blank=0) == []
-    assert words_of("G O | O N |") == "GO ON"
+def test_segments_are_bounded_by_two_words_that_both_have_right() -> None:
+    assert _segments("CCSCCSCC", "CCCCCCCC") == [(1, 0), (1, 0)]
+    assert _segments("CCSCSCC", "CCCCCCC") == [(2, 0)]  # one good word between: one segment
+    assert _segments("CCSCCSCC", "CCSCSCCC") == [(2, 2)]  # the other's error is in between
+    assert _segments("CIC", "CC") == [(1, 0)] and _segments("CCCC", "CCCC") == []
+    assert _segments("CSCICSC", "CCCCCC") == [(3, 0)]  # an insertion between two good words parts them
+    assert _segments("II", "I") == [(2, 1)]  # an empty reference
+
+
+def test_the_matched_pairs_test_is_a_paired_z_test_over_segments() -> None:
+    from scipy.stats import norm
+
+    differences = np.asarray([1] * 30 + [-1] * 15 + [2] * 5)
+    steps = {1: ("CCCCC", "CCSCC"), -1: ("CCSCC", "CCCCC"), 2: ("CCCCCC", "CCSSCC")}
+    pairs = [steps[difference] for difference in differences]
+    z = differences.mean() / (differences.std(ddof=1) / np.sqrt(50))
+    assert matched_pairs(*zip(*pairs)) == (pytest.approx(2 * norm.sf(abs(z))), 50)
+    assert matched_pairs(["CCC"], ["CCC"]) == (1.0, 0)
+    assert matched_pairs(["CSC"] * 3, ["CCC"] * 3) == (0.25, 3)
+
+
+def test_equal_systems_are_called_different_five_times_in_a_hundred() -> None:
+    rng = np.random.default_rng(0)
+    called = 0
+    for _ in range(1000):
+        wrong = rng.random((2, 60, 20)) < 0.1
+        first, second = (["".join(np.where(line, "S", "C")) for line in system] for system in wrong)
+        called += matched_pairs(first, second)[0] < 0.05
+    assert 0.03 <= called / 1000 <= 0.07
+
+
+def test_saved_scores_are_paired_by_id_and_compared_segment_by_segment(tmp_path: Path) -> None:
+    references = random_texts(4, 80, shortest=3)
+    first, second = (write(tmp_path / name, random_texts(seed, 80, shortest=3)) for name, seed in (("a", 5), ("b", 6)))
+    ref = write(tmp_path / "ref", references)
+    for name, path in (("a", first), ("b", second)):
+        score_files(path, ref).save(tmp_path / f"{name}.json")
+    a, b = load_score(tmp_path / "a.json"), load_score(tmp_path / "b.json")
+    found = compare_scores(a, b)
+    assert found is not None and found.test == "MAPSSWE" and found.segments is not None and found.segments > 50
+    assert found.difference == pytest.approx(b["wer"] - a["wer"])
+    b["per_utterance"] = {key: values[::-1] for key, values in b["per_utterance"].items()}
+    assert compare_scores(a, b) == found
+    assert "MAPSSWE over" in compare_files(second, first, ref)
+    b["per_utterance"]["id"][0] = "another"
+    assert compare_scores(a, b) is None

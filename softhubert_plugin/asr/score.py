@@ -1,7 +1,7 @@
-"""Word error rate of hypotheses against references, with the uncertainty that a finite test set leaves.
+"""Word error rate of hypotheses against references: by utterance, by speaker, and with the uncertainty that a finite test set leaves.
 
-Reads what decoding writes (ours or fairseq's ``infer.py``). Intervals and comparisons are by bootstrap over utterances (Bisani and Ney
-2004): they cover the choice of test utterances, not of speakers or of training seeds.
+Reads what decoding writes (ours or fairseq's ``infer.py``); writes ``score.json``, from which reports and comparisons are made without
+the texts. How intervals and tests are computed stands in :mod:`softhubert_plugin.asr.statistics`.
 """
 
 from __future__ import annotations
@@ -9,17 +9,19 @@ from __future__ import annotations
 import re
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Dict, List
+from typing import Any, Dict, List, Optional, Sequence
 
-import editdistance
 import numpy as np
+from rapidfuzz.distance import Levenshtein
 
+from softhubert_plugin.asr.alignment import align, errors_in, view
+from softhubert_plugin.asr.statistics import Comparison, Interval, compare, rate_interval
 from softhubert_plugin.errors import SoftHubertError
 from softhubert_plugin.files import PathLike, read_json, write_json
+from softhubert_plugin.manifests import read_manifest
 
-REPLICATES = 10_000
-_BLOCK = 100
 _LINE = re.compile(r"(.*?)\s*\(([^()]+)\)")
+_UNNAMED = re.compile(r"None-([0-9]+)")  # fairseq's infer.py names an utterance by its place in the manifest
 
 
 @dataclass(frozen=True)
@@ -28,18 +30,24 @@ class Score:
 
     Attributes:
         ids: utterances, in order.
-        errors, words: ``(utterances,)`` word errors (substitutions, insertions, deletions) and reference words.
-        character_errors, characters: of the whole set, spaces left out.
-        low, high: 95 % interval of the word error rate.
+        speakers: of each utterance; ``None`` where they are not known.
+        references, hypotheses: the words of each utterance.
+        steps: the alignment of each (:func:`softhubert_plugin.asr.alignment.align`).
+        errors, words: ``(utterances,)`` word errors and reference words.
+        character_errors, characters: ``(utterances,)``, spaces left out.
+        interval: 95 % interval of the word error rate.
     """
 
     ids: List[str]
+    speakers: Optional[List[str]]
+    references: List[List[str]]
+    hypotheses: List[List[str]]
+    steps: List[str]
     errors: np.ndarray
     words: np.ndarray
-    character_errors: int
-    characters: int
-    low: float
-    high: float
+    character_errors: np.ndarray
+    characters: np.ndarray
+    interval: Interval
 
     @property
     def wer(self) -> float:
@@ -49,53 +57,95 @@ class Score:
     @property
     def cer(self) -> float:
         """Character errors over reference characters."""
-        return self.character_errors / self.characters
+        return float(self.character_errors.sum() / self.characters.sum())
+
+    def count(self, step: str) -> int:
+        """How many words are right (``C``), substituted (``S``), deleted (``D``) or inserted (``I``)."""
+        return sum(steps.count(step) for steps in self.steps)
+
+    def by_speaker(self) -> Dict[str, Dict[str, Any]]:
+        """Utterances, words, errors and rates of each speaker; empty where they are not known."""
+        places: Dict[str, List[int]] = {}
+        for place, speaker in enumerate(self.speakers or []):
+            places.setdefault(speaker, []).append(place)
+        return {
+            speaker: {
+                "utterances": len(chosen),
+                "words": int(self.words[chosen].sum()),
+                "errors": int(self.errors[chosen].sum()),
+                "wer": _rate(self.errors[chosen], self.words[chosen]),
+                "cer": _rate(self.character_errors[chosen], self.characters[chosen]),
+            }
+            for speaker, chosen in sorted(places.items())
+        }
 
     def summary(self) -> str:
-        """One line for people."""
+        """A few lines for people."""
+        low, high = self.interval.low, self.interval.high
         return (
-            f"WER {100 * self.wer:.2f} % (95 % interval {100 * self.low:.2f} to {100 * self.high:.2f}), CER {100 * self.cer:.2f} %, "
-            f"{int(self.errors.sum())} errors in {int(self.words.sum())} words of {len(self.ids)} utterances"
+            f"WER {100 * self.wer:.2f} % (95 % interval {100 * low:.2f} to {100 * high:.2f}), CER {100 * self.cer:.2f} %, "
+            f"{int(self.errors.sum())} errors in {int(self.words.sum())} words of {len(self.ids)} utterances\n"
+            f"substitutions {self.count('S')}, deletions {self.count('D')}, insertions {self.count('I')}; interval: {self.interval.method}"
         )
+
+    def speaker_table(self) -> str:
+        """One line a speaker, the worst first."""
+        lines = [f"{'speaker':<12} {'utterances':>10} {'words':>7} {'errors':>7} {'WER %':>7} {'CER %':>7}"]
+        found = sorted(self.by_speaker().items(), key=lambda item: -(item[1]["wer"] or 0.0))
+        for speaker, of in found:
+            rates = " ".join(f"{'–' if of[key] is None else format(100 * of[key], '.2f'):>7}" for key in ("wer", "cer"))
+            lines.append(f"{speaker:<12} {of['utterances']:>10} {of['words']:>7} {of['errors']:>7} {rates}")
+        return "\n".join(lines)
+
+    def worst(self, number: int) -> str:
+        """Alignments of the utterances with most errors, as ``sclite`` shows them."""
+        order = sorted(range(len(self.ids)), key=lambda place: (-self.errors[place], place))[:number]
+        return "\n\n".join(view(self.ids[place], self.references[place], self.hypotheses[place], self.steps[place]) for place in order)
 
     def save(self, path: PathLike) -> None:
         """Write as JSON, utterance by utterance, so that systems can be compared later."""
+        per_utterance: Dict[str, Any] = {
+            "id": self.ids,
+            "errors": self.errors.tolist(),
+            "words": self.words.tolist(),
+            "character_errors": self.character_errors.tolist(),
+            "characters": self.characters.tolist(),
+            "alignment": self.steps,
+        }
+        if self.speakers is not None:
+            per_utterance["speaker"] = self.speakers
         value: Dict[str, Any] = {
             "wer": self.wer,
-            "low": self.low,
-            "high": self.high,
+            "low": self.interval.low,
+            "high": self.interval.high,
+            "interval": self.interval.method,
             "cer": self.cer,
             "errors": int(self.errors.sum()),
+            "substitutions": self.count("S"),
+            "deletions": self.count("D"),
+            "insertions": self.count("I"),
             "words": int(self.words.sum()),
-            "character_errors": self.character_errors,
-            "characters": self.characters,
+            "character_errors": int(self.character_errors.sum()),
+            "characters": int(self.characters.sum()),
             "utterances": len(self.ids),
-            "per_utterance": {"id": self.ids, "errors": self.errors.tolist(), "words": self.words.tolist()},
+            "speakers": self.by_speaker(),
+            "per_utterance": per_utterance,
         }
         write_json(path, value)
 
 
-@dataclass(frozen=True)
-class Comparison:
-    """How a second system's word error rate differs from a first one's, over the same utterances.
-
-    Attributes:
-        difference: second minus first; negative where the second is better.
-        low, high: its 95 % interval.
-        p_value: two-sided, from the share of replicates in which the difference has the other sign.
-    """
-
-    difference: float
-    low: float
-    high: float
-    p_value: float
-
-
-def score_files(hypotheses: PathLike, references: PathLike) -> Score:
+def score_files(hypotheses: PathLike, references: PathLike, *, manifest: Optional[PathLike] = None) -> Score:
     """Score two files of ``WORDS (id)`` lines, in any order.
 
+    The part of an id before its first ``-`` is the speaker, as in LibriSpeech's names and as ``sclite`` has it.
+
+    Args:
+        manifest: the split's ``.tsv``; it tells which utterances the ``None-0``, ``None-1`` … of fairseq's ``infer.py`` are, and so who
+            speaks.
+
     Raises:
-        SoftHubertError: a line is malformed, an id is missing on one side or doubled, or there are no reference words.
+        SoftHubertError: a line is malformed, an id is missing on one side or doubled, the manifest is of another split, or there are no
+            reference words.
     """
     hypothesis_of, reference_of = _read(hypotheses), _read(references)
     for here, there, where, other in (
@@ -107,23 +157,28 @@ def score_files(hypotheses: PathLike, references: PathLike) -> Score:
             raise SoftHubertError(
                 f"{where}: {len(missing)} utterances of {other} are missing, the first {missing[0]!r}; decode and score one split"
             )
-    ids = list(reference_of)
-    pairs = [(hypothesis_of[name].split(), reference_of[name].split()) for name in ids]
-    words = np.asarray([len(reference) for _, reference in pairs], dtype=np.int64)
+    found = list(reference_of)
+    reference_words, hypothesis_words = ([texts[name].split() for name in found] for texts in (reference_of, hypothesis_of))
+    ids = found if manifest is None else _named(found, references, manifest)
+    known = all("-" in name and not _UNNAMED.fullmatch(name) for name in ids)
+    speakers = [name.partition("-")[0] for name in ids] if known else None
+    words = np.asarray([len(reference) for reference in reference_words], dtype=np.int64)
     if not words.sum():
         raise SoftHubertError(f"{references}: no reference words, so there is no word error rate")
-    errors = np.asarray([editdistance.eval(hypothesis, reference) for hypothesis, reference in pairs], dtype=np.int64)
-    joined = [("".join(hypothesis), "".join(reference)) for hypothesis, reference in pairs]
-    rates = _replicate(errors[:, None], words)[:, 0]
-    low, high = np.percentile(rates, [2.5, 97.5])
+    steps = [align(reference, hypothesis) for reference, hypothesis in zip(reference_words, hypothesis_words)]
+    errors = np.asarray([errors_in(each) for each in steps], dtype=np.int64)
+    spelt = [("".join(reference), "".join(hypothesis)) for reference, hypothesis in zip(reference_words, hypothesis_words)]
     return Score(
         ids=ids,
+        speakers=speakers,
+        references=reference_words,
+        hypotheses=hypothesis_words,
+        steps=steps,
         errors=errors,
         words=words,
-        character_errors=sum(editdistance.eval(hypothesis, reference) for hypothesis, reference in joined),
-        characters=sum(len(reference) for _, reference in joined),
-        low=float(low),
-        high=float(high),
+        character_errors=np.asarray([Levenshtein.distance(*pair) for pair in spelt], dtype=np.int64),
+        characters=np.asarray([len(reference) for reference, _ in spelt], dtype=np.int64),
+        interval=rate_interval(errors, words, speakers),
     )
 
 
@@ -133,30 +188,65 @@ def load_score(path: PathLike) -> Dict[str, Any]:
     return value
 
 
-def compare(errors_a: np.ndarray, errors_b: np.ndarray, words: np.ndarray) -> Comparison:
-    """Compare two systems on the same utterances by paired bootstrap.
+def compare_scores(first: Dict[str, Any], second: Dict[str, Any]) -> Optional[Comparison]:
+    """Compare two saved scores, utterances paired by id; ``None`` where they are not of the same utterances."""
+    a, b = first["per_utterance"], second["per_utterance"]
+    place = {name: index for index, name in enumerate(b["id"])}
+    if len(place) != len(a["id"]) or set(place) != set(a["id"]):
+        return None
+    order = [place[name] for name in a["id"]]
+    if [b["words"][index] for index in order] != a["words"]:
+        return None
+    aligned = "alignment" in a and "alignment" in b
+    return compare(
+        np.asarray(a["errors"]),
+        np.asarray(b["errors"])[order],
+        np.asarray(a["words"]),
+        speakers=a.get("speaker"),
+        steps_a=a["alignment"] if aligned else None,
+        steps_b=[b["alignment"][index] for index in order] if aligned else None,
+    )
 
-    Args:
-        errors_a, errors_b, words: ``(utterances,)`` word errors of each and reference words.
+
+def compare_files(hypotheses: PathLike, others: PathLike, references: PathLike, *, manifest: Optional[PathLike] = None) -> str:
+    """In words, how the hypotheses differ from those of another system (``others``) on the same references.
+
+    Raises:
+        SoftHubertError: as :func:`score_files`, of either.
     """
-    rates = _replicate(np.stack([errors_a, errors_b], axis=1), words)
-    differences = rates[:, 1] - rates[:, 0]
-    low, high = np.percentile(differences, [2.5, 97.5])
-    # Half of the replicates without any difference count to each side, so that identical systems get p = 1.
-    tied = float((differences == 0).mean()) / 2
-    tail = min(float((differences < 0).mean()) + tied, float((differences > 0).mean()) + tied)
-    difference = float((np.sum(errors_b) - np.sum(errors_a)) / np.sum(words))
-    return Comparison(difference, float(low), float(high), min(1.0, max(2 * tail, 1 / REPLICATES)))
+    first, second = (score_files(path, references, manifest=manifest) for path in (others, hypotheses))
+    found = compare(first.errors, second.errors, first.words, speakers=first.speakers, steps_a=first.steps, steps_b=second.steps)
+    return f"against {others}: {describe(found)}"
 
 
-def _replicate(errors: np.ndarray, words: np.ndarray) -> np.ndarray:
-    """``(REPLICATES, systems)`` word error rates of test sets drawn with replacement; the same draw for every system."""
-    generator = np.random.default_rng(0)
-    rates = []
-    for _ in range(REPLICATES // _BLOCK):  # in blocks, so that memory stays small for large test sets
-        drawn = generator.integers(0, len(words), size=(_BLOCK, len(words)))
-        rates.append(errors[drawn].sum(1) / np.maximum(words[drawn].sum(1), 1)[:, None])
-    return np.concatenate(rates)
+def describe(comparison: Comparison) -> str:
+    """A comparison in words."""
+    test = f"{comparison.test} over {comparison.segments} segments" if comparison.segments is not None else comparison.test
+    return (
+        f"{100 * comparison.difference:+.2f} points of WER (95 % interval {100 * comparison.low:+.2f} to {100 * comparison.high:+.2f}, "
+        f"{comparison.method}; p = {comparison.p_value:.2g}, {test})"
+    )
+
+
+def _rate(errors: np.ndarray, words: np.ndarray) -> Optional[float]:
+    return float(errors.sum() / words.sum()) if words.sum() else None
+
+
+def _named(found: Sequence[str], references: PathLike, manifest: PathLike) -> List[str]:
+    """The manifest's names of utterances known by their place in it."""
+    listed = read_manifest(manifest)
+    names = []
+    for name in found:
+        match = _UNNAMED.fullmatch(name)
+        if match is None:
+            names.append(name)
+        elif int(match.group(1)) < len(listed):
+            names.append(listed.utterance_id(int(match.group(1))))
+        else:
+            raise SoftHubertError(f"{references}: utterance {name!r}, but {manifest} lists {len(listed)}; give the manifest decoded")
+    if len(found) != len(listed):
+        raise SoftHubertError(f"{references}: {len(found)} utterances, but {manifest} lists {len(listed)}; give the manifest decoded")
+    return names
 
 
 def _read(path: PathLike) -> Dict[str, str]:

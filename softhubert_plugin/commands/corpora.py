@@ -66,8 +66,9 @@ def add_manifest(commands: Commands) -> None:
         if a.by_speaker:
             if len(a.subsets) != 1:
                 raise SoftHubertError(f"--by-speaker splits one subset, {len(a.subsets)} were given")
-            return write_speaker_splits(a.root, a.dest, subset=a.subsets[0], download=a.download)
-        return write_librispeech_manifests(a.root, a.dest, subsets=a.subsets, download=a.download)
+            return write_speaker_splits(a.root, a.dest, subset=a.subsets[0], download=a.download, partial=a.partial)
+        options = {"download": a.download, "partial": a.partial, "combine": a.combine, "limited": a.limited}
+        return write_librispeech_manifests(a.root, a.dest, subsets=a.subsets, **options)
 
     parser = commands.add(
         "librispeech",
@@ -76,7 +77,10 @@ def add_manifest(commands: Commands) -> None:
         librispeech,
     )
     parser.add_argument("root", metavar="ROOT", help="folder that holds LibriSpeech/")
-    parser.add_argument("--dest", required=True, help="where to write {subset}.tsv, .wrd and .ltr")
+    parser.add_argument("--dest", required=True, help="where to write {subset}.tsv, .wrd, .ltr and .spk")
     parser.add_argument("--subsets", nargs="+", required=True, help="train-clean-100, dev-clean, …")
     parser.add_argument("--download", action="store_true", help="fetch what is missing (torchaudio, openslr.org)")
+    parser.add_argument("--partial", action="store_true", help="accept speakers of whom SPEAKERS.TXT says there is more")
+    parser.add_argument("--combine", metavar="NAME", help="also write all training subsets as one, such as train-960")
+    parser.add_argument("--limited", nargs="+", default=[], metavar="SET", help="also write train-10h, train-1h, train-10min: 10h 1h 10min")
     parser.add_argument("--by-speaker", action="store_true", help="split one subset into train, valid and test without common speakers")

@@ -1,69 +1,78 @@
-"""LibriSpeech through torchaudio: manifests and transcripts of its subsets, or of one subset split by speaker."""
+"""LibriSpeech's manifests and transcripts: its subsets, all training subsets as one, limited sets, or one subset split by speaker."""
 
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Dict, List, Sequence, Tuple
+from typing import Dict, List, Optional, Sequence
 
-from softhubert_plugin.corpora.writing import Utterance, audio_lengths, split_speakers, write_splits
+from softhubert_plugin.corpora.librispeech_files import SUBSETS, Entry, find_subset, read_speakers
+from softhubert_plugin.corpora.librispeech_limited import limited_set
+from softhubert_plugin.corpora.writing import split_speakers, write_splits
 from softhubert_plugin.errors import SoftHubertError
-from softhubert_plugin.files import PathLike
+from softhubert_plugin.files import PathLike, write_text
 
-SUBSETS = ("dev-clean", "dev-other", "test-clean", "test-other", "train-clean-100", "train-clean-360", "train-other-500")
+__all__ = ["SUBSETS", "write_librispeech_manifests", "write_speaker_splits"]
 
 
-def write_librispeech_manifests(root: PathLike, dest: PathLike, *, subsets: Sequence[str], download: bool = False) -> str:
-    """Write ``{subset}.tsv``, ``.wrd`` and ``.ltr`` of each subset, and ``dict.ltr.txt``.
+def write_librispeech_manifests(
+    root: PathLike,
+    dest: PathLike,
+    *,
+    subsets: Sequence[str],
+    download: bool = False,
+    partial: bool = False,
+    combine: Optional[str] = None,
+    limited: Sequence[str] = (),
+) -> str:
+    """Write ``{subset}.tsv``, ``.wrd``, ``.ltr`` and ``.spk`` (speaker and chapter of each utterance) of each subset, and ``dict.ltr.txt``.
 
     Args:
         root: the folder that holds ``LibriSpeech/``.
         download: fetch what is missing.
+        partial: accept speakers of whom speech is missing.
+        combine: also write all training subsets as one split of this name.
+        limited: also write ``train-{name}`` for each of ``10h``, ``1h``, ``10min``.
 
     Raises:
-        SoftHubertError: a subset is unknown or not there, or an audio file is not at 16 kHz.
+        SoftHubertError: a subset is unknown, not there or incomplete, an audio file is not usable, or there is too little for a set.
     """
-    splits = {subset: [utterance for _, utterance in _utterances(root, subset, download)] for subset in subsets}
-    write_splits(dest, Path(root) / "LibriSpeech", splits)
-    return f"{dest}: " + ", ".join(f"{subset} {len(utterances)} utterances" for subset, utterances in splits.items())
+    splits: Dict[str, List[Entry]] = {}
+    notes: Dict[str, str] = {}
+    for subset in subsets:
+        splits[subset], notes[subset] = find_subset(root, subset, download=download, partial=partial)
+    training = [entry for subset in subsets if subset.startswith("train-") for entry in splits[subset]]
+    if (combine or limited) and not training:
+        raise SoftHubertError("--combine and --limited draw on training subsets, and none was given with --subsets")
+    if combine:
+        splits[combine] = training
+    if limited:
+        listed = read_speakers(Path(root) / "LibriSpeech" / "SPEAKERS.TXT")
+        splits.update({f"train-{name}": limited_set(training, listed, name) for name in limited})
+    _write(root, dest, splits)
+    return f"{dest}: " + ", ".join(_describe(split, entries, notes.get(split)) for split, entries in splits.items())
 
 
-def write_speaker_splits(root: PathLike, dest: PathLike, *, subset: str, download: bool = False) -> str:
+def write_speaker_splits(root: PathLike, dest: PathLike, *, subset: str, download: bool = False, partial: bool = False) -> str:
     """Write train, valid and test of one subset, with no speaker in common: of the speakers by number, the last tenth are for test
     and the tenth before for valid.
 
     Raises:
         SoftHubertError: as :func:`write_librispeech_manifests`, or the subset has fewer than three speakers.
     """
-    by_speaker: Dict[int, List[Utterance]] = {}
-    for speaker, utterance in _utterances(root, subset, download):
-        by_speaker.setdefault(speaker, []).append(utterance)
-    split_of = split_speakers([str(speaker) for speaker in sorted(by_speaker)])
-    splits: Dict[str, List[Utterance]] = {"train": [], "valid": [], "test": []}
-    for speaker in sorted(by_speaker):
-        splits[split_of[str(speaker)]] += by_speaker[speaker]
-    write_splits(dest, Path(root) / "LibriSpeech", splits)
-    speakers = {split: sum(chosen == split for chosen in split_of.values()) for split in splits}
-    return f"{dest}: " + ", ".join(f"{split} {len(splits[split])} utterances of {speakers[split]} speakers" for split in splits)
+    entries, _ = find_subset(root, subset, download=download, partial=partial)
+    split_of = split_speakers([str(speaker) for speaker in sorted({entry.speaker for entry in entries})])
+    splits: Dict[str, List[Entry]] = {"train": [], "valid": [], "test": []}
+    for entry in sorted(entries, key=lambda entry: entry.speaker):  # stable: a speaker's utterances keep their order
+        splits[split_of[str(entry.speaker)]].append(entry)
+    _write(root, dest, splits)
+    return f"{dest}: " + ", ".join(_describe(split, found, None) for split, found in splits.items())
 
 
-def _utterances(root: PathLike, subset: str, download: bool) -> List[Tuple[int, Utterance]]:
-    """Speaker and utterance, in the corpus's own order."""
-    if subset not in SUBSETS:
-        raise SoftHubertError(f"{subset}: no such subset of LibriSpeech; there are {', '.join(SUBSETS)}")
-    if not download and not (Path(root) / "LibriSpeech" / subset).is_dir():
-        raise SoftHubertError(f"{root}/LibriSpeech/{subset}: not there; give the folder that holds LibriSpeech/, or --download")
-    from torchaudio.datasets import LIBRISPEECH
+def _write(root: PathLike, dest: PathLike, splits: Dict[str, List[Entry]]) -> None:
+    write_splits(dest, Path(root) / "LibriSpeech", {split: [entry.utterance for entry in entries] for split, entries in splits.items()})
+    for split, entries in splits.items():
+        write_text(Path(dest) / f"{split}.spk", "".join(f"{entry.speaker}\t{entry.chapter}\n" for entry in entries))
 
-    Path(root).mkdir(parents=True, exist_ok=True)
-    dataset = LIBRISPEECH(str(root), url=subset, download=download)
-    found = [dataset.get_metadata(index) for index in range(len(dataset))]
-    if not found:
-        raise SoftHubertError(f"{root}/LibriSpeech/{subset}: no utterances in it; unpack the archive again, or --download")
-    folder = Path(root) / "LibriSpeech"
-    paths = [folder / entry[0] for entry in found]
-    if not paths[0].exists():  # older versions of torchaudio give the path below the subset
-        paths = [folder / subset / entry[0] for entry in found]
-    lengths = audio_lengths(paths)
-    return [
-        (int(entry[3]), Utterance(str(path.relative_to(folder)), length, entry[2])) for entry, path, length in zip(found, paths, lengths)
-    ]
+
+def _describe(split: str, entries: Sequence[Entry], note: Optional[str]) -> str:
+    return f"{split} {len(entries)} utterances of {note or f'{len({entry.speaker for entry in entries})} speakers'}"

@@ -47,9 +47,16 @@ def run_tool(script: str, arguments: Sequence[str]) -> None:
         torch.Tensor.cuda = torch.nn.Module.cuda = lambda self, *_args, **_kwargs: self  # type: ignore[method-assign,assignment]
     accept_stock_checkpoints()
     register_plugin()
+    _mark_as_imported(Path(str(importlib.import_module("fairseq").__file__)).parent)
     sys.path.insert(0, str(path.parent))
     sys.argv = [str(path), *arguments]
     runpy.run_path(str(path), run_name="__main__")
+
+
+def _mark_as_imported(fairseq: Path) -> None:
+    """``common.user_dir: softhubert_plugin`` is looked for beside fairseq, by a path that fairseq does not recognise as ours."""
+    importer = importlib.import_module("fairseq.utils").import_user_module
+    importer.memo = {*getattr(importer, "memo", ()), str(fairseq) + "/../softhubert_plugin"}
 
 
 def _stand_in_for_sox() -> None:

@@ -2,12 +2,16 @@
 
 ::
 
-    experiment.json                      name, and whatever settings tell it from the others
+    experiment.json                      name, and whatever settings tell it from the others; experiments of one "system" that differ in
+                                         their "seed" are put together too
     labels.json                          what 'softhubert labels inspect' printed of the training labels
-    pretrain/hydra_train.log             fairseq's log with common.log_format=json
+    quality.json                         of 'softhubert labels quality --dest'
+    layers.json                          of 'softhubert probe'
+    pretrain/hydra_train.log             fairseq's log with common.log_format=json; beside it .hydra/config.yaml, which hydra leaves
     finetune/hydra_train.log
-    score.json                           of 'softhubert score --dest'
+    score.json                           of 'softhubert score --dest', or scores/{test set}.json of each
     timings.tsv                          stage and seconds, tab-separated, in order
+    commands.txt                         how it was made
 
 Only ``experiment.json`` must be there; what is missing is shown as missing.
 """
@@ -18,7 +22,7 @@ import json
 import re
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Dict, List, Optional, Tuple
+from typing import Any, Dict, Iterator, List, Optional, Tuple
 
 from softhubert_plugin.errors import SoftHubertError
 from softhubert_plugin.files import PathLike, read_json
@@ -52,7 +56,11 @@ class Experiment:
 
     Attributes:
         settings: of ``experiment.json``, without the name.
+        scores: of each test set, by its name; ``test`` where there is but one.
+        quality, layers: of the labels, and of the probes; empty where they were not measured.
+        configuration: what hydra recorded of both trainings, as dotted names and values.
         stages: names and seconds.
+        commands: as they were given.
     """
 
     folder: Path
@@ -61,8 +69,17 @@ class Experiment:
     labels: Dict[str, Any]
     pretraining: TrainingLog
     finetuning: TrainingLog
-    score: Optional[Dict[str, Any]]
+    scores: Dict[str, Dict[str, Any]]
+    quality: Dict[str, Any]
+    layers: Dict[str, Any]
+    configuration: Dict[str, str]
     stages: List[Tuple[str, float]]
+    commands: str
+
+    @property
+    def system(self) -> str:
+        """What experiments of several seeds have in common; the name of one that says nothing."""
+        return str(self.settings.get("system", self.name))
 
     @property
     def seconds(self) -> Optional[float]:
@@ -90,16 +107,20 @@ def read_experiment(folder: PathLike) -> Experiment:
     """
     folder = Path(folder)
     settings = dict(_object(folder / "experiment.json", 'an experiment folder needs experiment.json, at least {"name": "..."}'))
-    labels, score = folder / "labels.json", folder / "score.json"
+    commands = folder / "commands.txt"
     return Experiment(
         folder=folder,
         name=str(settings.pop("name", folder.name)),
         settings=settings,
-        labels=_object(labels, "write it with 'softhubert labels inspect'") if labels.exists() else {},
+        labels=_optional(folder / "labels.json", "write it with 'softhubert labels inspect'"),
         pretraining=read_log(folder / "pretrain" / "hydra_train.log"),
         finetuning=read_log(folder / "finetune" / "hydra_train.log"),
-        score=_object(score, "write it with 'softhubert score --dest'") if score.exists() else None,
+        scores=_read_scores(folder),
+        quality=_optional(folder / "quality.json", "write it with 'softhubert labels quality --dest'"),
+        layers=_optional(folder / "layers.json", "write it with 'softhubert probe'"),
+        configuration={**_read_configuration(folder, "pretrain"), **_read_configuration(folder, "finetune")},
         stages=_read_stages(folder / "timings.tsv"),
+        commands=commands.read_text(encoding="utf-8") if commands.exists() else "",
     )
 
 
@@ -122,6 +143,36 @@ def read_log(path: PathLike) -> TrainingLog:
                     found[match.group(1)][int(numbers["num_updates"])] = numbers
     train, valid = ([records[update] for update in sorted(records)] for records in found.values())
     return TrainingLog(train, valid)
+
+
+def _optional(path: Path, remedy: str) -> Dict[str, Any]:
+    return _object(path, remedy) if path.exists() else {}
+
+
+def _read_scores(folder: Path) -> Dict[str, Dict[str, Any]]:
+    remedy = "write it with 'softhubert score --dest'"
+    paths = {path.stem: path for path in sorted((folder / "scores").glob("*.json"))} or {"test": folder / "score.json"}
+    return {name: _object(path, remedy) for name, path in paths.items() if path.exists()}
+
+
+def _read_configuration(folder: Path, stage: str) -> Dict[str, str]:
+    path = folder / stage / ".hydra" / "config.yaml"
+    if not path.exists():
+        return {}
+    import yaml
+
+    try:
+        return dict(_flatten(yaml.safe_load(path.read_text(encoding="utf-8")), stage))
+    except yaml.YAMLError as error:
+        raise SoftHubertError(f"{path}: not YAML ({' '.join(str(error).split())[:100]}); remove it or train again") from None
+
+
+def _flatten(value: Any, name: str) -> Iterator[Tuple[str, str]]:
+    if isinstance(value, dict):
+        for key, inner in value.items():
+            yield from _flatten(inner, f"{name}.{key}")
+    else:
+        yield name, json.dumps(value)
 
 
 def _object(path: Path, remedy: str) -> Dict[str, Any]:

@@ -13,6 +13,7 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
 from softhubert_plugin.report.experiment import Experiment, Record
+from softhubert_plugin.report.table import test_sets
 
 # Okabe and Ito's colours, told apart by colour-blind readers too.
 COLOURS = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9", "#000000")
@@ -41,18 +42,47 @@ def figures(experiments: Sequence[Experiment]) -> List[Tuple[str, str, str]]:
 
 
 def _word_error_rates(experiments: Sequence[Experiment]) -> Optional[Figure]:
-    scored = [(index, experiment) for index, experiment in enumerate(experiments) if experiment.score]
-    if not scored:
+    sets = [name for name in test_sets(experiments) if any(name in experiment.scores for experiment in experiments)]
+    if not sets:
         return None
-    figure = Figure(figsize=(8, 1 + 0.4 * len(scored)), layout="constrained")
-    axes = figure.subplots()
-    for place, (index, experiment) in enumerate(scored):
-        score = experiment.score or {}
-        low, middle, high = (100 * score[key] for key in ("low", "wer", "high"))
-        axes.errorbar(middle, place, xerr=[[middle - low], [high - middle]], fmt="o", capsize=4, color=_colour(index))
-    axes.set_yticks(range(len(scored)), [experiment.name for _, experiment in scored])
-    axes.set_ylim(len(scored) - 0.5, -0.5)
-    axes.set_xlabel("word error rate on the test set (%)")
+    figure = Figure(figsize=(8, 1 + 0.4 * len(experiments)), layout="constrained")
+    panels = figure.subplots(1, len(sets), squeeze=False)[0]
+    for panel, name in zip(panels, sets):
+        for place, experiment in enumerate(experiments):
+            if name in experiment.scores:
+                low, middle, high = (100 * experiment.scores[name][key] for key in ("low", "wer", "high"))
+                panel.errorbar(middle, place, xerr=[[middle - low], [high - middle]], fmt="o", capsize=4, color=_colour(place))
+        panel.set_yticks(range(len(experiments)), [experiment.name for experiment in experiments] if panel is panels[0] else [])
+        panel.set_ylim(len(experiments) - 0.5, -0.5)
+        panel.set_xlabel("word error rate on the test set (%)" if len(sets) == 1 else f"{name} WER (%)")
+    return figure
+
+
+def _layers(experiments: Sequence[Experiment]) -> Optional[Figure]:
+    """Accuracy of linear phone probes, and PNMI of k-means clusters, layer by layer."""
+    probed = [(index, experiment) for index, experiment in enumerate(experiments) if experiment.layers.get("layers")]
+    if not probed:
+        return None
+    figure = Figure(figsize=(8, 3.2), layout="constrained")
+    accuracy, information = figure.subplots(1, 2)
+    for axes, key, factor in ((accuracy, "accuracy", 100.0), (information, "pnmi", 1.0)):
+        for index, experiment in probed:
+            measured = [row for row in experiment.layers["layers"] if row.get(key)]
+            middle = [factor * row[key]["value"] for row in measured]
+            spread = [
+                [factor * (row[key]["value"] - row[key]["low"]) for row in measured],
+                [factor * (row[key]["high"] - row[key]["value"]) for row in measured],
+            ]
+            if measured:
+                layers = [row["layer"] for row in measured]
+                axes.errorbar(layers, middle, yerr=spread, marker="o", capsize=3, color=_colour(index), label=experiment.name)
+            floor = (experiment.layers.get("mfcc") or {}).get(key)
+            if floor:
+                axes.axhline(factor * floor["value"], color=_colour(index), linestyle=":", alpha=0.7)
+        axes.set_xlabel("layer")
+    accuracy.set_ylabel("frames with the right phone (%)")
+    information.set_ylabel("PNMI")
+    accuracy.legend()
     return figure
 
 
@@ -136,7 +166,7 @@ def _time(experiments: Sequence[Experiment]) -> Optional[Figure]:
 _FIGURES: Sequence[Tuple[str, str, Callable[[Sequence[Experiment]], Optional[Figure]]]] = (
     (
         "Word error rate",
-        "With 95 % intervals by bootstrap over test utterances. They do not cover the choice of test speakers or of training seeds.",
+        "With 95 % intervals, as the note above says.",
         _word_error_rates,
     ),
     (
@@ -147,6 +177,11 @@ _FIGURES: Sequence[Tuple[str, str, Callable[[Sequence[Experiment]], Optional[Fig
     ),
     ("Fine-tuning", "Word error rate of greedy decoding on the validation speakers, as training goes on.", _finetuning),
     ("Uncertainty of the targets", "Entropy of the training frames' targets. Hard labels have none.", _entropy),
+    (
+        "Layers",
+        "Linear phone probes on speakers they were not trained on, and clusters of each layer; dotted: MFCC. With 95 % intervals.",
+        _layers,
+    ),
     ("Time", "Stages that systems share are counted for each of them.", _time),
 )
 

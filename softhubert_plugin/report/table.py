@@ -3,69 +3,106 @@
 from __future__ import annotations
 
 import html
-from typing import List, Optional, Sequence, Tuple
+import statistics
+from typing import Dict, List, Optional, Sequence, Tuple
 
-import numpy as np
-
-from softhubert_plugin.asr.score import Comparison, compare
+from softhubert_plugin.asr.statistics import Comparison
 from softhubert_plugin.report.experiment import Experiment
 
 MISSING = "–"
-HEADER = ("system", "WER %", "95 % interval", "CER %", "masked accuracy %", "target perplexity", "updates", "minutes")
+_MEASURES = ("WER %", "95 % interval", "CER %")
+_OTHERS = ("masked accuracy %", "target perplexity", "hours of speech", "updates", "minutes")
+
+
+def test_sets(experiments: Sequence[Experiment]) -> List[str]:
+    """The names of all test sets, in order of first appearance."""
+    return list(dict.fromkeys(name for experiment in experiments for name in experiment.scores)) or ["test"]
+
+
+def header(experiments: Sequence[Experiment]) -> Tuple[str, ...]:
+    """The columns' headings; where there are several test sets, each names its own."""
+    sets = test_sets(experiments)
+    measures = [measure if len(sets) == 1 else f"{name} {measure}" for name in sets for measure in _MEASURES]
+    return ("system", *measures, *_OTHERS)
 
 
 def rows(experiments: Sequence[Experiment]) -> List[Tuple[str, ...]]:
-    """One row of text an experiment, under :data:`HEADER`."""
-    return [_row(experiment) for experiment in experiments]
+    """One row of text an experiment, under :func:`header`."""
+    sets = test_sets(experiments)
+    return [_row(experiment, sets) for experiment in experiments]
 
 
-def _row(experiment: Experiment) -> Tuple[str, ...]:
-    score = experiment.score or {}
+def _row(experiment: Experiment, sets: Sequence[str]) -> Tuple[str, ...]:
+    measures: List[str] = []
+    for name in sets:
+        score = experiment.scores.get(name, {})
+        interval = f"{100 * score['low']:.2f} to {100 * score['high']:.2f}" if score else MISSING
+        measures += [_decimal(score.get("wer"), 100), interval, _decimal(score.get("cer"), 100)]
     updates = [log.updates for log in (experiment.pretraining, experiment.finetuning)]
     return (
         experiment.name,
-        _decimal(score.get("wer"), 100),
-        f"{100 * score['low']:.2f} to {100 * score['high']:.2f}" if score else MISSING,
-        _decimal(score.get("cer"), 100),
+        *measures,
         _decimal(experiment.masked_accuracy, 100, digits=1),
         _decimal(experiment.target_perplexity),
+        str(experiment.settings.get("hours", MISSING)),
         " + ".join(MISSING if count is None else str(count) for count in updates),
         _decimal(experiment.seconds, 1 / 60, digits=1),
     )
 
 
-def compare_scores(first: Experiment, second: Experiment) -> Optional[Comparison]:
-    """Paired comparison on one test set; ``None`` where a score is missing or the utterances differ."""
-    if first.score is None or second.score is None:
-        return None
-    a, b = first.score["per_utterance"], second.score["per_utterance"]
-    place = {name: index for index, name in enumerate(b["id"])}
-    if set(place) != set(a["id"]):
-        return None
-    order = [place[name] for name in a["id"]]
-    errors_b, words_b = np.asarray(b["errors"])[order], np.asarray(b["words"])[order]
-    if not np.array_equal(words_b, a["words"]):
-        return None
-    return compare(np.asarray(a["errors"]), errors_b, words_b)
+def seed_rows(experiments: Sequence[Experiment]) -> List[List[str]]:
+    """For systems run with several seeds: their number, and mean and standard deviation of each word error rate over them."""
+    systems: Dict[str, List[Experiment]] = {}
+    for experiment in experiments:
+        systems.setdefault(experiment.system, []).append(experiment)
+    found = []
+    for system, runs in systems.items():
+        cells = []
+        for name in test_sets(experiments):
+            rates = [100 * run.scores[name]["wer"] for run in runs if name in run.scores]
+            cells.append(f"{statistics.mean(rates):.2f} ± {statistics.stdev(rates):.2f}" if len(rates) > 1 else MISSING)
+        if len(runs) > 1:
+            found.append([system, str(len(runs)), *cells])
+    return found
 
 
-def sentence(first: Experiment, second: Experiment, comparison: Optional[Comparison]) -> str:
-    """A comparison in words, claiming no more than the interval does."""
+def quality_rows(experiments: Sequence[Experiment]) -> List[List[str]]:
+    """Phone purity, cluster purity and PNMI of each experiment's labels, of the argmax and of the expected counts where they are soft."""
+    found = []
+    for experiment in experiments:
+        for kind in ("hard", "argmax", "expected"):
+            measures = experiment.quality.get(kind)
+            if measures:
+                cells = [_interval(measures.get(key)) for key in ("phone_purity", "cluster_purity", "pnmi")]
+                found.append([experiment.name, kind, *cells])
+    return found
+
+
+def _interval(measure: Optional[Dict[str, float]]) -> str:
+    return MISSING if not measure else f"{measure['value']:.3f} ({measure['low']:.3f} to {measure['high']:.3f})"
+
+
+def sentence(first: Experiment, second: Experiment, comparison: Optional[Comparison], on: str = "") -> str:
+    """A comparison in words, claiming no more than the interval does.
+
+    Args:
+        on: the test set, where there are several.
+    """
     if comparison is None:
-        return f"{second.name} against {first.name}: not comparable, there are no scores on the same utterances."
+        return f"{second.name} against {first.name}{on}: not comparable, there are no scores on the same utterances."
     measured = (
-        f"{second.name} against {first.name}: {100 * comparison.difference:+.2f} points of WER "
-        f"(95 % interval {100 * comparison.low:+.2f} to {100 * comparison.high:+.2f}, p = {comparison.p_value:.2g})"
+        f"{second.name} against {first.name}{on}: {100 * comparison.difference:+.2f} points of WER "
+        f"(95 % interval {100 * comparison.low:+.2f} to {100 * comparison.high:+.2f}, p = {comparison.p_value:.2g}, {comparison.test})"
     )
     if comparison.low <= 0 <= comparison.high:
         return f"{measured}: this test set shows no difference."
     return f"{measured}: {'fewer' if comparison.difference < 0 else 'more'} errors on this test set."
 
 
-def terminal(table: Sequence[Tuple[str, ...]]) -> str:
+def terminal(columns: Sequence[str], table: Sequence[Tuple[str, ...]]) -> str:
     """Aligned columns: the first to the left, numbers to the right."""
-    lines = [HEADER, *table]
-    widths = [max(len(line[column]) for line in lines) for column in range(len(HEADER))]
+    lines = [columns, *table]
+    widths = [max(len(line[column]) for line in lines) for column in range(len(columns))]
     return "\n".join(
         "  ".join(
             cell.ljust(width) if column == 0 else cell.rjust(width) for column, (cell, width) in enumerate(zip(line, widths))
@@ -74,15 +111,15 @@ def terminal(table: Sequence[Tuple[str, ...]]) -> str:
     )
 
 
-def markdown(table: Sequence[Tuple[str, ...]]) -> str:
+def markdown(columns: Sequence[str], table: Sequence[Sequence[str]]) -> str:
     """A Markdown table."""
-    rule = ["---", *["---:"] * (len(HEADER) - 1)]
-    return "\n".join(f"| {' | '.join(cell.replace('|', chr(92) + '|') for cell in line)} |" for line in (HEADER, rule, *table))
+    rule = ["---", *["---:"] * (len(columns) - 1)]
+    return "\n".join(f"| {' | '.join(cell.replace('|', chr(92) + '|') for cell in line)} |" for line in (columns, rule, *table))
 
 
-def html_table(header: Sequence[str], table: Sequence[Sequence[str]]) -> str:
+def html_table(columns: Sequence[str], table: Sequence[Sequence[str]]) -> str:
     """An HTML table, escaped; the first column holds the rows' headings."""
-    head = "".join(f'<th scope="col">{html.escape(cell)}</th>' for cell in header)
+    head = "".join(f'<th scope="col">{html.escape(cell)}</th>' for cell in columns)
     body = "".join(
         f'<tr><th scope="row">{html.escape(line[0])}</th>{"".join(f"<td>{html.escape(cell)}</td>" for cell in line[1:])}</tr>\n'
         for line in table

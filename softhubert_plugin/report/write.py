@@ -2,28 +2,21 @@
 
 from __future__ import annotations
 
-import html
 import os
 import platform
 from importlib import metadata
 from pathlib import Path
-from typing import Any, Dict, List, Sequence
+from typing import Any, Dict, Optional, Sequence
 
+from softhubert_plugin.asr.score import compare_scores
+from softhubert_plugin.asr.statistics import Comparison
 from softhubert_plugin.errors import SoftHubertError
 from softhubert_plugin.files import PathLike, write_json, write_text
 from softhubert_plugin.report.experiment import Experiment, read_experiment
-from softhubert_plugin.report.figures import figures
-from softhubert_plugin.report.table import HEADER, MISSING, compare_scores, html_table, markdown, rows, sentence, terminal
+from softhubert_plugin.report.page import page
+from softhubert_plugin.report.table import header, markdown, rows, seed_rows, sentence, terminal, test_sets
 
 _PACKAGES = ("softhubert", "fairseq", "fairseq-fixed", "torch", "torchaudio", "numpy", "scikit-learn")
-_STYLE = """
-body { font: 16px/1.5 system-ui, sans-serif; color: #1a1a1a; max-width: 60rem; margin: 2rem auto; padding: 0 1rem; }
-h1 { font-size: 1.6rem; } h2 { font-size: 1.2rem; margin-top: 2.5rem; }
-.wide { overflow-x: auto; } table { border-collapse: collapse; font-variant-numeric: tabular-nums; }
-th, td { padding: .35rem .7rem; border-bottom: 1px solid #ddd; text-align: right; vertical-align: top; }
-th:first-child { text-align: left; } thead th { border-bottom: 2px solid #888; font-weight: 600; } tbody th { font-weight: 400; }
-figure { margin: 0; } figure svg { max-width: 100%; height: auto; } figcaption, .note { color: #555; font-size: .9rem; }
-"""
 
 
 def write_report(folders: Sequence[PathLike], dest: PathLike) -> str:
@@ -44,36 +37,56 @@ def write_report(folders: Sequence[PathLike], dest: PathLike) -> str:
     for name in names:
         if names.count(name) > 1:
             raise SoftHubertError(f"{names.count(name)} experiments are called {name!r}; give each its own name in experiment.json")
-    table = rows(experiments)
-    comparisons = [(other, compare_scores(experiments[0], other)) for other in experiments[1:]]
-    sentences = [sentence(experiments[0], other, comparison) for other, comparison in comparisons]
+    columns, table = header(experiments), rows(experiments)
+    sets = test_sets(experiments)
+    comparisons = [(other, name, _compare(experiments[0], other, name)) for other in experiments[1:] for name in sets]
+    sentences = [
+        sentence(experiments[0], other, comparison, f" on {name}" if len(sets) > 1 else "") for other, name, comparison in comparisons
+    ]
+    seeds = seed_rows(experiments)
     versions = _versions()
     write_json(
         Path(dest) / "results.json",
         {
             "systems": [_summary(experiment) for experiment in experiments],
             "comparisons": [
-                {"first": names[0], "second": other.name, **(vars(comparison) if comparison else {"difference": None})}
-                for other, comparison in comparisons
+                {"first": names[0], "second": other.name, "on": name, **(vars(comparison) if comparison else {"difference": None})}
+                for other, name, comparison in comparisons
             ],
             "versions": versions,
         },
     )
-    write_text(Path(dest) / "results.md", "\n\n".join([markdown(table), *sentences]) + "\n")
-    write_text(Path(dest) / "index.html", _page(experiments, table, sentences, versions))
-    return "\n".join([terminal(table), *sentences])
+    parts = [markdown(columns, table), *sentences]
+    if seeds:
+        parts.append(markdown(["mean ± standard deviation over seeds", "seeds", *(f"{name} WER %" for name in sets)], seeds))
+    write_text(Path(dest) / "results.md", "\n\n".join(parts) + "\n")
+    write_text(Path(dest) / "index.html", page(experiments, table, sentences, versions))
+    return "\n".join([terminal(columns, table), *sentences])
+
+
+def _compare(first: Experiment, second: Experiment, name: str) -> Optional[Comparison]:
+    if name not in first.scores or name not in second.scores:
+        return None
+    return compare_scores(first.scores[name], second.scores[name])
 
 
 def _summary(experiment: Experiment) -> Dict[str, Any]:
-    score = experiment.score or {}
+    keys = (
+        "wer", "low", "high", "interval", "cer", "errors", "substitutions", "deletions", "insertions", "words", "utterances", "speakers",
+    )  # fmt: skip
+    scores = {name: {key: score.get(key) for key in keys} for name, score in experiment.scores.items()}
     return {
         "name": experiment.name,
         "settings": experiment.settings,
-        **{key: score.get(key) for key in ("wer", "low", "high", "cer", "errors", "words", "utterances")},
+        **(next(iter(scores.values())) if len(scores) == 1 else {}),
+        "scores": scores,
         "masked_accuracy": experiment.masked_accuracy,
         "target_perplexity": experiment.target_perplexity,
         "pretraining_updates": experiment.pretraining.updates,
         "finetuning_updates": experiment.finetuning.updates,
+        "label_quality": experiment.quality,
+        "layers": experiment.layers,
+        "configuration": experiment.configuration,
         "seconds": dict(experiment.stages),
     }
 
@@ -86,31 +99,3 @@ def _versions() -> Dict[str, str]:
         except metadata.PackageNotFoundError:
             continue
     return versions
-
-
-def _page(experiments: Sequence[Experiment], table: Sequence[Sequence[str]], sentences: Sequence[str], versions: Dict[str, str]) -> str:
-    title = "SoftHuBERT: " + ", ".join(experiment.name for experiment in experiments)
-    parts = [
-        "<!DOCTYPE html>",
-        f'<html lang="en"><head><meta charset="utf-8"><title>{html.escape(title)}</title>',
-        f'<meta name="viewport" content="width=device-width"><style>{_STYLE}</style></head><body>',
-        f"<h1>{html.escape(title)}</h1>",
-        html_table(HEADER, table),
-        *(f"<p>{html.escape(text)}</p>" for text in sentences),
-        '<p class="note">Intervals are by bootstrap over test utterances (Bisani and Ney 2004); they leave out the choice of speakers and '
-        "of training seeds. Updates: pretraining + fine-tuning.</p>",
-    ]
-    for heading, caption, svg in figures(experiments):
-        parts.append(f"<h2>{heading}</h2>\n<figure>{svg}<figcaption>{caption}</figcaption></figure>")
-    if any(experiment.settings for experiment in experiments):
-        parts += ["<h2>Settings</h2>", html_table(["", *(experiment.name for experiment in experiments)], _settings(experiments))]
-    parts += ["<h2>Made with</h2>", html_table(["", ""], list(versions.items())), "</body></html>"]
-    return "\n".join(parts) + "\n"
-
-
-def _settings(experiments: Sequence[Experiment]) -> List[List[str]]:
-    """One row a setting; those that differ come first, marked."""
-    keys = list(dict.fromkeys(key for experiment in experiments for key in experiment.settings))
-    found = [(key, [str(experiment.settings.get(key, MISSING)) for experiment in experiments]) for key in keys]
-    differing = [[f"{key} (differs)", *values] for key, values in found if len(set(values)) > 1]
-    return differing + [[key, *values] for key, values in found if len(set(values)) == 1]

@@ -1,0 +1,90 @@
+"""The acoustic side of recognition: from waveforms to a score of every symbol at every frame, whatever they are batched with.
+
+fairseq pads waveforms before the convolutions, whose normalisation runs over time: there an utterance's scores depend on its batch, and
+frames of padding are decoded too. Here each waveform goes through the convolutions alone, and only what follows is batched, behind a
+padding mask.
+"""
+
+from __future__ import annotations
+
+from typing import Any, Iterator, List, Sequence
+
+import numpy as np
+import soundfile
+import torch
+import torch.nn.functional as F
+
+from softhubert_plugin.errors import SoftHubertError
+from softhubert_plugin.features.conv_layers import receptive_field
+from softhubert_plugin.files import PathLike
+from softhubert_plugin.interop.checkpoints import load_checkpoint
+from softhubert_plugin.manifests import SAMPLE_RATE, Manifest, check_audio, check_long_enough
+
+
+class AcousticModel:
+    """A fine-tuned ``hubert_ctc``, ready to score audio.
+
+    Attributes:
+        symbols: what the model scores, in order, fairseq's special symbols included.
+        blank, end: the places of the CTC blank, and of ``</s>``, which fairseq never prints.
+
+    Raises:
+        SoftHubertError: the checkpoint is unusable or not fine-tuned, or there is no such device.
+    """
+
+    def __init__(self, checkpoint: PathLike, device: str = "cpu") -> None:
+        loaded = load_checkpoint(checkpoint)
+        if loaded.model is loaded.encoder:
+            raise SoftHubertError(f"{checkpoint}: a {type(loaded.model).__name__}, not a fine-tuned hubert_ctc model; fine-tune it first")
+        try:
+            self._model: Any = loaded.model.to(device)
+        except (RuntimeError, AssertionError) as error:
+            raise SoftHubertError(f"--device {device}: not usable ({str(error).splitlines()[0]}); try --device cpu") from None
+        dictionary = loaded.task.target_dictionary
+        self.symbols: List[str] = list(dictionary.symbols)
+        self.blank = int(dictionary.index(loaded.task.blank_symbol))
+        self.end = int(dictionary.eos())
+        self.device = device
+        self._normalize = loaded.normalize
+        self._shortest = receptive_field(loaded.conv_layers)
+
+    def check(self, manifest: Manifest) -> None:
+        """Every utterance can be scored.
+
+        Raises:
+            SoftHubertError: an audio file is missing, damaged, of another rate or length, or too short for a frame.
+        """
+        check_audio(manifest)
+        check_long_enough(manifest, range(len(manifest)), self._shortest)
+
+    def read(self, manifest: Manifest, index: int) -> torch.Tensor:
+        """``(samples,)`` of an utterance, as the model wants them."""
+        samples, _ = soundfile.read(str(manifest.audio_path(index)), dtype="float32")
+        waveform = torch.from_numpy(samples)
+        return F.layer_norm(waveform, waveform.shape) if self._normalize else waveform
+
+    @torch.inference_mode()
+    def logits(self, waveforms: Sequence[torch.Tensor]) -> List[torch.Tensor]:
+        """Unnormalised log probabilities, ``(frames, symbols)`` float32 on the CPU for each ``(samples,)`` waveform."""
+        encoder = self._model.w2v_encoder.w2v_model
+        features = [encoder.feature_extractor(waveform[None].to(self.device))[0].T for waveform in waveforms]
+        frames = [len(each) for each in features]
+        x = encoder.layer_norm(torch.nn.utils.rnn.pad_sequence(features, batch_first=True))
+        if encoder.post_extract_proj is not None:
+            x = encoder.post_extract_proj(x)
+        padded = torch.arange(x.shape[1], device=x.device) >= torch.tensor(frames, device=x.device)[:, None]
+        x, _ = encoder.encoder(x, padding_mask=padded if len(set(frames)) > 1 else None)
+        scores = self._model.w2v_encoder.proj(x).float().cpu()
+        return [row[:count] for row, count in zip(scores, frames)]
+
+
+def batches(manifest: Manifest, max_seconds: float) -> Iterator[List[int]]:
+    """Utterances of similar length together, the longest first, so that little is padded and processes end together."""
+    batch: List[int] = []
+    for index in np.argsort(-manifest.sizes, kind="stable"):
+        longest = manifest.sizes[batch[0]] if batch else manifest.sizes[index]
+        if batch and (len(batch) + 1) * longest > max_seconds * SAMPLE_RATE:
+            yield batch
+            batch = []
+        batch.append(int(index))
+    yield batch

@@ -1,0 +1,98 @@
+"""A language model and a lexicon from transcripts, so that decoding with a language model needs no download."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Callable, List, Optional, Sequence, Set
+
+from softhubert_plugin.asr.ngram import KneserNey
+from softhubert_plugin.asr.targets import load_pieces
+from softhubert_plugin.errors import SoftHubertError
+from softhubert_plugin.files import PathLike, atomic_path, write_text
+from softhubert_plugin.manifests import letters, read_dictionary
+
+ORDERS = range(2, 7)  # KenLM as built for Python reads up to six
+
+
+def write_language_model(
+    texts: Sequence[PathLike],
+    dest: PathLike,
+    *,
+    order: int = 3,
+    units: str = "words",
+    dictionary: Optional[PathLike] = None,
+    sentencepiece: Optional[PathLike] = None,
+    lexicon_from: Optional[PathLike] = None,
+) -> str:
+    """Write ``lm.arpa``, and for a model of words ``lexicon.txt``.
+
+    Args:
+        texts: files with a sentence a line.
+        order: words (or units) an n-gram holds at most.
+        units: ``words``; or ``letters`` or ``pieces``, for decoding without a lexicon.
+        dictionary: the ``dict.*.txt`` of the acoustic model; words that it cannot spell are left out of the lexicon, and counted; a model
+            of letters or pieces knows all of its symbols.
+        sentencepiece: model whose units spell the lexicon (or are modelled), instead of letters.
+        lexicon_from: the lexicon's words, one a line, instead of those of the texts.
+
+    Raises:
+        SoftHubertError: a file is missing or empty, or no word can be spelled.
+    """
+    if order not in ORDERS:
+        raise SoftHubertError(f"--order {order}: expected {ORDERS[0]} to {ORDERS[-1]}")
+    if units == "pieces" and sentencepiece is None:
+        raise SoftHubertError("--units pieces: give the units with --sentencepiece")
+    spell = _speller(sentencepiece)
+    symbols = None if dictionary is None else read_dictionary(dictionary)
+    sentences = [line.split() if units == "words" else spell(line) for path in texts for line in _lines(path)]
+    try:
+        model = KneserNey(sentences, order, () if units == "words" or symbols is None else symbols)
+    except ValueError as error:
+        raise SoftHubertError(f"{', '.join(map(str, texts))}: {error}; give text with a sentence a line") from None
+    with atomic_path(Path(dest) / "lm.arpa") as temporary, open(temporary, "w", encoding="utf-8") as stream:
+        stream.writelines(model.arpa())
+    said = f"{dest}: {order}-gram model of {len(model.vocabulary) - 3} {units} in {len(sentences)} sentences"
+    guessed = [str(number) for number, estimated in enumerate(model.estimated, start=1) if not estimated]
+    if guessed:
+        said += f" (too little text to estimate the discounts of order {', '.join(guessed)}: fixed ones)"
+    if units != "words":
+        return said
+    known = _lines(lexicon_from) if lexicon_from is not None else model.vocabulary[3:]
+    return said + _write_lexicon(Path(dest) / "lexicon.txt", known, spell, None if symbols is None else set(symbols), dictionary)
+
+
+def _speller(sentencepiece: Optional[PathLike]) -> Callable[[str], List[str]]:
+    if sentencepiece is None:
+        return lambda text: letters(text).split()
+    model = load_pieces(sentencepiece)
+    return lambda text: list(model.encode(" ".join(text.split()), out_type=str))
+
+
+def _write_lexicon(
+    path: Path, words: Sequence[str], spell: Callable[[str], List[str]], symbols: Optional[Set[str]], dictionary: Optional[PathLike]
+) -> str:
+    lines, strange, left_out = [], set(), []
+    for word in sorted({word.strip() for word in words if word.strip()}):
+        spelling = spell(word)
+        foreign = set(spelling) - symbols if symbols is not None else set()
+        strange |= foreign
+        if foreign:
+            left_out.append(word)
+        else:
+            lines.append(f"{word}\t{' '.join(spelling)}\n")
+    if not lines:
+        raise SoftHubertError(
+            f"{dictionary}: spells none of the {len(left_out)} words (lacks {' '.join(sorted(strange)[:8])}); is the text in capitals?"
+        )
+    write_text(path, "".join(lines))
+    said = f", lexicon of {len(lines)} words"
+    return said + (f", without {len(left_out)} that {dictionary} cannot spell (the first {left_out[0]!r})" if left_out else "")
+
+
+def _lines(path: PathLike) -> List[str]:
+    try:
+        return Path(path).read_text(encoding="utf-8").splitlines()
+    except FileNotFoundError:
+        raise SoftHubertError(f"{path}: no such file; give text with a sentence a line, such as train.wrd") from None
+    except UnicodeDecodeError as error:
+        raise SoftHubertError(f"{path}: not UTF-8 text ({error.reason}); convert it") from None

@@ -1,0 +1,171 @@
+"""The language model's weight and the word score that give the lowest word error rate on a development set.
+
+The audio is scored once; the search is repeated over a grid, first a coarse one and then twice around the best point so far.
+"""
+
+from __future__ import annotations
+
+import os
+import tempfile
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any, Callable, Dict, List, Optional, Sequence, Tuple
+
+import numpy as np
+import torch
+from rapidfuzz.distance import Levenshtein
+from tqdm import tqdm
+
+from softhubert_plugin.asr.acoustic import AcousticModel, batches
+from softhubert_plugin.asr.beam import BeamDecoder, BeamSettings, check_models
+from softhubert_plugin.asr.decode import in_processes
+from softhubert_plugin.errors import SoftHubertError
+from softhubert_plugin.files import PathLike, read_json, write_json
+from softhubert_plugin.manifests import Manifest, read_lines, read_manifest
+
+WEIGHTS = (0.0, 1.0, 2.0, 3.0, 4.0)
+SCORES = (-2.0, 0.0, 2.0)
+_STEPS = ((0.5, 1.0), (0.25, 0.5))  # of weight and score, around the best so far
+
+Point = Tuple[float, float]
+
+
+@dataclass(frozen=True)
+class _Scores:
+    """The scores of all utterances on disk, for processes to map."""
+
+    path: Path
+    symbols: List[str]
+    blank: int
+    end: int
+    bounds: np.ndarray
+
+    def of(self, index: int) -> torch.Tensor:
+        start, end = self.bounds[index], self.bounds[index + 1]
+        mapped = np.memmap(self.path, dtype=np.float32, mode="r").reshape(-1, len(self.symbols))
+        return torch.from_numpy(np.array(mapped[start:end]))
+
+
+def tune_weights(
+    data: PathLike,
+    split: str,
+    checkpoint: PathLike,
+    dest: PathLike,
+    *,
+    search: Optional[BeamSettings],
+    device: str = "cpu",
+    processes: Optional[int] = None,
+    max_seconds: Optional[float] = None,
+    weights: Sequence[float] = WEIGHTS,
+    scores: Sequence[float] = SCORES,
+) -> str:
+    """Write the best ``lm_weight`` and ``word_score``, and every point tried, as JSON.
+
+    Args:
+        search: the search, whose weight and score are tried.
+        weights, scores: the coarse grid.
+
+    Raises:
+        SoftHubertError: as :func:`softhubert_plugin.asr.decode.decode_split`, there is no language model, or no transcripts.
+    """
+    if search is None or search.lm is None:
+        raise SoftHubertError("tuning needs a language model: give --lm (and --lexicon)")
+    manifest = read_manifest(Path(data) / f"{split}.tsv")
+    references = [line.split() for line in read_lines(Path(data) / f"{split}.wrd", expected=len(manifest), of=manifest.path)]
+    if processes is None:
+        processes = len(os.sched_getaffinity(0))
+    model = AcousticModel(checkpoint, device)
+    check_models(search, model.symbols)
+    model.check(manifest)
+    with tempfile.TemporaryDirectory(prefix="softhubert-tune-") as folder:
+        limit = max_seconds if max_seconds is not None else 0.0 if device == "cpu" else 160.0
+        emitted = _score(model, manifest, Path(folder) / "scores", limit)
+        build = _Trial(search, emitted, references).build
+        found: Dict[Point, int] = {}
+        steps = len(weights) * len(scores) + 8 * len(_STEPS)
+        with tqdm(total=steps, desc=f"tuning on {split}", unit="setting", disable=None) as progress:
+            for step in (None, *_STEPS):
+                points = [(weight, score) for weight in weights for score in scores] if step is None else _around(found, step)
+                pending = [point for point in points if point not in found]
+                for point, errors in zip(pending, in_processes(build, pending, min(processes, len(pending)), "cpu")):
+                    found[point] = errors
+                    progress.update()
+    best = _best(found)
+    words = sum(map(len, references))
+    tried = [
+        {"lm_weight": weight, "word_score": score, "errors": errors, "wer": errors / words}
+        for (weight, score), errors in sorted(found.items(), key=lambda item: (item[1], item[0]))
+    ]
+    write_json(dest, {"split": split, "lm_weight": best[0], "word_score": best[1], "wer": found[best] / words, "tried": tried})
+    return f"{dest}: LM weight {best[0]:g}, word score {best[1]:g}, WER {100 * found[best] / words:.2f} % on {split}, of {len(found)} tried"
+
+
+def read_tuned(path: PathLike) -> Point:
+    """LM weight and word score, as :func:`tune_weights` wrote them.
+
+    Raises:
+        SoftHubertError: the file is missing or something else.
+    """
+    value = read_json(path, remedy="make it with 'softhubert tune'")
+    try:
+        return float(value["lm_weight"]), float(value["word_score"])
+    except (KeyError, TypeError, ValueError):
+        raise SoftHubertError(f"{path}: holds no lm_weight and word_score; make it with 'softhubert tune'") from None
+
+
+def _score(model: AcousticModel, manifest: Manifest, path: Path, max_seconds: float) -> _Scores:
+    """Write the scores of every utterance, in the order of computation."""
+    frames = np.zeros(len(manifest), dtype=np.int64)
+    order: List[int] = []
+    with open(path, "wb") as stream, tqdm(total=len(manifest), desc="scoring audio", unit="utt", disable=None) as progress:
+        for batch in batches(manifest, max_seconds):
+            for index, logits in zip(batch, model.logits([model.read(manifest, index) for index in batch])):
+                stream.write(logits.numpy().tobytes())
+                frames[index] = len(logits)
+                order.append(index)
+            progress.update(len(batch))
+    return _reorder(path, model, frames, order)
+
+
+def _reorder(path: Path, model: AcousticModel, frames: np.ndarray, order: Sequence[int]) -> _Scores:
+    """The scores in the manifest's order."""
+    width = len(model.symbols)
+    mapped = np.memmap(path, dtype=np.float32, mode="r").reshape(-1, width)
+    ends = np.cumsum(frames[list(order)])
+    start_of = {index: int(end - frames[index]) for index, end in zip(order, ends)}
+    target = path.with_suffix(".ordered")
+    with open(target, "wb") as stream:
+        for index in range(len(frames)):
+            stream.write(mapped[start_of[index] : start_of[index] + frames[index]].tobytes())
+    path.unlink()
+    return _Scores(target, model.symbols, model.blank, model.end, np.concatenate([[0], np.cumsum(frames)]))
+
+
+@dataclass(frozen=True)
+class _Trial:
+    search: BeamSettings
+    emitted: _Scores
+    references: List[List[str]]
+
+    def build(self) -> Callable[[Any], int]:
+        return self._errors
+
+    def _errors(self, point: Point) -> int:
+        """Word errors of the whole set with one setting."""
+        settings = replace(self.search, lm_weight=point[0], word_score=point[1], nbest=1)
+        decoder = BeamDecoder(settings, self.emitted.symbols, self.emitted.blank, self.emitted.end)
+        total = 0
+        for index, reference in enumerate(self.references):
+            total += Levenshtein.distance(decoder(self.emitted.of(index))[0].words.split(), reference)
+        return total
+
+
+def _best(found: Dict[Point, int]) -> Point:
+    """The fewest errors; of equals, the smaller weight."""
+    return min(found, key=lambda point: (found[point], point))
+
+
+def _around(found: Dict[Point, int], step: Point) -> List[Point]:
+    weight, score = _best(found)
+    near = [(max(weight + up * step[0], 0.0), score + right * step[1]) for up in (-1, 0, 1) for right in (-1, 0, 1)]
+    return list(dict.fromkeys(near))

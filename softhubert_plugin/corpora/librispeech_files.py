@@ -1,0 +1,142 @@
+"""LibriSpeech as it lies on disk: its subsets through torchaudio, checked against its own list of speakers."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any, Dict, List, NamedTuple, Tuple
+
+from tqdm import tqdm
+
+from softhubert_plugin.corpora.writing import Utterance, audio_lengths
+from softhubert_plugin.errors import SoftHubertError
+from softhubert_plugin.files import PathLike, sha256_of
+from softhubert_plugin.manifests import SAMPLE_RATE
+
+SUBSETS = ("dev-clean", "dev-other", "test-clean", "test-other", "train-clean-100", "train-clean-360", "train-other-500")
+_TOLERANCE = 0.02  # of a speaker's minutes: the list is rounded, and its speech was measured before it was cut
+
+
+class Entry(NamedTuple):
+    """An utterance with where it comes from."""
+
+    subset: str
+    speaker: int
+    chapter: int
+    utterance: Utterance
+
+
+class Speaker(NamedTuple):
+    """What SPEAKERS.TXT says of a reader."""
+
+    sex: str
+    subset: str
+    minutes: float
+
+
+def find_subset(root: PathLike, subset: str, *, download: bool = False, partial: bool = False) -> Tuple[List[Entry], str]:
+    """The utterances of a subset in the corpus's own order, and what is worth saying of them.
+
+    Args:
+        root: the folder that holds ``LibriSpeech/``.
+        download: fetch the subset if it is not there.
+        partial: accept speakers of whom speech is missing.
+
+    Raises:
+        SoftHubertError: the subset is unknown, not there, incomplete or not as SPEAKERS.TXT has it, its download failed, or an audio
+            file is damaged or not at 16 kHz.
+    """
+    if subset not in SUBSETS:
+        raise SoftHubertError(f"{subset}: no such subset of LibriSpeech; there are {', '.join(SUBSETS)}")
+    folder = Path(root) / "LibriSpeech"
+    if not (folder / subset).is_dir():
+        if not download:
+            raise SoftHubertError(f"{folder / subset}: not there; give the folder that holds LibriSpeech/, or --download")
+        _fetch(Path(root), subset)
+    found = _metadata(Path(root), subset)
+    paths = [folder / entry[0] for entry in found]
+    if not paths[0].exists():  # older versions of torchaudio give the path below the subset
+        paths = [folder / subset / entry[0] for entry in found]
+    lengths = audio_lengths(paths)
+    entries = [
+        Entry(subset, int(entry[3]), int(entry[4]), Utterance(str(path.relative_to(folder)), length, entry[2]))
+        for entry, path, length in zip(found, paths, lengths)
+    ]
+    return entries, _check_speakers(folder, subset, entries, partial)
+
+
+def read_speakers(path: PathLike) -> Dict[int, Speaker]:
+    """SPEAKERS.TXT.
+
+    Raises:
+        SoftHubertError: it is missing, or a line is malformed.
+    """
+    try:
+        lines = Path(path).read_text(encoding="utf-8").splitlines()
+    except FileNotFoundError:
+        raise SoftHubertError(f"{path}: not there; it comes with each of LibriSpeech's archives: unpack one again") from None
+    speakers = {}
+    for number, line in enumerate(lines, start=1):
+        if line.startswith(";") or not line.strip():
+            continue
+        fields = [field.strip() for field in line.split("|", 4)]  # a name may hold a bar
+        try:
+            speakers[int(fields[0])] = Speaker(fields[1], fields[2], float(fields[3]))
+        except (ValueError, IndexError):
+            raise SoftHubertError(f"{path}, line {number}: expected 'ID | SEX | SUBSET | MINUTES | NAME', found {line[:60]!r}") from None
+    return speakers
+
+
+def _metadata(root: Path, subset: str) -> List[Tuple[Any, ...]]:
+    from torchaudio.datasets import LIBRISPEECH
+
+    dataset = LIBRISPEECH(str(root), url=subset, download=False)
+    numbers = tqdm(range(len(dataset)), desc=f"reading transcripts of {subset}", unit="utt", disable=None)
+    try:
+        found = [dataset.get_metadata(number) for number in numbers]
+    except (OSError, ValueError) as error:
+        raise SoftHubertError(f"{root}/LibriSpeech/{subset}: a transcript is missing or malformed ({error}); unpack it again") from None
+    if not found:
+        raise SoftHubertError(f"{root}/LibriSpeech/{subset}: no utterances in it; unpack the archive again, or --download")
+    return found
+
+
+def _fetch(root: Path, subset: str) -> None:
+    """Download and unpack; an archive that lies there from before is checked, which torchaudio does not do."""
+    from torchaudio.datasets import LIBRISPEECH, librispeech
+
+    archive = root / f"{subset}.tar.gz"
+    checksums: Dict[str, str] = getattr(librispeech, "_CHECKSUMS", {})
+    expected = next((value for url, value in checksums.items() if url.endswith(f"/{archive.name}")), None)
+    if archive.exists() and expected is not None:
+        found = sha256_of(archive)
+        if found != expected:
+            raise SoftHubertError(
+                f"{archive}: damaged or incomplete (SHA-256 {found[:12]}…, expected {expected[:12]}…); delete this file and run again"
+            )
+    root.mkdir(parents=True, exist_ok=True)
+    try:
+        LIBRISPEECH(str(root), url=subset, download=True)
+    except (RuntimeError, OSError, EOFError) as error:
+        raise SoftHubertError(
+            f"{archive}: could not be fetched or unpacked ({' '.join(str(error).split())[:200]}); delete it and "
+            f"{root / 'LibriSpeech' / subset} if they are there, and run again"
+        ) from None
+
+
+def _check_speakers(folder: Path, subset: str, entries: List[Entry], partial: bool) -> str:
+    listed = read_speakers(folder / "SPEAKERS.TXT")
+    minutes: Dict[int, float] = {}
+    for entry in entries:
+        minutes[entry.speaker] = minutes.get(entry.speaker, 0.0) + entry.utterance.samples / SAMPLE_RATE / 60
+    for speaker, found in minutes.items():
+        if speaker not in listed or listed[speaker].subset != subset:
+            said = f"says {listed[speaker].subset}" if speaker in listed else "does not have"
+            raise SoftHubertError(f"{folder / subset / str(speaker)}: a speaker whom SPEAKERS.TXT {said}; unpack the archives again")
+        expected = listed[speaker].minutes
+        if found < (1 - _TOLERANCE) * expected and not partial:
+            raise SoftHubertError(
+                f"{folder / subset / str(speaker)}: {found:.2f} minutes of speech, SPEAKERS.TXT says {expected:.2f}; delete "
+                f"{folder / subset} and unpack it again (or --partial to take what is there)"
+            )
+    all_speakers = sum(speaker.subset == subset for speaker in listed.values())
+    return f"{len(minutes)} of its {all_speakers} speakers" if len(minutes) < all_speakers else f"all {all_speakers} speakers"

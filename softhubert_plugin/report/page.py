@@ -1,0 +1,74 @@
+"""The report's page: one file with pictures, tables, settings and commands inside."""
+
+from __future__ import annotations
+
+import html
+from typing import Dict, List, Sequence
+
+from softhubert_plugin.report.experiment import Experiment
+from softhubert_plugin.report.figures import figures
+from softhubert_plugin.report.table import MISSING, header, html_table, quality_rows, seed_rows, test_sets
+
+_STYLE = """
+body { font: 16px/1.5 system-ui, sans-serif; color: #1a1a1a; max-width: 60rem; margin: 2rem auto; padding: 0 1rem; }
+h1 { font-size: 1.6rem; } h2 { font-size: 1.2rem; margin-top: 2.5rem; }
+.wide { overflow-x: auto; } table { border-collapse: collapse; font-variant-numeric: tabular-nums; }
+th, td { padding: .35rem .7rem; border-bottom: 1px solid #ddd; text-align: right; vertical-align: top; }
+th:first-child { text-align: left; } thead th { border-bottom: 2px solid #888; font-weight: 600; } tbody th { font-weight: 400; }
+pre { overflow-x: auto; font-size: .85rem; }
+figure { margin: 0; } figure svg { max-width: 100%; height: auto; } figcaption, .note { color: #555; font-size: .9rem; }
+"""
+
+
+def page(experiments: Sequence[Experiment], table: Sequence[Sequence[str]], sentences: Sequence[str], versions: Dict[str, str]) -> str:
+    title = "SoftHuBERT: " + ", ".join(experiment.name for experiment in experiments)
+    parts = [
+        "<!DOCTYPE html>",
+        f'<html lang="en"><head><meta charset="utf-8"><title>{html.escape(title)}</title>',
+        f'<meta name="viewport" content="width=device-width"><style>{_STYLE}</style></head><body>',
+        f"<h1>{html.escape(title)}</h1>",
+        html_table(header(experiments), table),
+        *(f"<p>{html.escape(text)}</p>" for text in sentences),
+        f'<p class="note">{html.escape(_intervals(experiments))} They leave out the choice of training seeds. Comparisons: the '
+        "matched-pairs test of NIST (Gillick and Cox 1989), where alignments are at hand. Updates: pretraining + fine-tuning.</p>",
+    ]
+    seeds = seed_rows(experiments)
+    if seeds:
+        columns = ["mean ± standard deviation", "seeds", *(f"{name} WER %" for name in test_sets(experiments))]
+        parts += ["<h2>Seeds</h2>", html_table(columns, seeds)]
+    for heading, caption, svg in figures(experiments):
+        parts.append(f"<h2>{heading}</h2>\n<figure>{svg}<figcaption>{caption}</figcaption></figure>")
+    quality = quality_rows(experiments)
+    if quality:
+        parts += ["<h2>Label quality</h2>", html_table(["", "counts", "phone purity", "cluster purity", "PNMI"], quality)]
+    if any(experiment.settings for experiment in experiments):
+        parts += ["<h2>Settings</h2>", html_table(["", *(experiment.name for experiment in experiments)], _settings(experiments))]
+    differing = _differing_configuration(experiments)
+    if differing:
+        parts += ["<h2>Configurations: what differs</h2>", html_table(["", *(experiment.name for experiment in experiments)], differing)]
+    for experiment in experiments:
+        if experiment.commands:
+            summary = f"<summary>Commands: {html.escape(experiment.name)}</summary>"
+            parts.append(f"<details>{summary}<pre>{html.escape(experiment.commands)}</pre></details>")
+    parts += ["<h2>Made with</h2>", html_table(["", ""], list(versions.items())), "</body></html>"]
+    return "\n".join(parts) + "\n"
+
+
+def _settings(experiments: Sequence[Experiment]) -> List[List[str]]:
+    """One row a setting; those that differ come first, marked."""
+    keys = list(dict.fromkeys(key for experiment in experiments for key in experiment.settings))
+    found = [(key, [str(experiment.settings.get(key, MISSING)) for experiment in experiments]) for key in keys]
+    differing = [[f"{key} (differs)", *values] for key, values in found if len(set(values)) > 1]
+    return differing + [[key, *values] for key, values in found if len(set(values)) == 1]
+
+
+def _intervals(experiments: Sequence[Experiment]) -> str:
+    methods = dict.fromkeys(score["interval"] for experiment in experiments for score in experiment.scores.values() if "interval" in score)
+    return f"95 % intervals: {'; '.join(methods)}." if methods else "95 % intervals are of the test set."
+
+
+def _differing_configuration(experiments: Sequence[Experiment]) -> List[List[str]]:
+    """One row a key of the two trainings' configurations that is not the same everywhere; where files lie is left out."""
+    keys = sorted({key for experiment in experiments for key in experiment.configuration})
+    found = [[key, *(experiment.configuration.get(key, MISSING) for experiment in experiments)] for key in keys]
+    return [row for row in found if len(set(row[1:])) > 1 and not any(cell.startswith('"/') for cell in row[1:])]

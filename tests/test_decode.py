@@ -1,0 +1,193 @@
+"""Decoding against fairseq's own decoders, on a small random model whose frames disagree as a trained one's do."""
+
+from __future__ import annotations
+
+import json
+import os
+import subprocess
+import sys
+from pathlib import Path
+from typing import Dict, List, Optional
+
+import numpy as np
+import pytest
+import soundfile
+import torch
+
+from softhubert_plugin.asr.acoustic import AcousticModel
+from softhubert_plugin.asr.beam import BeamDecoder, BeamSettings, read_lexicon
+from softhubert_plugin.asr.decode import decode_split
+from softhubert_plugin.asr.language_model import write_language_model
+from softhubert_plugin.asr.tune import read_tuned, tune_weights
+from softhubert_plugin.errors import SoftHubertError
+from softhubert_plugin.manifests import write_letter_dictionary, write_manifest, write_transcripts
+from tests.benchmarks.finetuned import TINY, write_finetuned_checkpoint
+
+REPOSITORY = Path(__file__).parents[1]
+WORDS = ["THE", "CAT", "SAT", "ON", "A", "MAT", "AND", "ATE", "NOT", "THAT", "TEN", "HENS", "IN", "TEA"]
+FILES = ("hypo.units", "hypo.word", "ref.units", "ref.word")
+
+
+@pytest.fixture(scope="module")
+def work(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Twelve utterances of filtered noise, 0.4 to 3.2 s, and a checkpoint."""
+    folder = tmp_path_factory.mktemp("decode")
+    rng = np.random.default_rng(0)
+    entries, texts = [], []
+    for number in range(12):
+        samples = int(rng.integers(6_400, 51_200))
+        noise = rng.standard_normal(samples).cumsum()
+        soundfile.write(folder / f"7-{number}.flac", 0.3 * np.sin(noise) * np.sin(np.arange(samples) / (900 + 90 * number)), 16_000)
+        entries.append((f"7-{number}.flac", samples))
+        texts.append(" ".join(rng.choice(WORDS, size=rng.integers(1, 6))))
+    write_manifest(folder / "test.tsv", folder, entries)
+    write_transcripts(folder, "test", texts)
+    write_letter_dictionary(folder, texts)
+    (folder / "model").mkdir()
+    write_finetuned_checkpoint(folder / "model" / "checkpoint.pt", **TINY)
+    (folder / "text").write_text("".join(" ".join(rng.choice(WORDS, size=rng.integers(2, 8))) + "\n" for _ in range(200)))
+    return folder
+
+
+def _lines(folder: Path) -> Dict[str, List[str]]:
+    return {name: sorted((folder / name).read_text().splitlines()) for name in FILES}
+
+
+def _infer(work: Path, results: Path, config: str, *overrides: str) -> None:
+    """fairseq's infer.py, one utterance at a time: batched, it decodes padding too."""
+    command = [sys.executable, "-m", "softhubert_plugin.interop.fairseq_tool", "speech_recognition/new/infer.py"]
+    command += ["--config-dir", str(REPOSITORY / "config" / "decode"), "--config-name", config, f"task.data={work}"]
+    command += [f"common_eval.path={work}/model/checkpoint.pt", f"common_eval.results_path={results}", "dataset.batch_size=1", *overrides]
+    environment = {**os.environ, "HYDRA_FULL_ERROR": "1", "PYTHONPATH": str(REPOSITORY)}
+    done = subprocess.run(command, capture_output=True, text=True, check=False, cwd=results.parent, env=environment)
+    assert done.returncode == 0, done.stdout[-2000:] + done.stderr[-2000:]
+
+
+def test_greedy_hypotheses_equal_infer_pys_whatever_the_batch_and_the_processes(work: Path, tmp_path: Path) -> None:
+    _infer(work, tmp_path / "theirs", "viterbi")
+    theirs = _lines(tmp_path / "theirs")
+    assert len(set(theirs["hypo.units"])) == 12 and max(map(len, theirs["hypo.units"])) > 60
+    for name, processes, max_seconds in (("one", 1, 0.0), ("batched", 1, 10.0), ("two", 2, None)):
+        decode_split(work, "test", work / "model" / "checkpoint.pt", tmp_path / name, processes=processes, max_seconds=max_seconds)
+        assert _lines(tmp_path / name) == theirs
+
+
+def test_batched_scores_equal_those_of_one_utterance_alone(work: Path) -> None:
+    from softhubert_plugin.manifests import read_manifest
+
+    model, manifest = AcousticModel(work / "model" / "checkpoint.pt"), read_manifest(work / "test.tsv")
+    waveforms = [model.read(manifest, index) for index in range(6)]
+    for alone, together in zip([model.logits([waveform])[0] for waveform in waveforms], model.logits(waveforms)):
+        torch.testing.assert_close(together, alone, rtol=1e-4, atol=1e-4)
+
+
+def test_generated_lines_hold_the_reference_and_the_n_best(work: Path, tmp_path: Path) -> None:
+    pytest.importorskip("flashlight.lib.text.decoder")
+    decode_split(work, "test", work / "model" / "checkpoint.pt", tmp_path, search=BeamSettings(beam=8, nbest=3), processes=1)
+    lines = (tmp_path / "generate.txt").read_text().splitlines()
+    assert [line.split("\t")[0] for line in lines] == [f"{kind}-{number}" for number in range(12) for kind in "THHH"]
+    first = [line.split("\t") for line in lines[:4]]
+    assert f"{first[1][2]} (None-0)" in (tmp_path / "hypo.word").read_text()
+    scores = [float(fields[1]) for fields in first[1:]]
+    assert scores == sorted(scores, reverse=True)
+
+
+@pytest.mark.parametrize("lexicon_free", [False, True])
+def test_kenlm_hypotheses_equal_fairseqs_flashlight_decoder(work: Path, tmp_path: Path, lexicon_free: bool) -> None:
+    pytest.importorskip("flashlight.lib.text.decoder")
+    pytest.importorskip("kenlm")
+    units = "letters" if lexicon_free else "words"
+    write_language_model([work / "text"], tmp_path / "lm", order=3, units=units, dictionary=work / "model" / "dict.ltr.txt")
+    settings = BeamSettings(
+        lm=str(tmp_path / "lm" / "lm.arpa"),
+        lexicon=None if lexicon_free else str(tmp_path / "lm" / "lexicon.txt"),
+        beam=20, beam_threshold=30.0, lm_weight=1.5, word_score=0.5, sil_score=-0.5,
+    )  # fmt: skip
+    decode_split(work, "test", work / "model" / "checkpoint.pt", tmp_path / "ours", search=settings, processes=2)
+    overrides = [f"decoding.lmpath={settings.lm}", "decoding.beam=20", "decoding.beamthreshold=30", "decoding.lmweight=1.5"]
+    overrides += ["decoding.wordscore=0.5", "decoding.silweight=-0.5"]
+    if lexicon_free:
+        overrides += ["decoding.lexicon=null", "decoding.unitlm=true"]
+    else:
+        overrides += [f"decoding.lexicon={settings.lexicon}"]
+    _infer(work, tmp_path / "theirs", "kenlm", *overrides)
+    ours, theirs = _lines(tmp_path / "ours"), _lines(tmp_path / "theirs")
+    assert ours["hypo.units"] == theirs["hypo.units"] and len(set(ours["hypo.units"])) > 6
+    if lexicon_free:  # fairseq prints its symbols as words there
+        assert all(words for words in ours["hypo.word"])
+    else:
+        assert ours["hypo.word"] == theirs["hypo.word"]
+        assert {word for line in ours["hypo.word"] for word in line.split()[:-1]} <= set(WORDS)
+
+
+def test_tuning_finds_the_best_of_its_grid_and_decoding_takes_it(work: Path, tmp_path: Path) -> None:
+    pytest.importorskip("flashlight.lib.text.decoder")
+    pytest.importorskip("kenlm")
+    from softhubert_plugin.asr.score import score_files
+
+    write_language_model([work / "text"], tmp_path / "lm", order=2)
+    search = BeamSettings(lm=str(tmp_path / "lm" / "lm.arpa"), lexicon=str(tmp_path / "lm" / "lexicon.txt"), beam=10)
+    checkpoint = work / "model" / "checkpoint.pt"
+    said = tune_weights(work, "test", checkpoint, tmp_path / "t.json", search=search, processes=2, weights=(0.0, 2.0), scores=(-4.0, 4.0))
+    weight, score = read_tuned(tmp_path / "t.json")
+    best = BeamSettings(lm=search.lm, lexicon=search.lexicon, beam=10, lm_weight=weight, word_score=score)
+    decode_split(work, "test", checkpoint, tmp_path / "out", search=best, processes=1)
+    found = score_files(tmp_path / "out" / "hypo.word", tmp_path / "out" / "ref.word")
+    tuned = json.loads((tmp_path / "t.json").read_text())
+    assert f"WER {100 * found.wer:.2f} %" in said and tuned["wer"] == pytest.approx(found.wer)
+    assert tuned["wer"] == min(point["wer"] for point in tuned["tried"]) and len(tuned["tried"]) >= 12
+    assert len({point["errors"] for point in tuned["tried"]}) > 1
+
+
+@pytest.mark.parametrize(
+    ("lexicon", "units", "complaint"),
+    [
+        ("CAFÉ\tC A F É |\nCAT\tC A T |\n", "words", r"spells with 1 symbols that the model does not have: 'É' \(1 words\)"),
+        ("cat\tC A T |\n", "words", "has none of the 1 words .*is one in capitals"),
+        ("CAT\n", "words", "line 1: expected a word and its spelling"),
+        (None, "words", "lacks 27 of the model's symbols .*one of letters"),
+    ],
+)
+def test_a_lexicon_and_a_model_that_do_not_fit_are_refused(
+    work: Path, tmp_path: Path, lexicon: Optional[str], units: str, complaint: str
+) -> None:
+    pytest.importorskip("kenlm")
+    pytest.importorskip("flashlight.lib.text.decoder")
+    write_language_model([work / "text"], tmp_path / "lm", order=2, units=units)
+    if lexicon is not None:
+        (tmp_path / "lexicon.txt").write_text(lexicon)
+    model = AcousticModel(work / "model" / "checkpoint.pt")
+    settings = BeamSettings(lm=str(tmp_path / "lm" / "lm.arpa"), lexicon=None if lexicon is None else str(tmp_path / "lexicon.txt"))
+    with pytest.raises(SoftHubertError, match=complaint):
+        BeamDecoder(settings, model.symbols, model.blank, model.end)
+
+
+def test_a_configuration_of_fairseqs_form_is_read_and_options_count_more(tmp_path: Path) -> None:
+    from softhubert_plugin.asr.beam import read_search_config
+
+    assert read_search_config(REPOSITORY / "config" / "decode" / "viterbi.yaml") == {}
+    found = read_search_config(REPOSITORY / "config" / "decode" / "kenlm.yaml")
+    assert found == {"beam": 500, "beam_threshold": 100, "lm_weight": 2, "word_score": -1, "sil_score": 0, "nbest": 1}
+    (tmp_path / "lm.yaml").write_text("decoding: {type: fairseqlm}")
+    with pytest.raises(SoftHubertError, match="fairseqlm"):
+        read_search_config(tmp_path / "lm.yaml")
+
+
+def test_missing_or_damaged_models_and_devices_are_refused(work: Path, tmp_path: Path) -> None:
+    pytest.importorskip("kenlm")
+    (tmp_path / "broken.arpa").write_text("not a model")
+    symbols = ["<s>", "<pad>", "</s>", "<unk>", "|", "A"]
+    for settings, complaint in (
+        (BeamSettings(lm=str(tmp_path / "none.arpa")), "no such language model"),
+        (BeamSettings(lm=str(tmp_path / "broken.arpa")), "not a language model that KenLM reads"),
+        (BeamSettings(lexicon=str(tmp_path / "none.txt")), "no such lexicon"),
+    ):
+        with pytest.raises(SoftHubertError, match=complaint):
+            BeamDecoder(settings, symbols, 0, 2)
+    with pytest.raises(SoftHubertError, match="tuning needs a language model"):
+        tune_weights(work, "test", work / "model" / "checkpoint.pt", tmp_path / "t.json", search=None)
+    with pytest.raises(SoftHubertError, match="--device nonsense: not usable"):
+        AcousticModel(work / "model" / "checkpoint.pt", "nonsense")
+    with pytest.raises(SoftHubertError, match="the lexicon is empty"):
+        (tmp_path / "empty.txt").write_text("")
+        read_lexicon(tmp_path / "empty.txt")
