@@ -73,6 +73,8 @@ def add_gmm(commands: Commands) -> None:
             label_rate=a.label_rate,
             hard=a.hard,
             candidates=a.candidates,
+            checkpoint=a.checkpoint,
+            layer=a.layer,
             device=a.device,
         )
 
@@ -82,7 +84,7 @@ def add_gmm(commands: Commands) -> None:
         "softhubert gmm dump exp/mfcc train exp/gmm.safetensors 1 0 exp/labels",
         dump,
     )
-    parser.add_argument("feat_dir", metavar="FEAT_DIR", help="folder of feature shards")
+    parser.add_argument("feat_dir", metavar="FEAT_DIR", help="folder of feature shards, or with --checkpoint of manifests")
     parser.add_argument("split", metavar="SPLIT", help="train, valid, …")
     parser.add_argument("gmm_path", metavar="GMM_PATH", help="mixture file")
     add_shard_arguments(parser)
@@ -92,5 +94,7 @@ def add_gmm(commands: Commands) -> None:
     parser.add_argument("--temperature", type=float, help="instead of the calibrated one")
     parser.add_argument("--label-rate", type=float, help="frames a second, for features of fairseq's scripts (MFCC: 100, HuBERT: 50)")
     parser.add_argument("--hard", action="store_true", help="write the most probable component as fairseq's .km instead")
+    parser.add_argument("--checkpoint", metavar="CKPT", help="label straight from audio: FEAT_DIR is then the folder of the manifests")
+    parser.add_argument("--layer", type=int, help="with --checkpoint: the layer whose hidden states the mixture was learnt from")
     parser.add_argument("--candidates", type=int, metavar="C", help="evaluate only C components a frame, approximately (default: all)")
     parser.add_argument("--device", default="cpu", help="cpu, cuda, … (default: %(default)s)")

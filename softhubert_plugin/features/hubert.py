@@ -7,20 +7,20 @@ from __future__ import annotations
 
 from contextlib import ExitStack
 from pathlib import Path
-from typing import Any, Dict, Optional
+from typing import Optional
 
 import torch
 from tqdm import tqdm
 
 from softhubert_plugin.errors import SoftHubertError
-from softhubert_plugin.features.conv_layers import receptive_field, total_stride
+from softhubert_plugin.features.conv_layers import receptive_field
 from softhubert_plugin.features.hidden_states import parse_layers
 from softhubert_plugin.features.shards import ShardWriter, is_complete, shard_range
-from softhubert_plugin.features.streaming import BATCH_SECONDS, layer_features, windows
+from softhubert_plugin.features.streaming import BATCH_SECONDS, layer_features, layer_info, windows
 from softhubert_plugin.features.subset import subset_manifest
-from softhubert_plugin.files import PathLike, sha256_of
+from softhubert_plugin.files import PathLike
 from softhubert_plugin.interop.checkpoints import load_checkpoint
-from softhubert_plugin.manifests import SAMPLE_RATE, check_audio, check_long_enough, read_manifest
+from softhubert_plugin.manifests import check_audio, check_long_enough, read_manifest
 from softhubert_plugin.probing.choice import resolve_layers
 
 
@@ -63,14 +63,8 @@ def dump_hubert(
     start, end = shard_range(len(manifest), nshard, rank)
     loaded = load_checkpoint(checkpoint)
     wanted = parse_layers(resolve_layers(layers), len(loaded.encoder.encoder.layers))
-    common = {
-        "kind": "hubert",
-        "frame_rate": SAMPLE_RATE / total_stride(loaded.conv_layers),
-        "checkpoint_sha256": sha256_of(checkpoint),
-        "manifest_sha256": manifest.fingerprint,
-    }
     folders = {layer: Path(feat_dir) if len(wanted) == 1 else Path(feat_dir) / f"layer{layer}" for layer in wanted}
-    infos: Dict[int, Dict[str, Any]] = {layer: {**common, "layer": layer, "dtype": dtype} for layer in wanted}
+    infos = {layer: {**layer_info(loaded, checkpoint, manifest, layer), "dtype": dtype} for layer in wanted}
     pending = [layer for layer in wanted if not is_complete(folders[layer], split, rank, nshard, infos[layer])]
     if not pending:
         return f"{feat_dir}: shard {rank} of {nshard} of {split} is already there"

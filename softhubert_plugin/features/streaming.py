@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import collections
 from concurrent.futures import Future, ThreadPoolExecutor
-from typing import Deque, Dict, Iterator, List, Sequence, Tuple
+from typing import Any, Deque, Dict, Iterator, List, Sequence, Tuple
 
 import numpy as np
 import soundfile
@@ -15,8 +15,9 @@ import torch
 import torch.nn.functional as F
 
 from softhubert_plugin.errors import SoftHubertError
-from softhubert_plugin.features.conv_layers import receptive_field
+from softhubert_plugin.features.conv_layers import receptive_field, total_stride
 from softhubert_plugin.features.hidden_states import can_batch, check_layers, hidden_states, pieces
+from softhubert_plugin.files import PathLike, sha256_of
 from softhubert_plugin.interop.checkpoints import LoadedModel
 from softhubert_plugin.manifests import SAMPLE_RATE, Manifest, check_long_enough
 
@@ -56,6 +57,17 @@ def batches(window: Sequence[Piece], batch_seconds: float) -> Iterator[List[Piec
         batch.append(piece)
     if batch:
         yield batch
+
+
+def layer_info(loaded: LoadedModel, checkpoint: PathLike, manifest: Manifest, layer: int) -> Dict[str, Any]:
+    """What a layer's features are, as their shards' ``.json`` and the mixture fitted on them say it."""
+    return {
+        "kind": "hubert",
+        "layer": layer,
+        "frame_rate": SAMPLE_RATE / total_stride(loaded.conv_layers),
+        "checkpoint_sha256": sha256_of(checkpoint),
+        "manifest_sha256": manifest.fingerprint,
+    }
 
 
 def layer_features(

@@ -1,4 +1,4 @@
-"""Turn feature shards into labels: sparse tempered posteriors, or their argmax as fairseq's ``.km``.
+"""Turn frames into labels: sparse tempered posteriors, or their argmax as fairseq's ``.km``.
 
 Stands between the mixture and pretraining. Each shard of features gives one shard of labels; ``merge`` in
 :mod:`softhubert_plugin.labels.merge` joins them.
@@ -8,17 +8,17 @@ from __future__ import annotations
 
 import math
 from pathlib import Path
-from typing import Any, Dict, Iterable, Iterator, Optional, Tuple
+from typing import Any, Dict, Iterable, Iterator, Optional
 
 import numpy as np
 import torch
 from tqdm import tqdm
 
 from softhubert_plugin.errors import SoftHubertError
-from softhubert_plugin.features.chunks import plan_chunks, refuse_non_finite, stream_chunks
-from softhubert_plugin.features.shards import FeatureShard, read_shard, shard_path
+from softhubert_plugin.features.shards import shard_path
 from softhubert_plugin.files import PathLike, atomic_path, sha256_of
 from softhubert_plugin.gmm.engine import Engine, responsibilities_of
+from softhubert_plugin.gmm.frame_source import Block, FrameSource, from_audio, from_shard
 from softhubert_plugin.gmm.mixture import GaussianMixture
 from softhubert_plugin.gmm.selection import make_engine
 from softhubert_plugin.gmm.uncertainty import WARN_BELOW_PERPLEXITY, entropy, truncate
@@ -40,15 +40,19 @@ def dump_gmm_posteriors(
     label_rate: Optional[float] = None,
     hard: bool = False,
     candidates: Optional[int] = None,
+    checkpoint: Optional[PathLike] = None,
+    layer: Optional[int] = None,
     device: str = "cpu",
 ) -> str:
     """Write ``LAB_DIR/{split}_{rank}_{nshard}.gmm`` (or ``.km`` with ``hard``).
 
     Args:
+        feat_dir: folder of feature shards; with ``checkpoint``, of manifests.
         mass, max_components: how much of each posterior is kept.
         temperature: instead of the calibrated one in the mixture.
         label_rate: frames a second, where the features do not tell (those of fairseq's scripts).
         candidates: evaluate only so many components a frame, an approximation (see :mod:`softhubert_plugin.gmm.selection`).
+        checkpoint, layer: label the hidden states of this model's layer, computed from the audio, without features on disk.
         device: where to compute.
 
     Returns:
@@ -60,15 +64,20 @@ def dump_gmm_posteriors(
     mixture = GaussianMixture.load(gmm_path)
     if temperature is not None:
         mixture = mixture.with_temperature(temperature)
-    shard = read_shard(feat_dir, split, rank, nshard)
-    _check_features(mixture, shard, gmm_path)
+    if (checkpoint is None) != (layer is None):
+        raise SoftHubertError("--checkpoint and --layer go together: labels straight from audio need both")
+    if checkpoint is not None and layer is not None:
+        source = from_audio(feat_dir, split, rank, nshard, checkpoint, layer, device)
+    else:
+        source = from_shard(feat_dir, split, rank, nshard)
+    _check_features(mixture, source, gmm_path)
     if hard:
-        return _dump_hard(make_engine(mixture, device, candidates), shard, shard_path(lab_dir, split, rank, nshard, ".km"))
-    rate = shard.info.get("frame_rate", label_rate)
+        return _dump_hard(make_engine(mixture, device, candidates), source, shard_path(lab_dir, split, rank, nshard, ".km"))
+    rate = source.info.get("frame_rate", label_rate)
     if rate is None:
-        raise SoftHubertError(f"{shard.path}: these features do not say their frame rate; give --label-rate (MFCC: 100, HuBERT: 50)")
+        raise SoftHubertError(f"{source.path}: these features do not say their frame rate; give --label-rate (MFCC: 100, HuBERT: 50)")
     if label_rate is not None and label_rate != rate:
-        raise SoftHubertError(f"{shard.path}: features at {rate:g} Hz, but --label-rate is {label_rate:g}; leave the option out")
+        raise SoftHubertError(f"{source.path}: features at {rate:g} Hz, but --label-rate is {label_rate:g}; leave the option out")
     path = shard_path(lab_dir, split, rank, nshard, ".gmm")
     mixture_sha256 = sha256_of(gmm_path)
     wanted: Dict[str, Any] = {
@@ -77,20 +86,26 @@ def dump_gmm_posteriors(
         "max_components": max_components,
         "temperature": mixture.temperature,
         "mixture_sha256": mixture_sha256,
-        "manifest_sha256": shard.info.get("manifest_sha256", ""),
-        "frames": len(shard.frames),
+        "manifest_sha256": source.info.get("manifest_sha256", ""),
+        "frames": int(source.lengths.sum()),
+        "candidates": candidates,
     }
     if _is_complete(path, wanted):
         return f"{path}: already there"
     statistics = _Statistics(mixture.n_components)
-    stored = list(_soft_targets(make_engine(mixture, device, candidates), _blocks(shard, "posteriors"), mass, max_components, statistics))
-    info = SoftLabelInfo(split=split, n_components=mixture.n_components, **wanted, **statistics.summary())
-    write_soft_labels(path, stored, info)
+    targets = _soft_targets(make_engine(mixture, device, candidates), _progress(source, "posteriors"), mass, max_components, statistics)
+
+    def info() -> SoftLabelInfo:
+        return SoftLabelInfo(split=split, n_components=mixture.n_components, **wanted, **statistics.summary())
+
+    write_soft_labels(path, targets, info)
+    written = SoftLabels(path)
+    before, after = written.info.perplexity_before, written.info.perplexity
     report = [
-        f"{path}: {len(shard)} utterances, {info.frames} frames at {rate:g} Hz, {SoftLabels(path).bytes_per_frame:.1f} bytes a frame",
-        f"mean perplexity {info.perplexity_before:.3f}, {info.perplexity:.3f} as stored (temperature {mixture.temperature:.3f})",
+        f"{path}: {len(written)} utterances, {written.info.frames} frames at {rate:g} Hz, {written.bytes_per_frame:.1f} bytes a frame",
+        f"mean perplexity {before:.3f}, {after:.3f} as stored (temperature {mixture.temperature:.3f})",
     ]
-    if info.perplexity < WARN_BELOW_PERPLEXITY:
+    if after < WARN_BELOW_PERPLEXITY:
         report.append(
             f"warning: perplexity under {WARN_BELOW_PERPLEXITY}: these labels are hard in all but name; give a higher --temperature "
             "or learn with --perplexity"
@@ -98,17 +113,19 @@ def dump_gmm_posteriors(
     return "\n".join(report)
 
 
-def _check_features(mixture: GaussianMixture, shard: FeatureShard, gmm_path: PathLike) -> None:
-    """The features must be what the mixture was learnt from, as far as both tell."""
-    if shard.frames.shape[1] != mixture.input_dimension:
+def _check_features(mixture: GaussianMixture, source: FrameSource, gmm_path: PathLike) -> None:
+    """The features must be what the mixture was learnt from, as far as both tell; how they were stored does not matter."""
+    if source.dimension != mixture.input_dimension:
         raise SoftHubertError(
-            f"{shard.path}: features of dimension {shard.frames.shape[1]}, but {gmm_path} was fitted on dimension "
+            f"{source.path}: features of dimension {source.dimension}, but {gmm_path} was fitted on dimension "
             f"{mixture.input_dimension}; dump the features that the mixture was learnt from"
         )
-    learnt_from = {key: value for key, value in mixture.metadata.get("features", {}).items() if key != "manifest_sha256"}
-    found = {key: value for key, value in shard.info.items() if key != "manifest_sha256"}
+    learnt_from, found = (
+        {key: value for key, value in info.items() if key not in ("manifest_sha256", "dtype")}
+        for info in (mixture.metadata.get("features", {}), source.info)
+    )
     if learnt_from and found and learnt_from != found:
-        raise SoftHubertError(f"{shard.path}: features {found}, but {gmm_path} was fitted on {learnt_from}; dump those")
+        raise SoftHubertError(f"{source.path}: features {found}, but {gmm_path} was fitted on {learnt_from}; dump those")
 
 
 def _is_complete(path: Path, wanted: Dict[str, Any]) -> bool:
@@ -119,21 +136,15 @@ def _is_complete(path: Path, wanted: Dict[str, Any]) -> bool:
     return all(getattr(info, name) == value for name, value in wanted.items())
 
 
-def _blocks(shard: FeatureShard, what: str) -> Iterator[Tuple[np.ndarray, np.ndarray]]:
-    """The frames of some utterances, ``(n, D)``, and how many belong to each; in order, all of them."""
-    done = 0
-    with tqdm(total=len(shard), desc=f"{what} {shard.path.stem}", unit="utt", disable=None) as progress:
-        for chunk, rows in stream_chunks(plan_chunks([shard], [np.ones(len(shard), dtype=bool)], whole_utterances=True)):
-            ends = np.cumsum(shard.lengths[done:])
-            utterances = int(np.searchsorted(ends, len(rows))) + 1
-            refuse_non_finite(chunk, rows)
-            yield rows, shard.lengths[done : done + utterances]
-            done += utterances
-            progress.update(utterances)
+def _progress(source: FrameSource, what: str) -> Iterator[Block]:
+    with tqdm(total=len(source.lengths), desc=f"{what} {source.path.stem}", unit="utt", disable=None) as progress:
+        for rows, lengths in source.blocks():
+            yield rows, lengths
+            progress.update(len(lengths))
 
 
 def _soft_targets(
-    engine: Engine, blocks: Iterable[Tuple[np.ndarray, np.ndarray]], mass: float, max_components: int, statistics: _Statistics
+    engine: Engine, blocks: Iterable[Block], mass: float, max_components: int, statistics: _Statistics
 ) -> Iterator[StoredTargets]:
     """The targets of each utterance, as they are stored."""
     for rows, lengths in blocks:
@@ -154,14 +165,15 @@ def _soft_targets(
         )
 
 
-def _dump_hard(engine: Engine, shard: FeatureShard, path: Path) -> str:
+def _dump_hard(engine: Engine, source: FrameSource, path: Path) -> str:
     with atomic_path(path) as temporary, open(temporary, "w", encoding="ascii") as stream:
-        for rows, lengths in _blocks(shard, "argmax"):
+        for rows, lengths in _progress(source, "argmax"):
             best = torch.cat([engine.log_joint(part).argmax(1) for part in engine.parts(rows)]).tolist()
             ends = np.cumsum(lengths).tolist()
             for start, end in zip([0, *ends], ends):
                 stream.write(" ".join(map(str, best[start:end])) + "\n")
-    return f"{path}: {len(shard)} utterances, {len(shard.frames)} frames, the most probable of {engine.mixture.n_components} components"
+    what = f"{len(source.lengths)} utterances, {source.lengths.sum()} frames"
+    return f"{path}: {what}, the most probable of {engine.mixture.n_components} components"
 
 
 class _Statistics:

@@ -1,0 +1,77 @@
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+
+from softhubert_plugin.errors import SoftHubertError
+from softhubert_plugin.features.hubert import dump_hubert
+from softhubert_plugin.features.shards import ShardWriter
+from softhubert_plugin.gmm.dump_gmm_posteriors import dump_gmm_posteriors
+from softhubert_plugin.gmm.learn_gmm import GmmOptions, learn_gmm
+from softhubert_plugin.gmm.mixture import GaussianMixture
+from softhubert_plugin.labels.merge import merge_labels
+from softhubert_plugin.labels.soft import SoftLabels
+
+
+@pytest.fixture()
+def layer(corpus: Path, stock_checkpoint: Path) -> Path:
+    """The corpus with hidden states of layer 2 in ``layer2`` and a mixture fitted on them."""
+    dump_hubert(corpus, "train", stock_checkpoint, "2", 1, 0, corpus / "layer2", device="cpu")
+    learn_gmm(corpus / "layer2", "train", 1, corpus / "gmm.safetensors", GmmOptions(5, perplexity=2.0))
+    return corpus
+
+
+def test_labels_straight_from_audio_are_those_of_dumped_features(layer: Path, stock_checkpoint: Path) -> None:
+    dump_gmm_posteriors(layer / "layer2", "train", layer / "gmm.safetensors", 1, 0, layer / "two-steps")
+    options = {"checkpoint": stock_checkpoint, "layer": 2}
+    for rank in range(2):
+        dump_gmm_posteriors(layer, "train", layer / "gmm.safetensors", 2, rank, layer / "one-step", **options)  # type: ignore[arg-type]
+    merge_labels(layer / "one-step", "train", 2)
+    one, two = SoftLabels(layer / "one-step" / "train.gmm"), SoftLabels(layer / "two-steps" / "train_0_1.gmm")
+    assert len(one) == len(two) == 4 and one.info.manifest_sha256 == two.info.manifest_sha256
+    for index in range(len(one)):
+        ours, theirs = one.utterance(index), two.utterance(index)
+        np.testing.assert_array_equal(ours.components, theirs.components)
+        np.testing.assert_allclose(ours.probabilities, theirs.probabilities, atol=1e-4)
+
+
+def test_another_layer_than_the_mixture_was_learnt_from_is_refused(layer: Path, stock_checkpoint: Path) -> None:
+    with pytest.raises(SoftHubertError, match="'layer': 1.* was fitted on .*'layer': 2"):
+        dump_gmm_posteriors(layer, "train", layer / "gmm.safetensors", 1, 0, layer / "lab", checkpoint=stock_checkpoint, layer=1)
+    with pytest.raises(SoftHubertError, match="layer 9"):
+        dump_gmm_posteriors(layer, "train", layer / "gmm.safetensors", 1, 0, layer / "lab", checkpoint=stock_checkpoint, layer=9)
+    with pytest.raises(SoftHubertError, match="--checkpoint and --layer go together"):
+        dump_gmm_posteriors(layer, "train", layer / "gmm.safetensors", 1, 0, layer / "lab", layer=2)
+
+
+def test_dumped_posteriors_are_scikit_learns_whatever_the_utterance_lengths(tmp_path: Path) -> None:
+    rng = np.random.default_rng(0)
+    utterances = [rng.standard_normal((length, 4)).astype(np.float32) for length in (1, 9_000, 3, 700, 1)]
+    with ShardWriter(tmp_path, "train", 0, 1, {"frame_rate": 100.0}) as writer:
+        for frames in utterances:
+            writer.add(frames)
+    learn_gmm(tmp_path, "train", 1, tmp_path / "gmm", GmmOptions(7, perplexity=None))
+    dump_gmm_posteriors(tmp_path, "train", tmp_path / "gmm", 1, 0, tmp_path, mass=1.0, max_components=7)
+    labels = SoftLabels(tmp_path / "train_0_1.gmm")
+    theirs = GaussianMixture.load(tmp_path / "gmm").to_sklearn()
+    assert labels.lengths.tolist() == [1, 9_000, 3, 700, 1]
+    for index, frames in enumerate(utterances):
+        targets = labels.utterance(index)
+        dense = np.zeros((len(frames), 7))
+        dense[targets.frame_of_entry, targets.components] = targets.probabilities
+        np.testing.assert_allclose(dense, theirs.predict_proba(frames.astype(np.float64)), atol=5e-5)
+
+
+def test_approximate_labels_say_so_and_are_not_taken_for_exact_ones(tmp_path: Path) -> None:
+    with ShardWriter(tmp_path, "train", 0, 1, {"frame_rate": 100.0}) as writer:
+        for _ in range(10):
+            writer.add(torch.randn(60, 3, generator=torch.Generator().manual_seed(1)).numpy())
+    learn_gmm(tmp_path, "train", 1, tmp_path / "gmm", GmmOptions(40, perplexity=3.0))
+    dump_gmm_posteriors(tmp_path, "train", tmp_path / "gmm", 1, 0, tmp_path, candidates=20)
+    assert SoftLabels(tmp_path / "train_0_1.gmm").info.candidates == 20
+    assert "already there" not in dump_gmm_posteriors(tmp_path, "train", tmp_path / "gmm", 1, 0, tmp_path)
+    assert SoftLabels(tmp_path / "train_0_1.gmm").info.candidates is None
+    assert "already there" in dump_gmm_posteriors(tmp_path, "train", tmp_path / "gmm", 1, 0, tmp_path)
