@@ -62,7 +62,9 @@ def test_dumped_posteriors_are_scikit_learns_whatever_the_utterance_lengths(tmp_
         targets = labels.utterance(index)
         dense = np.zeros((len(frames), 7))
         dense[targets.frame_of_entry, targets.components] = targets.probabilities
-        np.testing.assert_allclose(dense, theirs.predict_proba(frames.astype(np.float64)), atol=5e-5)
+        np.testing.assert_allclose(
+            dense, theirs.predict_proba(frames.astype(np.float64)), atol=7e-5
+        )  # seven entries, each rounded to 1/65535
 
 
 def test_approximate_labels_say_so_and_are_not_taken_for_exact_ones(tmp_path: Path) -> None:
