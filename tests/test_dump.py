@@ -4,7 +4,6 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-import torch
 
 from softhubert_plugin.errors import SoftHubertError
 from softhubert_plugin.features.hubert import dump_hubert
@@ -65,15 +64,3 @@ def test_dumped_posteriors_are_scikit_learns_whatever_the_utterance_lengths(tmp_
         np.testing.assert_allclose(
             dense, theirs.predict_proba(frames.astype(np.float64)), atol=7e-5
         )  # seven entries, each rounded to 1/65535
-
-
-def test_approximate_labels_say_so_and_are_not_taken_for_exact_ones(tmp_path: Path) -> None:
-    with ShardWriter(tmp_path, "train", 0, 1, {"frame_rate": 100.0}) as writer:
-        for _ in range(10):
-            writer.add(torch.randn(60, 3, generator=torch.Generator().manual_seed(1)).numpy())
-    learn_gmm(tmp_path, "train", 1, tmp_path / "gmm", GmmOptions(40, perplexity=3.0))
-    dump_gmm_posteriors(tmp_path, "train", tmp_path / "gmm", 1, 0, tmp_path, candidates=20)
-    assert SoftLabels(tmp_path / "train_0_1.gmm").info.candidates == 20
-    assert "already there" not in dump_gmm_posteriors(tmp_path, "train", tmp_path / "gmm", 1, 0, tmp_path)
-    assert SoftLabels(tmp_path / "train_0_1.gmm").info.candidates is None
-    assert "already there" in dump_gmm_posteriors(tmp_path, "train", tmp_path / "gmm", 1, 0, tmp_path)

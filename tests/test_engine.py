@@ -24,7 +24,6 @@ from softhubert_plugin.gmm.engine import NEGLIGIBLE, SPARSE_BELOW, Engine, Sums,
 from softhubert_plugin.gmm.kmeans import kmeans
 from softhubert_plugin.gmm.learn_gmm import GmmOptions, learn_gmm
 from softhubert_plugin.gmm.mixture import GaussianMixture
-from softhubert_plugin.gmm.selection import make_engine
 from softhubert_plugin.gmm.start import mixture_from_clusters
 from softhubert_plugin.gmm.survey import fit_transform, survey
 from softhubert_plugin.interop.kmeans import read_kmeans
@@ -149,16 +148,6 @@ def test_kmeans_finds_separate_clusters_whatever_the_seed() -> None:
     for seed in range(20):
         _, assigned = kmeans(frames, 3, seed=seed, iterations=2)
         assert torch.bincount(assigned).tolist() == [100, 100, 100]
-
-
-def test_selection_of_all_but_far_components_changes_little(shard: FeatureShard) -> None:
-    frames = torch.from_numpy(np.array(shard.frames))
-    centroids, assigned = kmeans(frames, 40, seed=0, iterations=3)
-    mixture = mixture_from_clusters(frames, centroids, assigned, "diag", floor=1e-3)
-    exact, selected = make_engine(mixture, "cpu", None), make_engine(mixture, "cpu", 25)
-    assert type(exact) is Engine and type(selected) is not Engine
-    loss = exact.score(frames.numpy()) - selected.score(frames.numpy())
-    assert 0 <= loss < 0.02
 
 
 def test_a_stepwise_pass_raises_the_likelihood(shard: FeatureShard) -> None:

@@ -23,7 +23,6 @@ def add_gmm(commands: Commands) -> None:
             stepwise=a.stepwise,
             iterations=a.iterations,
             tolerance=a.tolerance,
-            candidates=a.candidates,
             seed=a.seed,
         )
         return learn_gmm(a.feat_dir, a.split, a.nshard, a.gmm_path, options, device=a.device)
@@ -53,7 +52,6 @@ def add_gmm(commands: Commands) -> None:
     parser.add_argument(
         "--tolerance", type=float, default=1e-5, help="stop when the held-out likelihood gains less than this share (default: %(default)s)"
     )
-    parser.add_argument("--candidates", type=int, metavar="C", help="evaluate only C components a frame, approximately (default: all)")
     parser.add_argument("--seed", type=int, default=1, help="of sample and start (default: %(default)s)")
     parser.add_argument("--device", default="cpu", help="cpu, cuda, … (default: %(default)s)")
 
@@ -72,7 +70,6 @@ def add_gmm(commands: Commands) -> None:
             temperature=a.temperature,
             label_rate=a.label_rate,
             hard=a.hard,
-            candidates=a.candidates,
             checkpoint=a.checkpoint,
             layer=a.layer,
             device=a.device,
@@ -96,5 +93,4 @@ def add_gmm(commands: Commands) -> None:
     parser.add_argument("--hard", action="store_true", help="write the most probable component as fairseq's .km instead")
     parser.add_argument("--checkpoint", metavar="CKPT", help="label straight from audio: FEAT_DIR is then the folder of the manifests")
     parser.add_argument("--layer", type=int, help="with --checkpoint: the layer whose hidden states the mixture was learnt from")
-    parser.add_argument("--candidates", type=int, metavar="C", help="evaluate only C components a frame, approximately (default: all)")
     parser.add_argument("--device", default="cpu", help="cpu, cuda, … (default: %(default)s)")

@@ -20,7 +20,6 @@ from softhubert_plugin.files import PathLike, atomic_path, sha256_of
 from softhubert_plugin.gmm.engine import Engine, responsibilities_of
 from softhubert_plugin.gmm.frame_source import Block, FrameSource, from_audio, from_shard
 from softhubert_plugin.gmm.mixture import GaussianMixture
-from softhubert_plugin.gmm.selection import make_engine
 from softhubert_plugin.gmm.uncertainty import WARN_BELOW_PERPLEXITY, entropy, truncate
 from softhubert_plugin.labels.frames import FrameTargets
 from softhubert_plugin.labels.soft import ENTROPY_BINS, SoftLabelInfo, SoftLabels, StoredTargets, quantised, write_soft_labels
@@ -39,7 +38,6 @@ def dump_gmm_posteriors(
     temperature: Optional[float] = None,
     label_rate: Optional[float] = None,
     hard: bool = False,
-    candidates: Optional[int] = None,
     checkpoint: Optional[PathLike] = None,
     layer: Optional[int] = None,
     device: str = "cpu",
@@ -51,7 +49,6 @@ def dump_gmm_posteriors(
         mass, max_components: how much of each posterior is kept.
         temperature: instead of the calibrated one in the mixture.
         label_rate: frames a second, where the features do not tell (those of fairseq's scripts).
-        candidates: evaluate only so many components a frame, an approximation (see :mod:`softhubert_plugin.gmm.selection`).
         checkpoint, layer: label the hidden states of this model's layer, computed from the audio, without features on disk.
         device: where to compute.
 
@@ -72,7 +69,7 @@ def dump_gmm_posteriors(
         source = from_shard(feat_dir, split, rank, nshard)
     _check_features(mixture, source, gmm_path)
     if hard:
-        return _dump_hard(make_engine(mixture, device, candidates), source, shard_path(lab_dir, split, rank, nshard, ".km"))
+        return _dump_hard(Engine(mixture, device), source, shard_path(lab_dir, split, rank, nshard, ".km"))
     rate = source.info.get("frame_rate", label_rate)
     if rate is None:
         raise SoftHubertError(f"{source.path}: these features do not say their frame rate; give --label-rate (MFCC: 100, HuBERT: 50)")
@@ -88,12 +85,11 @@ def dump_gmm_posteriors(
         "mixture_sha256": mixture_sha256,
         "manifest_sha256": source.info.get("manifest_sha256", ""),
         "frames": int(source.lengths.sum()),
-        "candidates": candidates,
     }
     if _is_complete(path, wanted):
         return f"{path}: already there"
     statistics = _Statistics(mixture.n_components)
-    targets = _soft_targets(make_engine(mixture, device, candidates), _progress(source, "posteriors"), mass, max_components, statistics)
+    targets = _soft_targets(Engine(mixture, device), _progress(source, "posteriors"), mass, max_components, statistics)
 
     def info() -> SoftLabelInfo:
         return SoftLabelInfo(split=split, n_components=mixture.n_components, **wanted, **statistics.summary())

@@ -21,7 +21,6 @@ from softhubert_plugin.features.chunks import Chunk, stream_chunks
 from softhubert_plugin.gmm import distributed
 from softhubert_plugin.gmm.engine import Engine, Sums
 from softhubert_plugin.gmm.mixture import GaussianMixture
-from softhubert_plugin.gmm.selection import make_engine
 
 logger = logging.getLogger(__name__)
 
@@ -65,7 +64,6 @@ def fit_mixture(
     floor: float,
     seed: int,
     device: str = "cpu",
-    candidates: Optional[int] = None,
     keep: Callable[[Fit], None] = lambda fit: None,
 ) -> Fit:
     """Iterate until the held-out likelihood stops growing.
@@ -76,19 +74,18 @@ def fit_mixture(
         iterations: at most so many in all.
         tolerance: stop when an iteration gains less than this share of the held-out log-likelihood.
         floor: the smallest variance, as a share of the variance of all frames.
-        candidates: evaluate only so many components a frame (see :mod:`softhubert_plugin.gmm.selection`); ``None`` for all.
         keep: called after each iteration.
     """
     fit = start
     if fit.finished:
         return fit
-    engine = make_engine(fit.mixture, device, candidates)
+    engine = Engine(fit.mixture, device)
     before = engine.score(held_out)
     progress = tqdm(total=iterations, initial=fit.iteration, desc="EM", unit="it", disable=None if distributed.rank() == 0 else True)
     while not fit.finished:
         sums = expectation(engine, chunks)
         mixture, reseeded = refill(engine.maximise(sums, floor), sums.counts.cpu(), seed=seed + fit.iteration)
-        engine = make_engine(mixture, device, candidates)
+        engine = Engine(mixture, device)
         after = engine.score(held_out)
         if not math.isfinite(after):
             raise SoftHubertError("EM has run into numbers that are none; give more frames, fewer components, or --pca")

@@ -1,4 +1,4 @@
-"""k-means on frames in memory, Lloyd's: a start for the mixture, and how Gaussian selection groups components."""
+"""k-means on frames in memory, Lloyd's: a start for the mixture."""
 
 from __future__ import annotations
 

@@ -61,7 +61,6 @@ class GmmOptions:
         stepwise: passes of stepwise EM before the iterations.
         iterations: EM iterations at most.
         tolerance: stop when an iteration gains less than this share of the held-out log-likelihood.
-        candidates: evaluate only so many components a frame; ``None`` for all.
         seed: of the held-out utterances, the sample and the start.
     """
 
@@ -76,7 +75,6 @@ class GmmOptions:
     stepwise: int = 0
     iterations: int = 100
     tolerance: float = 1e-5
-    candidates: Optional[int] = None
     seed: int = 1
 
 
@@ -113,7 +111,6 @@ def learn_gmm(feat_dir: PathLike, split: str, nshard: int, gmm_path: PathLike, o
             floor=VARIANCE_FLOOR,
             seed=options.seed,
             device=device,
-            candidates=options.candidates,
             keep=keep,
         )
         if distributed.rank() != 0:

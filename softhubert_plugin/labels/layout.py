@@ -11,7 +11,7 @@ from __future__ import annotations
 import json
 import zlib
 from dataclasses import asdict, dataclass
-from typing import Dict, List, Optional, Tuple
+from typing import Dict, List, Tuple
 
 import numpy as np
 
@@ -46,7 +46,6 @@ class SoftLabelInfo:
         perplexity_before, perplexity: mean ``exp(H)`` before and after truncation.
         entropy_before, entropy: mean H in nats before and after truncation.
         entropy_histogram: counts of frames by entropy after truncation, in equal bins from 0 to ln K.
-        candidates: how many components were evaluated for each frame; ``None``: all.
     """
 
     n_components: int
@@ -63,7 +62,6 @@ class SoftLabelInfo:
     entropy_before: float
     entropy: float
     entropy_histogram: List[int]
-    candidates: Optional[int] = None
 
 
 def quantised(targets: FrameTargets) -> StoredTargets:

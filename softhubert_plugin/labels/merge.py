@@ -19,7 +19,7 @@ def merge_labels(lab_dir: PathLike, split: str, nshard: int) -> str:
         SoftHubertError: a shard is missing or damaged, or shards come from different mixtures, settings or manifests.
     """
     shards = [SoftLabels(shard_path(lab_dir, split, rank, nshard, ".gmm")) for rank in range(nshard)]
-    same = ("n_components", "label_rate", "mass", "max_components", "candidates", "temperature", "mixture_sha256", "manifest_sha256")
+    same = ("n_components", "label_rate", "mass", "max_components", "temperature", "mixture_sha256", "manifest_sha256")
     for shard in shards[1:]:
         for name in same:
             if getattr(shard.info, name) != getattr(shards[0].info, name):

@@ -4,7 +4,7 @@
     python -m tests.benchmarks.gmm convergence    time to scikit-learn's final held-out likelihood, MFCC-39/100 and 768/500
     python -m tests.benchmarks.gmm dump           posteriors against predict_proba, labels against dump_km_label.py
     python -m tests.benchmarks.gmm memory         2 M frames × 768: peak memory, likelihood against float64
-    python -m tests.benchmarks.gmm sublinear      what Gaussian selection and stepwise passes gain, and what they cost in likelihood
+    python -m tests.benchmarks.gmm stepwise       what a stepwise pass gains over an EM iteration
     python -m tests.benchmarks.gmm kill           SIGKILL at random moments, then compare bytes
 
 Features are MFCCs of real speech (the folder of SOFTHUBERT_SPEECH), and for 768 dimensions twenty neighbouring frames of them through
@@ -41,7 +41,6 @@ from softhubert_plugin.gmm.engine import Engine
 from softhubert_plugin.gmm.kmeans import kmeans
 from softhubert_plugin.gmm.learn_gmm import GmmOptions, learn_gmm
 from softhubert_plugin.gmm.mixture import GaussianMixture
-from softhubert_plugin.gmm.selection import make_engine
 from softhubert_plugin.gmm.start import mixture_from_clusters
 
 SPEECH = Path(os.environ.get("SOFTHUBERT_SPEECH", Path(__file__).parents[3] / "shared" / "speech"))
@@ -150,14 +149,14 @@ def start_mixture(folder: Path, components: int) -> GaussianMixture:
 
 
 @sides
-def our_iteration(folder: str, components: str, candidates: str = "0") -> Dict[str, Any]:
+def our_iteration(folder: str, components: str) -> Dict[str, Any]:
     chunks, _ = divided(Path(folder))
     mixture = start_mixture(Path(folder), int(components))
     speed = product_speed()
     seconds = []
     for _ in range(3):
         started = time.perf_counter()
-        engine = make_engine(mixture, "cpu", int(candidates) or None)
+        engine = Engine(mixture)
         sums = expectation(engine, chunks)
         updated = engine.maximise(sums, FLOOR)
         seconds.append(time.perf_counter() - started)
@@ -285,11 +284,11 @@ def sklearn_posteriors(folder: str, components: str) -> Dict[str, Any]:
 
 
 @sides
-def our_labels(folder: str, components: str, work: str, hard: str, candidates: str = "0") -> Dict[str, Any]:
+def our_labels(folder: str, components: str, work: str, hard: str) -> Dict[str, Any]:
     start_mixture(Path(folder), int(components))
     started = time.perf_counter()
     model = Path(folder) / f"start-{components}.safetensors"
-    dump_gmm_posteriors(folder, "train", model, 1, 0, work, hard=hard == "hard", temperature=4.0, candidates=int(candidates) or None)
+    dump_gmm_posteriors(folder, "train", model, 1, 0, work, hard=hard == "hard", temperature=4.0)
     return {"seconds": time.perf_counter() - started}
 
 
@@ -320,7 +319,6 @@ def dump(work: Path, scale: float) -> None:
             "fairseq dump_km_label.py": ("fairseq_labels", folder, components),
             "softhubert gmm dump": ("our_labels", folder, components, "soft"),
             "softhubert gmm dump --hard": ("our_labels", folder, components, "hard"),
-            "softhubert gmm dump --candidates 64": ("our_labels", folder, components, "soft", 64),
         }
         for name, (run, *arguments) in runs.items():
             with tempfile.TemporaryDirectory() as scratch:
@@ -356,22 +354,14 @@ def memory(work: Path, scale: float) -> None:
     print(f"log-likelihood of 20,000 frames: {single:.6f}, in float64 {exact:.6f}, relative difference {abs(single / exact - 1):.1e}")
 
 
-# ---------------------------------------------------------------------------------------------------------------- sublinear
+# ---------------------------------------------------------------------------------------------------------------- stepwise
 
 
-def sublinear(work: Path, scale: float) -> None:
+def stepwise(work: Path, scale: float) -> None:
     folder = features(work, "wide", int(200_000 * scale))
-    rows: List[List[Any]] = [["one E-step and M-step, 768 × 500", "seconds", "log-likelihood", "loss in nats a frame"]]
-    exact = side("our_iteration", folder, 500)
-    rows.append(["all components", exact["seconds"], exact["likelihood"], 0.0])
-    for candidates in (256, 128, 64):
-        found = side("our_iteration", folder, 500, candidates)
-        rows.append([f"--candidates {candidates}", found["seconds"], found["likelihood"], exact["likelihood"] - found["likelihood"]])
-    table(rows)
-    rows = [["held-out log-likelihood after each pass over the data", "1", "2", "3"]]
-    for name, stepwise in (("EM iterations", 0), ("one --stepwise pass first", 1)):
-        found = side("our_passes", folder, 500, stepwise)
-        rows.append([name, *found["curve"]])
+    rows: List[List[Any]] = [["held-out log-likelihood after each pass, 768 × 500", "1", "2", "3"]]
+    for name, passes in (("EM iterations", 0), ("one --stepwise pass first", 1)):
+        rows.append([name, *side("our_passes", folder, 500, passes)["curve"]])
     table(rows)
 
 
@@ -443,7 +433,7 @@ def main() -> None:
         result = SIDES[sys.argv[2]](*sys.argv[3:])
         print(json.dumps({**result, "peak_gb": resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1e6}))
         return
-    runs = {run.__name__: run for run in (iteration, convergence, dump, memory, sublinear, kill)}
+    runs = {run.__name__: run for run in (iteration, convergence, dump, memory, stepwise, kill)}
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("runs", nargs="+", choices=list(runs))
     parser.add_argument("--scale", type=float, default=1.0, help="share of the frames (default: %(default)s)")
