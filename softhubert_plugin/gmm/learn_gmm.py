@@ -21,7 +21,7 @@ from softhubert_plugin import __version__
 from softhubert_plugin.errors import SoftHubertError
 from softhubert_plugin.features.chunks import Chunk, plan_chunks, read_chunk
 from softhubert_plugin.features.shards import FeatureShard, read_shards
-from softhubert_plugin.files import PathLike
+from softhubert_plugin.files import PathLike, sha256_of
 from softhubert_plugin.gmm import distributed
 from softhubert_plugin.gmm.em import Fit, effective_components, fit_mixture, stepwise_pass
 from softhubert_plugin.gmm.engine import Engine
@@ -131,7 +131,8 @@ def _request(shards: Sequence[FeatureShard], options: GmmOptions) -> str:
     data = [
         [shard.path.name, str(shard.frames.dtype), list(shard.frames.shape), shard.info, shard.path.stat().st_mtime_ns] for shard in shards
     ]
-    described = json.dumps([data, vars(options), __version__], sort_keys=True)
+    start = sha256_of(options.init) if options.init is not None and Path(options.init).is_file() else None
+    described = json.dumps([data, vars(options), start, __version__], sort_keys=True)
     return hashlib.sha256(described.encode()).hexdigest()
 
 

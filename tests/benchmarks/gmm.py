@@ -405,27 +405,23 @@ def kill(work: Path, scale: float) -> None:
 
     kills = 0
     with tempfile.TemporaryDirectory() as left_alone, tempfile.TemporaryDirectory() as disturbed:
-        for undisturbed, command in zip(commands(Path(left_alone)), commands(Path(disturbed))):
+        for name, undisturbed, command in zip(("gmm", "train_0_1.gmm"), commands(Path(left_alone)), commands(Path(disturbed))):
             started = time.perf_counter()
             subprocess.run(undisturbed, check=True, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
             whole = time.perf_counter() - started
-            for attempt in range(40):
+            for attempt in range(16):
                 process = subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
                 try:
-                    process.wait(rng.uniform(0.2, 1.0) * whole if attempt < 12 else None)
+                    process.wait(rng.uniform(0.2, 1.0) * whole if attempt < 15 else None)
+                    if attempt < 15:  # it had finished: take its result away, so that the next is disturbed again
+                        (Path(disturbed) / name).unlink()
                 except subprocess.TimeoutExpired:
                     process.send_signal(signal.SIGKILL)
                     process.wait()
                     kills += 1
-                    continue
-                if attempt < 12:  # it had finished: take its result away, so that the next is disturbed again
-                    Path(command[6] if "learn" in command else command[-1], *(() if "learn" in command else ("train_0_1.gmm",))).unlink()
-                    continue
-                break
-        for name in ("gmm", "train_0_1.gmm"):
             same = (Path(left_alone) / name).read_bytes() == (Path(disturbed) / name).read_bytes()
             print(f"{name}: {'the same bytes' if same else 'DIFFERENT'} after {kills} kills in all")
-        print("left behind:", sorted(path.name for path in Path(disturbed).iterdir()))
+        print("in the folder:", ", ".join(sorted(path.name for path in Path(disturbed).iterdir())))
 
 
 def main() -> None:
