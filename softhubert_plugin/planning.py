@@ -1,6 +1,6 @@
 """What a recipe costs before it is started: disk, CPU hours and GPU hours of each stage.
 
-The rates stand here with where they come from. They are estimates for planning, good to a factor of two; the sizes are exact.
+The rates stand here with where they come from: measured, published, or guessed. Sizes of features follow from frames and widths.
 """
 
 from __future__ import annotations
@@ -10,11 +10,13 @@ from typing import List, NamedTuple, Sequence
 SECONDS = 3600
 MFCC_RATE, HUBERT_RATE = 100, 50  # frames a second
 
-# Measured on two AMD EPYC cores (examples/librispeech, 1.2 h of train-clean-100), in hours of audio an hour of one core.
+# Measured on two shared AMD EPYC cores with 'softhubert features mfcc' and 'gmm dump' on an hour of train-clean-100, start-up included:
+# hours of audio an hour of one core.
 MFCC_SPEED = 460.0
-LABEL_SPEED = 900.0
-# Bytes a frame of a label file, as measured there at perplexity 4 and mass 0.999.
-LABEL_BYTES = 10
+LABEL_SPEED = 380.0
+LABEL_BYTES = 54  # a frame of a soft-label file, measured there (100 components, perplexity 4, mass 0.999)
+# Guesses, until somebody has timed a full-size run: core hours of fitting a clusterer, and of decoding with a language model, a system.
+CLUSTERING_HOURS, DECODING_HOURS = 2.0, 20.0
 # Hsu et al. (2021), section IV-B: 100k updates of 32 × 87.5 s of audio took 9.5 hours on 32 GPUs (V100).
 PUBLISHED_GPUS, PUBLISHED_BATCH, PUBLISHED_SECONDS = 32, 87.5, 9.5 * SECONDS / 100_000
 GPU_TRAINING_SPEED = PUBLISHED_BATCH / PUBLISHED_SECONDS  # audio seconds a second of one GPU
@@ -82,14 +84,14 @@ def plan(hours: float, systems: int, *, percent: float = 0.1) -> List[Stage]:
     return [
         Stage(0, "data", audio, hours / 5000, 0),
         Stage(1, "MFCC", features(MFCC_RATE, 39, 1.0, 4), mfcc, 0),
-        Stage(2, "clustering", 0.01, systems * 2.0, 0),
+        Stage(2, "clustering", 0.01, systems * CLUSTERING_HOURS, 0),
         Stage(3, "labels", labels(MFCC_RATE), label, 0),
         Stage(4, "pretraining, iteration 1", 4.0 * systems, 0, pretraining(size.updates[0])),
         Stage(5, "probing", probing, 0, percent * forward + systems),
         Stage(6, "layer features, clustering, labels", layer + labels(HUBERT_RATE), label * size.dimensions / 39, forward),
         Stage(7, "pretraining, iteration 2", 4.0 * systems, 0, pretraining(size.updates[1])),
         Stage(8, "fine-tuning", 4.0 * systems, 0, finetuning),
-        Stage(9, "decoding", 0.1, systems * 20.0, systems * 0.1),
+        Stage(9, "decoding", 0.1, systems * DECODING_HOURS, systems * 0.1),
         Stage(10, "report", 0.1, 0.1, 0),
     ]
 

@@ -2,15 +2,15 @@ from __future__ import annotations
 
 import pytest
 
-from softhubert_plugin.planning import describe, plan
+from softhubert_plugin.planning import LABEL_BYTES, describe, plan
 
 
 def test_sizes_follow_from_frames_and_widths() -> None:
     stages = {stage.number: stage for stage in plan(960, 1)}
     assert stages[1].disk == pytest.approx(960 * 3600 * 100 * 39 * 4 / 1e9)
-    assert stages[3].disk == pytest.approx(3.456)  # ten bytes for each of 346 M frames
+    assert stages[3].disk == pytest.approx(960 * 3600 * 100 * LABEL_BYTES / 1e9)
     assert stages[5].disk == pytest.approx(0.1 * 960 * 3600 * 50 * 768 * 13 * 2 / 1e9)
-    assert stages[6].disk == pytest.approx(960 * 3600 * 50 * 768 * 2 / 1e9 + 1.728)
+    assert stages[6].disk == pytest.approx(960 * 3600 * 50 * (768 * 2 + LABEL_BYTES) / 1e9)
 
 
 def test_pretraining_takes_the_gpu_hours_that_were_published() -> None:
