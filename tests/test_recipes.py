@@ -23,12 +23,13 @@ def _compose(recipe: str, run: str, **optimization: Any) -> Any:
 
 
 def _check(cfg: Any) -> None:
+    task = cfg.task  # which points at the trainer's settings
     check_batch(
-        cfg.task.batch_seconds,
-        world_size=cfg.distributed_training.distributed_world_size,
-        update_freq=cfg.optimization.update_freq,
-        max_tokens=cfg.dataset.max_tokens,
-        sample_rate=cfg.task.sample_rate,
+        task.batch_seconds,
+        world_size=task.world_size,
+        update_freq=task.update_freq,
+        max_tokens=task.max_tokens,
+        sample_rate=task.sample_rate,
     )
 
 

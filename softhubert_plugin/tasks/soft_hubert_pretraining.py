@@ -45,9 +45,10 @@ class SoftHubertPretrainingConfig(HubertPretrainingConfig):
         default=None, metadata={"help": "audio an update must hold, over all processes; a run with another batch is refused"}
     )
     train_subset: str = II("dataset.train_subset")
-    max_tokens: Any = field(default=II("dataset.max_tokens"), metadata={"help": "as there; for batch_seconds"})
-    update_freq: Any = field(default=II("optimization.update_freq"), metadata={"help": "as there; for batch_seconds"})
-    world_size: Any = field(default=II("distributed_training.distributed_world_size"), metadata={"help": "as there; for batch_seconds"})
+    # What batch_seconds is compared with. Recipes point them at the trainer's own settings; decoding has no such settings to point at.
+    max_tokens: Optional[int] = field(default=None, metadata={"help": "${dataset.max_tokens}, for batch_seconds"})
+    update_freq: Optional[List[int]] = field(default=None, metadata={"help": "${optimization.update_freq}, for batch_seconds"})
+    world_size: int = field(default=1, metadata={"help": "${distributed_training.distributed_world_size}, for batch_seconds"})
     seed: int = II("common.seed")
 
 
@@ -136,7 +137,7 @@ class SoftHubertPretrainingTask(HubertPretrainingTask):
                 check_batch(
                     self.cfg.batch_seconds,
                     world_size=self.cfg.world_size,
-                    update_freq=self.cfg.update_freq,
+                    update_freq=self.cfg.update_freq or [1],
                     max_tokens=self.cfg.max_tokens,
                     sample_rate=self.cfg.sample_rate,
                 )
