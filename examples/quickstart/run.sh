@@ -45,11 +45,13 @@ done
 here=$(cd "$(dirname "${BASH_SOURCE[0]}")/../.." && pwd -P)
 speech=${SOFTHUBERT_SPEECH:-$here/../shared/speech}
 
-# What differs between corpora: components, and how long to train. Tuned once on the validation speakers, for both systems alike.
+# What differs between corpora: components, how long to train, and the samples in a fine-tuning batch (no fewer than the longest
+# utterance has). Tuned once on the validation speakers, for both systems alike.
+batch=160000
 case $corpus in
     spoken) clusters=50 suggested='1200 300 500' ;;
     digits) clusters=50 suggested='300 800 1500' root=${root:-$speech/fsdd/recordings} ;;
-    librispeech) clusters=100 suggested='0 1200 2500' root=${root:-$speech} ;;
+    librispeech) clusters=100 suggested='0 1200 2500' root=${root:-$speech} batch=600000 ;;
     *) refuse "--corpus $corpus: expected spoken, digits or librispeech" ;;
 esac
 read -r some_utterances some_pretraining some_finetuning <<<"$suggested"
@@ -185,7 +187,7 @@ for system in $systems; do
     stage "pretrain-$system" train "$folder/pretrain" pretrain task.data="$exp/data" task.label_dir="$exp/labels/$system" \
         "task.labels=[$label]" optimization.max_update="$pretrain_updates"
     stage "finetune-$system" train "$folder/finetune" finetune task.data="$exp/data" task.label_dir="$exp/data" \
-        model.w2v_path="$folder/pretrain/checkpoints/checkpoint_best.pt" optimization.max_update="$finetune_updates"
+        model.w2v_path="$folder/pretrain/checkpoints/checkpoint_best.pt" optimization.max_update="$finetune_updates" dataset.max_tokens=$batch
     stage "decode-$system" softhubert decode "$exp/data" test "$folder/finetune/checkpoints/checkpoint_best.pt" "$folder/decode"
     softhubert score "$folder/decode/hypo.word" "$folder/decode/ref.word" --dest "$folder/score.json" >"$exp/logs/score-$system.log"
     describe "$system"

@@ -3,7 +3,6 @@
     python -m tests.benchmarks.pretraining [head] [step] [freeze] [--seconds 15.6] [--rounds 2]
 
 A step is forward and backward of two utterances of noise in training mode, dropout and all, with 500 hard labels: the same work for both.
-With a GPU at hand, ``python -m tests.benchmarks.gpu`` measures there.
 """
 
 from __future__ import annotations
