@@ -16,6 +16,7 @@ import torch
 from softhubert_plugin.asr.align import align_split
 from softhubert_plugin.asr.decode import decode_split
 from softhubert_plugin.errors import SoftHubertError
+from softhubert_plugin.gmm.mixture import GaussianMixture
 from softhubert_plugin.manifests import read_manifest
 from softhubert_plugin.probing.alignments import Alignments
 
@@ -64,7 +65,9 @@ def test_both_systems_are_compared_on_the_same_unheard_speakers(road: Path) -> N
     utterances = len((road / "data" / "test.tsv").read_text().splitlines()) - 1
     assert hard["utterances"] == soft["utterances"] == utterances > 0
     assert (hard["target_perplexity"], hard["pretraining_updates"], hard["finetuning_updates"]) == (1.0, 3, 3)
-    assert soft["target_perplexity"] == pytest.approx(4, rel=0.1)  # calibrated on frames of the training split
+    # Calibrated on utterances that were held out; of those few that were fitted on, the mixture is surer.
+    assert GaussianMixture.load(road / "gmm.safetensors").metadata["perplexity"] == pytest.approx(4, rel=1e-3)
+    assert 1.5 < soft["target_perplexity"] < 4.4
     page = (road / "report" / "index.html").read_text()
     assert page.count("<svg") == 5
 
