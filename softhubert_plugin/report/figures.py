@@ -87,17 +87,18 @@ def _layers(experiments: Sequence[Experiment]) -> Optional[Figure]:
 
 
 def _pretraining(experiments: Sequence[Experiment]) -> Optional[Figure]:
-    if not any(experiment.pretraining.train for experiment in experiments):
+    if not any(experiment.pretraining.train or experiment.pretraining.valid for experiment in experiments):
         return None
     figure = Figure(figsize=(8, 3.2), layout="constrained")
     divergence, accuracy = figure.subplots(1, 2)
     for index, experiment in enumerate(experiments):
         log = experiment.pretraining
-        _curve(divergence, log.train, "kl_masked", 1, index, experiment.name, held_out=False)
-        _curve(divergence, log.valid, "kl_masked", 1, index, None, held_out=True)
-        _curve(accuracy, log.train, "accuracy_masked", 100, index, experiment.name, held_out=False)
-        _curve(accuracy, log.valid, "accuracy_masked", 100, index, None, held_out=True)
-    divergence.set_ylabel("KL divergence (bits a masked frame)")
+        # A short run has logged nothing but its validation: the name goes to the curve there is.
+        names = (experiment.name, None) if log.train else (None, experiment.name)
+        for axes, key, factor in ((divergence, "kl_masked", 1), (accuracy, "accuracy_masked", 100)):
+            _curve(axes, log.train, key, factor, index, names[0], held_out=False)
+            _curve(axes, log.valid, key, factor, index, names[1], held_out=True)
+    divergence.set_ylabel("KL divergence (nats a masked frame)")
     accuracy.set_ylabel("masked accuracy (%)")
     for axes in (divergence, accuracy):
         axes.set_xlabel("updates")
