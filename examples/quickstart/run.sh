@@ -158,8 +158,10 @@ describe() { # describe SYSTEM: what the report reads besides logs and scores
         gmm) name="soft GMM" stages="corpus mfcc mixture labels-gmm" ;;
         gmm-argmax) name="hard GMM (argmax)" stages="corpus mfcc mixture labels-gmm-argmax" ;;
     esac
-    printf '{"name": "%s", "target": "%s", "corpus": "%s", "seed": %d, "pretraining updates": %d, "fine-tuning updates": %d}\n' \
-        "$name" "$system" "$corpus${root:+ ($(basename "$root"))}" "$seed" "$pretrain_updates" "$finetune_updates" >"$folder/experiment.json"
+    printf '{"name": "%s", "target": "%s", "corpus": "%s", "hours": "%s", "seed": %d, "pretraining updates": %d, "fine-tuning updates": %d}\n' \
+        "$name" "$system" "$corpus${root:+ ($(basename "$root"))}" \
+        "$(awk -F '\t' 'NR > 1 { samples += $2 } END { printf "%.2f", samples / 16000 / 3600 }' "$exp/data/train.tsv")" \
+        "$seed" "$pretrain_updates" "$finetune_updates" >"$folder/experiment.json"
     if [ "$system" = gmm ]; then
         softhubert labels inspect "$exp/labels/gmm/train.gmm" >"$folder/labels.json"
     else
