@@ -16,7 +16,7 @@ from softhubert_plugin.errors import SoftHubertError
 from softhubert_plugin.features.conv_layers import receptive_field
 from softhubert_plugin.features.hidden_states import parse_layers
 from softhubert_plugin.features.shards import ShardWriter, is_complete, shard_range
-from softhubert_plugin.features.streaming import BATCH_SECONDS, layer_features, layer_info, windows
+from softhubert_plugin.features.streaming import BATCH_SECONDS, layer_features, model_info, windows
 from softhubert_plugin.features.subset import subset_manifest
 from softhubert_plugin.files import PathLike
 from softhubert_plugin.interop.checkpoints import load_checkpoint
@@ -64,7 +64,8 @@ def dump_hubert(
     loaded = load_checkpoint(checkpoint)
     wanted = parse_layers(resolve_layers(layers), len(loaded.encoder.encoder.layers))
     folders = {layer: Path(feat_dir) if len(wanted) == 1 else Path(feat_dir) / f"layer{layer}" for layer in wanted}
-    infos = {layer: {**layer_info(loaded, checkpoint, manifest, layer), "dtype": dtype} for layer in wanted}
+    common = model_info(loaded, checkpoint, manifest)  # once: it reads the whole checkpoint
+    infos = {layer: {**common, "layer": layer, "dtype": dtype} for layer in wanted}
     pending = [layer for layer in wanted if not is_complete(folders[layer], split, rank, nshard, infos[layer])]
     if not pending:
         return f"{feat_dir}: shard {rank} of {nshard} of {split} is already there"

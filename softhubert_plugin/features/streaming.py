@@ -59,11 +59,10 @@ def batches(window: Sequence[Piece], batch_seconds: float) -> Iterator[List[Piec
         yield batch
 
 
-def layer_info(loaded: LoadedModel, checkpoint: PathLike, manifest: Manifest, layer: int) -> Dict[str, Any]:
-    """What a layer's features are, as their shards' ``.json`` and the mixture fitted on them say it."""
+def model_info(loaded: LoadedModel, checkpoint: PathLike, manifest: Manifest) -> Dict[str, Any]:
+    """What hidden states are, but for their ``layer``, as their shards' ``.json`` and the mixture fitted on them say it."""
     return {
         "kind": "hubert",
-        "layer": layer,
         "frame_rate": SAMPLE_RATE / total_stride(loaded.conv_layers),
         "checkpoint_sha256": sha256_of(checkpoint),
         "manifest_sha256": manifest.fingerprint,

@@ -66,7 +66,7 @@ def from_audio(tsv_dir: PathLike, split: str, rank: int, nshard: int, checkpoint
     """
     from softhubert_plugin.features.conv_layers import receptive_field
     from softhubert_plugin.features.hidden_states import check_layers, frames_of
-    from softhubert_plugin.features.streaming import layer_features, layer_info
+    from softhubert_plugin.features.streaming import layer_features, model_info
     from softhubert_plugin.interop.checkpoints import load_checkpoint
 
     manifest = read_manifest(f"{tsv_dir}/{split}.tsv")
@@ -87,5 +87,5 @@ def from_audio(tsv_dir: PathLike, split: str, rank: int, nshard: int, checkpoint
                 yield np.concatenate(held), np.asarray([len(frames) for frames in held])
                 held = []
 
-    info = layer_info(loaded, checkpoint, manifest, layer)
+    info = {**model_info(loaded, checkpoint, manifest), "layer": layer}
     return FrameSource(manifest.path, info, int(loaded.encoder.encoder.embedding_dim), lengths, blocks)
