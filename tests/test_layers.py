@@ -114,11 +114,15 @@ def test_an_interrupted_dump_resumes_to_the_same_bytes(
         add(self, frames)
 
     monkeypatch.setattr(ShardWriter, "add", stop_after_eight)
-    with pytest.raises(KeyboardInterrupt):
-        dump_hubert(corpus, "train", stock_checkpoint, "0-2", 1, 0, tmp_path / "broken", **options)
-    assert not list((tmp_path / "broken").rglob("train*"))
+    for folder in ("broken", "other"):
+        computed.clear()
+        with pytest.raises(KeyboardInterrupt):
+            dump_hubert(corpus, "train", stock_checkpoint, "0-2", 1, 0, tmp_path / folder, **options)
+        assert not list((tmp_path / folder).rglob("train*"))
     dump_hubert(corpus, "train", stock_checkpoint, "0-2", 1, 0, tmp_path / "broken", **options)
     assert len(computed) - 9 == 6  # of four utterances, the two of the first window were kept
+    dump_hubert(corpus, "train", stock_checkpoint, "0-2", 1, 0, tmp_path / "other", **{**options, "batch_seconds": 0.6})
+    assert len(computed) - 15 == 12  # batches made in another way are not mixed with those kept
     for layer in (0, 1, 2):
         for suffix in ("npy", "len", "json"):
             name = f"layer{layer}/train_0_1.{suffix}"

@@ -73,10 +73,12 @@ def dump_hubert(
     check_long_enough(manifest, range(start, end), receptive_field(loaded.conv_layers))
     device = device or ("cuda" if torch.cuda.is_available() else "cpu")
     with ExitStack() as stack:
-        shards = {
-            layer: stack.enter_context(ShardWriter(folders[layer], split, rank, nshard, infos[layer], dtype=dtype, resume=True))
-            for layer in pending
-        }
+        shards = {}
+        for layer in pending:
+            writer = ShardWriter(
+                folders[layer], split, rank, nshard, infos[layer], dtype=dtype, resume=True, made_with={"batch_seconds": batch_seconds}
+            )
+            shards[layer] = stack.enter_context(writer)
         # Batches are made window by window: to get the same bytes, go on from the start of the window that broke off.
         written = start + min(len(shard.lengths) for shard in shards.values())
         begins = [window[0] for window in windows(manifest.sizes, range(start, end), batch_seconds) if window[0] <= written]

@@ -156,6 +156,7 @@ class ShardWriter:
         info: what the features are, kept in the ``.json`` beside the shard.
         dtype: ``float32`` or ``float16``, to store as such; otherwise as the features come.
         resume: go on where an interrupted writer stopped; :attr:`lengths` then holds what is already written.
+        made_with: settings that the bytes depend on and the description does not name; with others, a rerun starts anew.
 
     Raises:
         SoftHubertError: another process is writing the same shard, or the disk is full or may not be written.
@@ -174,11 +175,13 @@ class ShardWriter:
         *,
         dtype: Optional[str] = None,
         resume: bool = False,
+        made_with: Optional[Dict[str, Any]] = None,
     ) -> None:
         self.path = shard_path(directory, split, rank, nshard)
         self.info = info
         self.dtype = dtype
         self.resume = resume
+        self.made_with = made_with or {}
         self.lengths: List[int] = []
         self._partial = self.path.with_name(f".{self.path.name}.partial")
         self._journal_path = self._partial.with_name(f".{self.path.stem}.len.partial")
@@ -234,7 +237,7 @@ class ShardWriter:
 
     @property
     def _description(self) -> str:
-        return json.dumps([self.info, self.dtype], sort_keys=True)
+        return json.dumps([self.info, self.dtype, self.made_with], sort_keys=True)
 
     def add(self, frames: np.ndarray) -> None:
         """Append the ``(frames, dimension)`` features of the next utterance.
