@@ -266,7 +266,7 @@ copy_sources() {
     rm -rf "$venv/.softhubert-sources"
     mkdir "$venv/.softhubert-sources"
     local name
-    for name in setup.py pyproject.toml README.md LICENSE softhubert_plugin; do
+    for name in setup.py pyproject.toml README.md LICENSE softhubert_plugin config; do
         [ ! -e "$here/$name" ] || cp -R "$here/$name" "$venv/.softhubert-sources/"
     done
 }

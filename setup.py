@@ -63,7 +63,9 @@ setup(
     author="SoftHuBERT contributors",
     license="MIT",
     license_files=["LICENSE"],
-    packages=find_packages(include=["softhubert_plugin", "softhubert_plugin.*"]),
+    # The configurations lie beside the package, where people look for them, and are installed within it: `softhubert configs` says where.
+    packages=[*find_packages(include=["softhubert_plugin", "softhubert_plugin.*"]), "softhubert_plugin.config"],
+    package_dir={"softhubert_plugin.config": "config"},
     package_data={"": ["py.typed", "**/*.html", "**/*.css", "**/*.yaml"]},
     zip_safe=False,
     python_requires=">=3.8,<3.14",
