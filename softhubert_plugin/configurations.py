@@ -20,4 +20,6 @@ def configuration_folder() -> Path:
     for folder in (package / "config", package.parent / "config"):
         if (folder / "pretrain").is_dir():
             return folder
-    raise SoftHubertError(f"{package / 'config'}: no configurations here, nor in {package.parent}; install SoftHuBERT from its wheel or a clone")
+    raise SoftHubertError(
+        f"{package / 'config'}: no configurations here, nor in {package.parent}; install SoftHuBERT from its wheel or a clone"
+    )
