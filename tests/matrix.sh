@@ -12,7 +12,9 @@ usage: bash tests/matrix.sh [PYTHON] [TORCH] [-- PYTEST_ARGUMENTS…]
   -- …        what pytest runs, instead of the fast tests; the tiny run of the road is tests/test_end_to_end.py
 
   INSTALLER   uv (the default), or pip: the newest that can install stock fairseq on Python 3.8 to 3.10
-  MATRIX_DIR  where to work (a temporary folder, removed afterwards); the logs stay in exp/matrix
+  MATRIX_DIR  where to work, and to find the same environment again next time, with a new wheel (a temporary folder, removed afterwards)
+
+The logs stay in exp/matrix.
 
 example: INSTALLER=pip bash tests/matrix.sh 3.9
 TEXT
@@ -59,7 +61,7 @@ export UV_CACHE_DIR=$work/cache PIP_CACHE_DIR=$work/cache/pip PIP_DISABLE_PIP_VE
 if [ -n "${PIP_INDEX_URL:-}" ]; then export UV_DEFAULT_INDEX=${UV_DEFAULT_INDEX:-$PIP_INDEX_URL}; fi
 
 # What a user would be handed, from a copy of what git knows and has not forgotten: building leaves folders behind.
-rm -rf "$work/source" "$work/dist" "$work/venv" "$work/tree"
+rm -rf "$work/source" "$work/dist" "$work/tree"
 mkdir -p "$work/source" "$work/tree"
 (cd "$clone" && { git ls-files --cached --others --exclude-standard 2>/dev/null || find . -type f -not -path './exp/*' -not -path './.venv/*'; }) |
     while IFS= read -r file; do [ ! -f "$clone/$file" ] || printf '%s\n' "$file"; done | tar -C "$clone" -cf - -T - | tar -C "$work/source" -xf -
@@ -78,29 +80,37 @@ if [ -n "$torch" ]; then
     printf 'torch==%s\ntorchaudio==%s\n' "$torch" "$audio" >>"$constraints"
 fi
 
-say "installing with $installer into an environment of $("$interpreter" -V)"
-before=$SECONDS
-run "python -m venv" "$interpreter" -m venv "$work/venv"
 bin=$work/venv/bin
-case $installer in
-    uv)
-        install=("$uv" pip install --quiet --python "$bin/python" --constraints "$constraints" --build-constraints "$constraints")
-        case $("$bin/python" -V) in
-            *' 3.8.'* | *' 3.9.'* | *' 3.10.'*) ;;
-            *) # as install.sh does: fairseq-fixed is built beside the torch that is used, not beside a second one
-                run "installing torch" "${install[@]}" torch numpy cython ninja setuptools wheel
-                install+=(--no-build-isolation-package fairseq-fixed)
-                ;;
-        esac
-        ;;
-    pip)
-        run "installing pip" "$bin/python" -m pip install --quiet 'pip<24.1'
-        install=("$bin/python" -m pip install --quiet --constraint "$constraints")
-        ;;
-    *) fail "INSTALLER=$installer: expected uv or pip" 2 ;;
-esac
-run "installing" "${install[@]}" "$wheel[demo,dev]"
-seconds=$((SECONDS - before))
+wanted="$("$interpreter" -V), $(sha256sum <"$constraints"), $installer"
+if [ "$(head -n 1 "$work/installed" 2>/dev/null)" = "$wanted" ]; then
+    say "installing the new wheel into the environment of an earlier run"
+    run "installing the wheel" "$uv" pip install --quiet --python "$bin/python" --no-deps --reinstall "$wheel"
+else
+    say "installing with $installer into an environment of $("$interpreter" -V)"
+    rm -rf "$work/venv" "$work/installed"
+    before=$SECONDS
+    run "python -m venv" "$interpreter" -m venv "$work/venv"
+    case $installer in
+        uv)
+            install=("$uv" pip install --quiet --python "$bin/python" --constraints "$constraints" --build-constraints "$constraints")
+            case $("$bin/python" -V) in
+                *' 3.8.'* | *' 3.9.'* | *' 3.10.'*) ;;
+                *) # as install.sh does: fairseq-fixed is built beside the torch that is used, not beside a second one
+                    run "installing torch" "${install[@]}" torch numpy cython ninja setuptools wheel
+                    install+=(--no-build-isolation-package fairseq-fixed)
+                    ;;
+            esac
+            ;;
+        pip)
+            run "installing pip" "$bin/python" -m pip install --quiet 'pip<24.1'
+            install=("$bin/python" -m pip install --quiet --constraint "$constraints")
+            ;;
+        *) fail "INSTALLER=$installer: expected uv or pip" 2 ;;
+    esac
+    run "installing" "${install[@]}" "$wheel[demo,dev]"
+    printf '%s\n%s\n' "$wanted" $((SECONDS - before)) >"$work/installed"
+fi
+seconds=$(sed -n 2p "$work/installed")
 size=$(du -sm "$work/venv" | awk '{ printf "%.1f", $1 / 1000 }')
 
 # Everything but the package itself, with the configurations that the wheel brought: what is imported can only be what is installed.
