@@ -1,6 +1,7 @@
 #!/usr/bin/env bash
-# One row of the table of Pythons and torches: builds the wheel, installs it into a new environment with empty caches, and runs the fast
-# tests and a tiny run of the whole road against what is installed there, not against the clone. Prints the row last.
+# One row of the table of Pythons and torches: builds the wheel, installs it into a new environment with empty caches, and runs the tests
+# that meet fairseq, torch and hydra and a tiny run of the whole road against what is installed there, not against the clone. Prints the
+# row last.
 set -euo pipefail
 
 usage() {
@@ -9,7 +10,8 @@ usage: bash tests/matrix.sh [PYTHON] [TORCH] [-- PYTEST_ARGUMENTS…]
 
   PYTHON      a version from 3.8 to 3.13, or a path (3.10)
   TORCH       a release of torch, with the torchaudio that goes with it, instead of the one constraints.txt lists
-  -- …        what pytest runs, instead of the fast tests; the tiny run of the road is tests/test_end_to_end.py
+  -- …        what pytest runs, instead of a selection of the fast tests; '-- tests' runs all of them. tests/test_end_to_end.py is the tiny
+              run of the road: pretraining on hard and soft labels, fine-tuning, decoding, report
 
   INSTALLER   uv (the default), or pip: the newest that can install stock fairseq on Python 3.8 to 3.10
   MATRIX_DIR  where to work, and to find the same environment again next time, with a new wheel (a temporary folder, removed afterwards)
@@ -115,20 +117,24 @@ size=$(du -sm "$work/venv" | awk '{ printf "%.1f", $1 / 1000 }')
 
 # Everything but the package itself, with the configurations that the wheel brought: what is imported can only be what is installed.
 export PATH="$bin:$PATH"
-cp -R "$work/source/tests" "$work/source/examples" "$work/source/manifests" "$work/source"/*.* "$work/tree/"
+cp -R "$work/source"/{tests,examples,manifests,README.md,pyproject.toml} "$work/tree/"
 ln -s "$(softhubert configs)" "$work/tree/config"
 printf '#!/bin/sh\n# The environment is there: nothing to install.\n' >"$work/tree/install.sh"
 cd "$work/tree"
 export SOFTHUBERT_VENV=$work/venv SOFTHUBERT_SPEECH=${SOFTHUBERT_SPEECH:-$clone/../shared/speech} OMP_NUM_THREADS=${OMP_NUM_THREADS:-2}
 run "softhubert --version" softhubert --version
 run "softhubert doctor" softhubert doctor
-[ $# -gt 0 ] || set -- --ignore tests/test_packaging.py # which looks at the clone
+if [ $# -eq 0 ]; then
+    for name in checkpoints cli doctor dump encoder_parts end_to_end features labels manifests masking mixture soft_hubert targets task; do
+        set -- "$@" "tests/test_$name.py"
+    done
+fi
 say "running the tests"
 before=$SECONDS
 status=0
 python -m pytest -q -rs "$@" >>"$log" 2>&1 || status=$?
 tested=$((SECONDS - before))
-outcome=$(grep -E '^[=]* ?[0-9]+ (passed|failed|error)' "$log" | tail -n 1 | sed -E 's/ in [0-9.]+s.*//; s/=+ ?//')
+outcome=$(awk '/^[0-9]+ (passed|failed|error)/ { line = $0 } END { sub(/ in [0-9.]+s.*/, "", line); print line }' "$log")
 
 python - "$installer" "$seconds" "$size" "$outcome" "$tested" <<'PY' | tee -a "$log"
 import platform, sys
