@@ -20,7 +20,7 @@ package = importlib.import_module("softhubert_plugin")
 folder = package.__path__[0]
 with warnings.catch_warnings(record=True) as caught:
     warnings.simplefilter("always")
-    names = [module.name for module in pkgutil.walk_packages(package.__path__, "softhubert_plugin.") if not module.name.endswith("__main__")]
+    names = [one.name for one in pkgutil.walk_packages(package.__path__, "softhubert_plugin.") if not one.name.endswith("__main__")]
     for name in names:
         importlib.import_module(name)
 assert len(names) > 100, names
