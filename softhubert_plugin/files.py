@@ -10,7 +10,7 @@ import os
 import re
 import tempfile
 from pathlib import Path
-from typing import Any, Iterator, Optional, Union
+from typing import Any, Iterator, List, Optional, Union
 
 from softhubert_plugin.errors import SoftHubertError
 
@@ -110,6 +110,23 @@ def read_json(path: PathLike, *, remedy: str) -> Any:
         raise SoftHubertError(f"{path}: no such file; {remedy}") from None
     except (json.JSONDecodeError, UnicodeDecodeError) as error:
         raise SoftHubertError(f"{path}: not valid JSON ({error}); {remedy}") from None
+
+
+def read_lines_of(path: PathLike) -> List[str]:
+    """The lines of a UTF-8 file. Only line feeds end one: a transcript or a file name may hold Unicode's other separators.
+
+    Raises:
+        FileNotFoundError: there is no such file.
+        SoftHubertError: it is not UTF-8; the line is named.
+    """
+    content = Path(path).read_bytes()
+    try:
+        text = content.decode("utf-8")
+    except UnicodeDecodeError as error:
+        line = content.count(b"\n", 0, error.start) + 1
+        raise SoftHubertError(f"{path}, line {line}: not UTF-8 text ({error.reason}); convert it, e.g. with iconv") from None
+    lines = text.replace("\r\n", "\n").split("\n")
+    return lines if lines[-1] else lines[:-1]
 
 
 def sha256_of(path: PathLike) -> str:
