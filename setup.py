@@ -27,7 +27,8 @@ REQUIREMENTS: List[str] = [
     "editdistance>=0.6.2",
     "rapidfuzz>=3.6",
     "safetensors>=0.4.3",
-    "npy-append-array>=0.9.16",
+    "npy-append-array>=0.9.16; python_version >= '3.9'",
+    "npy-append-array==0.9.16; python_version < '3.9'",  # later ones need a newer NumPy than Python 3.8 has, and do not say so
     "tqdm>=4.60",
     "praatio>=6",
     "matplotlib>=3.7",
