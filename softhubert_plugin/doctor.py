@@ -156,7 +156,10 @@ def check_fairseq(python: Tuple[int, int], installed: Mapping[str, Optional[str]
     modern = python >= (3, 11)
     # pip's resolver turns away omegaconf 2.0.6, whose metadata ("PyYAML (>=5.1.*)") is malformed by today's rules.
     pip_refuses = not modern and pip is not None and _release(pip) >= (24, 1)
-    pip_refusal = f"pip {pip} refuses omegaconf 2.0.6, which stock fairseq needs, for its malformed metadata; use uv ('pip install uv' brings it), or pip<24.1"
+    pip_refusal = (
+        f"pip {pip} refuses omegaconf 2.0.6, which stock fairseq needs, for its malformed metadata; "
+        "use uv ('pip install uv' brings it), or pip<24.1"
+    )
     findings = []
     if stock and fixed:
         keep, drop = ("fairseq-fixed", "fairseq") if modern else ("fairseq", "fairseq-fixed")
