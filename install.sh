@@ -266,7 +266,7 @@ copy_sources() {
     rm -rf "$venv/.softhubert-sources"
     mkdir "$venv/.softhubert-sources"
     local name
-    for name in setup.py pyproject.toml README.md LICENSE softhubert_plugin; do
+    for name in setup.py pyproject.toml README.md LICENSE softhubert_plugin config; do
         [ ! -e "$here/$name" ] || cp -R "$here/$name" "$venv/.softhubert-sources/"
     done
 }
@@ -295,7 +295,7 @@ install_plugin() {
 }
 
 check_imports() {
-    "$venv/bin/python" -W ignore -c 'import torch, torchaudio, fairseq.models.hubert, softhubert_plugin' >"$log" 2>&1 || {
+    "$venv/bin/python" -W ignore -c 'import torch, torchaudio, npy_append_array, fairseq.models.hubert, softhubert_plugin' >"$log" 2>&1 || {
         tail -n 5 "$log" >&2
         give_up "$venv: everything is installed, but it does not import; '$venv/bin/softhubert doctor' may say why"
     }

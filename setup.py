@@ -27,7 +27,8 @@ REQUIREMENTS: List[str] = [
     "editdistance>=0.6.2",
     "rapidfuzz>=3.6",
     "safetensors>=0.4.3",
-    "npy-append-array>=0.9.16",
+    "npy-append-array>=0.9.16; python_version >= '3.9'",
+    "npy-append-array==0.9.16; python_version < '3.9'",  # later ones need a newer NumPy than Python 3.8 has, and do not say so
     "tqdm>=4.60",
     "praatio>=6",
     "matplotlib>=3.7",
@@ -63,7 +64,9 @@ setup(
     author="SoftHuBERT contributors",
     license="MIT",
     license_files=["LICENSE"],
-    packages=find_packages(include=["softhubert_plugin", "softhubert_plugin.*"]),
+    # The configurations lie beside the package, where people look for them, and are installed within it: `softhubert configs` says where.
+    packages=[*find_packages(include=["softhubert_plugin", "softhubert_plugin.*"]), "softhubert_plugin.config"],
+    package_dir={"softhubert_plugin.config": "config"},
     package_data={"": ["py.typed", "**/*.html", "**/*.css", "**/*.yaml"]},
     zip_safe=False,
     python_requires=">=3.8,<3.14",

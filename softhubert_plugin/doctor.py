@@ -42,7 +42,7 @@ OPTIONAL = {
     "transformers": ("transformers", "checkpoints to and from transformers"),
 }
 # What is imported for a trial: those whose shared libraries are known to go missing, fairseq last since it needs the others.
-TRIED = ("torch", "torchaudio", "soundfile", "sklearn", "fairseq")
+TRIED = ("torch", "torchaudio", "soundfile", "sklearn", "npy_append_array", "fairseq")
 # hydra-core and omegaconf, as (at least, below), that each distribution of fairseq was written against.
 CONFIGURATION_VERSIONS = {
     "fairseq": {"hydra-core": ((1, 0, 7), (1, 1)), "omegaconf": ((2, 0), (2, 1))},
@@ -156,7 +156,10 @@ def check_fairseq(python: Tuple[int, int], installed: Mapping[str, Optional[str]
     modern = python >= (3, 11)
     # pip's resolver turns away omegaconf 2.0.6, whose metadata ("PyYAML (>=5.1.*)") is malformed by today's rules.
     pip_refuses = not modern and pip is not None and _release(pip) >= (24, 1)
-    pip_refusal = f"pip {pip} refuses omegaconf 2.0.6, which stock fairseq needs, for its malformed metadata; use uv, or pip<24.1"
+    pip_refusal = (
+        f"pip {pip} refuses omegaconf 2.0.6, which stock fairseq needs, for its malformed metadata; "
+        "use uv ('pip install uv' brings it), or pip<24.1"
+    )
     findings = []
     if stock and fixed:
         keep, drop = ("fairseq-fixed", "fairseq") if modern else ("fairseq", "fairseq-fixed")

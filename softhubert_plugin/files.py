@@ -7,9 +7,10 @@ import errno
 import hashlib
 import json
 import os
+import re
 import tempfile
 from pathlib import Path
-from typing import Any, Iterator, Union
+from typing import Any, Iterator, List, Optional, Union
 
 from softhubert_plugin.errors import SoftHubertError
 
@@ -44,19 +45,40 @@ def atomic_path(path: PathLike) -> Iterator[Path]:
 
 @contextlib.contextmanager
 def disk_errors(target: PathLike) -> Iterator[None]:
-    """Turn a full disk, or a folder that may not be written, into one line that names ``target``.
+    """Turn a full disk, a limit on the size of files or a folder that may not be written into one line that names ``target``.
 
     Raises:
-        SoftHubertError: one of the two happened.
+        SoftHubertError: one of these happened.
     """
     try:
         yield
-    except OSError as error:
-        if error.errno in (errno.ENOSPC, errno.EDQUOT):
-            raise SoftHubertError(f"{target}: no space left on the device; free some and run the same command again") from error
-        if error.errno in (errno.EACCES, errno.EROFS, errno.EPERM):
-            raise SoftHubertError(f"{target}: cannot be written ({error.strerror}); choose a folder you may write to") from error
+    except SoftHubertError:
         raise
+    except Exception as error:
+        number = _error_number(error)
+        if number in (errno.ENOSPC, errno.EDQUOT):
+            raise SoftHubertError(f"{target}: no space left on the device; free some and run the same command again") from error
+        if number == errno.EFBIG:
+            raise SoftHubertError(f"{target}: larger than files may be here; write to another disk, or raise 'ulimit -f'") from error
+        if number in (errno.EACCES, errno.EROFS, errno.EPERM):
+            raise SoftHubertError(f"{target}: cannot be written ({os.strerror(number)}); choose a folder you may write to") from error
+        raise
+
+
+def _error_number(error: Optional[BaseException]) -> Optional[int]:
+    """The system's number for what went wrong, also where a library hides it."""
+    while error is not None:
+        if isinstance(error, OSError) and error.errno is not None:
+            return error.errno
+        # safetensors has an exception of its own with the number in its text; numpy only says that less was written than it wanted.
+        found = re.search(r"\(os error (\d+)\)", str(error))
+        if found is not None:
+            return int(found.group(1))
+        if isinstance(error, OSError) and re.search(r"\d+ requested and \d+ written", str(error)):
+            return errno.ENOSPC
+        # torch.save fails once more while it closes its file.
+        error = error.__context__ if isinstance(error, RuntimeError) else None
+    return None
 
 
 def _umask() -> int:
@@ -88,6 +110,23 @@ def read_json(path: PathLike, *, remedy: str) -> Any:
         raise SoftHubertError(f"{path}: no such file; {remedy}") from None
     except (json.JSONDecodeError, UnicodeDecodeError) as error:
         raise SoftHubertError(f"{path}: not valid JSON ({error}); {remedy}") from None
+
+
+def read_lines_of(path: PathLike) -> List[str]:
+    """The lines of a UTF-8 file. Only line feeds end one: a transcript or a file name may hold Unicode's other separators.
+
+    Raises:
+        FileNotFoundError: there is no such file.
+        SoftHubertError: it is not UTF-8; the line is named.
+    """
+    content = Path(path).read_bytes()
+    try:
+        text = content.decode("utf-8")
+    except UnicodeDecodeError as error:
+        line = content.count(b"\n", 0, error.start) + 1
+        raise SoftHubertError(f"{path}, line {line}: not UTF-8 text ({error.reason}); convert it, e.g. with iconv") from None
+    lines = text.replace("\r\n", "\n").split("\n")
+    return lines if lines[-1] else lines[:-1]
 
 
 def sha256_of(path: PathLike) -> str:

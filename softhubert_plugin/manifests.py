@@ -18,7 +18,7 @@ from typing import Iterable, List, Optional, Sequence, Tuple
 import numpy as np
 
 from softhubert_plugin.errors import SoftHubertError
-from softhubert_plugin.files import PathLike, write_text
+from softhubert_plugin.files import PathLike, read_lines_of, write_text
 
 SAMPLE_RATE = 16_000
 
@@ -67,13 +67,11 @@ def read_manifest(path: PathLike) -> Manifest:
     """
     path = Path(path)
     try:
-        lines = path.read_text(encoding="utf-8").splitlines()
+        lines = read_lines_of(path)
     except FileNotFoundError:
         raise SoftHubertError(
             f"{path}: no such manifest; write one with 'softhubert manifest folder AUDIO_DIR --dest {path.parent}'"
         ) from None
-    except UnicodeDecodeError as error:
-        raise SoftHubertError(f"{path}: not UTF-8 text ({error.reason}); a manifest is made by 'softhubert manifest'") from None
     names: List[str] = []
     sizes: List[int] = []
     for number, line in enumerate(lines[1:], start=2):
@@ -186,7 +184,7 @@ def read_dictionary(path: PathLike) -> List[str]:
     """
     path = Path(path)
     try:
-        lines = path.read_text(encoding="utf-8").splitlines()
+        lines = read_lines_of(path)
     except FileNotFoundError:
         raise SoftHubertError(f"{path}: no such dictionary; it lists one 'symbol count' a line beside the labels") from None
     symbols = []
@@ -211,7 +209,7 @@ def read_lines(path: PathLike, *, expected: int, of: PathLike) -> List[str]:
     """
     path = Path(path)
     try:
-        lines = path.read_text(encoding="utf-8").splitlines()
+        lines = read_lines_of(path)
     except FileNotFoundError:
         raise SoftHubertError(f"{path}: no such file, but {of} has {expected} utterances to label") from None
     if len(lines) != expected:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import re
 import shutil
 import subprocess
 import sys
@@ -70,6 +71,14 @@ def test_both_systems_are_compared_on_the_same_unheard_speakers(road: Path) -> N
     assert 1.5 < soft["target_perplexity"] < 4.4
     page = (road / "report" / "index.html").read_text()
     assert page.count("<svg") == 5
+
+
+def test_training_and_decoding_warn_of_nothing(road: Path) -> None:
+    """fairseq's own import may, before the plugin is there to silence it."""
+    stages = [path for path in (road / "logs").glob("*.log") if path.name.startswith(("pretrain-", "finetune-", "decode-"))]
+    assert len(stages) == 6
+    warned = [line for path in stages for line in path.read_text().splitlines() if re.search(r"^\S+:\d+: \w*Warning: ", line)]
+    assert [line for line in warned if "/fairseq/" not in line or "SyntaxWarning" not in line] == []
 
 
 def test_a_killed_stage_is_redone_others_are_kept_and_the_table_is_the_same(road: Path) -> None:

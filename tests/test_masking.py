@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import inspect
 from typing import Any, Dict
 
 import numpy as np
@@ -10,6 +11,7 @@ import torch
 from fairseq.data.data_utils import compute_mask_indices
 
 from softhubert_plugin.data.masking import SpanMasking
+from softhubert_plugin.data.spans import draw_spans
 
 FRAMES = (60, 48, 35)
 ROUNDS = 3_000
@@ -33,6 +35,33 @@ def test_masks_are_distributed_as_fairseqs(options: Dict[str, Any]) -> None:
     assert counts[1].std() == pytest.approx(counts[0].std(), rel=0.15)
     starts = [np.mean([np.diff(mask.astype(int), axis=1, prepend=0).clip(0).sum() for mask in masks]) for masks in (theirs, ours)]
     assert starts[1] == pytest.approx(starts[0], rel=0.02)
+
+
+@pytest.mark.skipif("epoch" in inspect.signature(compute_mask_indices).parameters, reason="fairseq-fixed draws from its own generator")
+@pytest.mark.parametrize("selection", ["static", "uniform", "normal", "poisson"])
+@pytest.mark.parametrize("frames", [1, 5, 60, 499])
+def test_with_one_seed_the_spans_are_stock_fairseqs(frames: int, selection: str) -> None:
+    for seed in range(50):
+        np.random.seed(seed)
+        expected = compute_mask_indices((1, frames), None, 0.65, 10, selection, 3, 2, False, 1)
+        found = draw_spans(frames, np.random.RandomState(seed), prob=0.65, length=10, selection=selection, other=3, at_least=2)
+        np.testing.assert_array_equal(found, np.flatnonzero(expected[0]))
+
+
+@pytest.mark.parametrize("selection", ["static", "poisson"])
+def test_spans_that_may_not_overlap_keep_their_distance(selection: str) -> None:
+    for seed in range(200):
+        options = {"prob": 0.65, "length": 6, "selection": selection, "no_overlap": True, "min_space": 3}
+        hidden = np.zeros(82, dtype=bool)
+        hidden[1 + draw_spans(80, np.random.RandomState(seed), **options)] = True
+        edges = np.flatnonzero(np.diff(hidden.astype(int)))
+        lengths, gaps = edges[1::2] - edges[::2], edges[2::2] - edges[1:-1:2]
+        assert len(lengths) > 1 and (gaps >= 3).all()
+        assert selection != "static" or (lengths == 6).all()
+
+
+def test_a_mask_of_no_span_is_empty() -> None:
+    assert draw_spans(24, np.random.RandomState(0), prob=0.0, length=10).tolist() == []
 
 
 def test_every_row_hides_as_many_frames_and_none_that_is_padded() -> None:

@@ -13,7 +13,7 @@ import torch
 
 from softhubert_plugin.asr.hypotheses import Hypothesis, spell, words_of
 from softhubert_plugin.errors import SoftHubertError
-from softhubert_plugin.files import PathLike
+from softhubert_plugin.files import PathLike, read_lines_of
 
 _INSTALL = "install the extra 'lm': bash install.sh --extras lm"
 
@@ -188,7 +188,7 @@ def read_lexicon(path: PathLike) -> List[Tuple[str, List[str]]]:
         SoftHubertError: the file is missing or empty, or a line is malformed.
     """
     try:
-        lines = Path(path).read_text(encoding="utf-8").splitlines()
+        lines = read_lines_of(path)
     except FileNotFoundError:
         raise SoftHubertError(f"{path}: no such lexicon; make one with 'softhubert lm'") from None
     entries = []

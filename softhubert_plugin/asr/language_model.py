@@ -8,7 +8,7 @@ from typing import Callable, List, Optional, Sequence, Set
 from softhubert_plugin.asr.ngram import KneserNey
 from softhubert_plugin.asr.targets import load_pieces
 from softhubert_plugin.errors import SoftHubertError
-from softhubert_plugin.files import PathLike, atomic_path, write_text
+from softhubert_plugin.files import PathLike, atomic_path, read_lines_of, write_text
 from softhubert_plugin.manifests import letters, read_dictionary
 
 ORDERS = range(2, 7)  # KenLM as built for Python reads up to six
@@ -91,8 +91,6 @@ def _write_lexicon(
 
 def _lines(path: PathLike) -> List[str]:
     try:
-        return Path(path).read_text(encoding="utf-8").splitlines()
+        return read_lines_of(path)
     except FileNotFoundError:
         raise SoftHubertError(f"{path}: no such file; give text with a sentence a line, such as train.wrd") from None
-    except UnicodeDecodeError as error:
-        raise SoftHubertError(f"{path}: not UTF-8 text ({error.reason}); convert it") from None

@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import re
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Any, Dict, List, Optional, Sequence
 
 import numpy as np
@@ -17,7 +16,7 @@ from rapidfuzz.distance import Levenshtein
 from softhubert_plugin.asr.alignment import align, errors_in, view
 from softhubert_plugin.asr.statistics import Comparison, Interval, compare, rate_interval
 from softhubert_plugin.errors import SoftHubertError
-from softhubert_plugin.files import PathLike, read_json, write_json
+from softhubert_plugin.files import PathLike, read_json, read_lines_of, write_json
 from softhubert_plugin.manifests import read_manifest
 
 _LINE = re.compile(r"(.*?)\s*\(([^()]+)\)")
@@ -252,7 +251,7 @@ def _named(found: Sequence[str], references: PathLike, manifest: PathLike) -> Li
 def _read(path: PathLike) -> Dict[str, str]:
     """Text of each utterance by its id."""
     try:
-        lines = Path(path).read_text(encoding="utf-8").splitlines()
+        lines = read_lines_of(path)
     except FileNotFoundError:
         raise SoftHubertError(f"{path}: no such file; write it with 'softhubert decode'") from None
     texts: Dict[str, str] = {}

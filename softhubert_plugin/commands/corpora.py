@@ -46,7 +46,9 @@ def add_manifest(commands: Commands) -> None:
     def folder(a: argparse.Namespace) -> str:
         from softhubert_plugin.corpora.folder import write_folder_manifest
 
-        return write_folder_manifest(a.root, a.dest, extension=a.ext, valid_percent=a.valid_percent, seed=a.seed)
+        return write_folder_manifest(
+            a.root, a.dest, extension=a.ext, valid_percent=a.valid_percent, seed=a.seed, skip_unreadable=a.skip_unreadable
+        )
 
     parser = commands.add(
         "folder",
@@ -59,6 +61,7 @@ def add_manifest(commands: Commands) -> None:
     parser.add_argument("--ext", default="flac", help="file name extension (default: %(default)s)")
     parser.add_argument("--valid-percent", type=float, default=0.01, help="share set aside for validation, 0 to 1 (default: %(default)s)")
     parser.add_argument("--seed", type=int, default=42, help="of the choice of validation files (default: %(default)s)")
+    parser.add_argument("--skip-unreadable", action="store_true", help="leave out and name files that are damaged or empty")
 
     def librispeech(a: argparse.Namespace) -> str:
         from softhubert_plugin.corpora.librispeech import write_librispeech_manifests, write_speaker_splits

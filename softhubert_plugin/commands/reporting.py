@@ -1,4 +1,4 @@
-"""``softhubert report`` and ``softhubert doctor``."""
+"""``softhubert report``, ``softhubert doctor`` and ``softhubert configs``."""
 
 from __future__ import annotations
 
@@ -33,3 +33,10 @@ def add_reporting(commands: Commands) -> None:
         return text
 
     commands.add("doctor", "versions, and what is wrong with them", "softhubert doctor", doctor)
+
+    def configs(a: argparse.Namespace) -> str:
+        from softhubert_plugin.configurations import configuration_folder
+
+        return str(configuration_folder())
+
+    commands.add("configs", "the folder of the hydra configurations, for fairseq's --config-dir", "softhubert configs", configs)

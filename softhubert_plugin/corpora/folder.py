@@ -4,28 +4,48 @@ from __future__ import annotations
 
 import random
 from pathlib import Path
+from typing import List
 
-from softhubert_plugin.corpora.writing import audio_lengths
+from softhubert_plugin.corpora.writing import audio_lengths, readable_lengths
 from softhubert_plugin.errors import SoftHubertError
 from softhubert_plugin.files import PathLike
 from softhubert_plugin.manifests import write_manifest
 
 
-def write_folder_manifest(root: PathLike, dest: PathLike, *, extension: str = "flac", valid_percent: float = 0.01, seed: int = 42) -> str:
+def write_folder_manifest(
+    root: PathLike,
+    dest: PathLike,
+    *,
+    extension: str = "flac",
+    valid_percent: float = 0.01,
+    seed: int = 42,
+    skip_unreadable: bool = False,
+) -> str:
     """Write ``train.tsv`` and ``valid.tsv`` of all audio files below ``root``, in the order of their names.
 
     Args:
         valid_percent: share of the files set aside for validation, in [0, 1) (a fraction, as fairseq's option of this name).
+        skip_unreadable: leave out files that cannot be read or are empty, instead of refusing the first.
+
+    Returns:
+        A report: each file that was left out, and how many are in which manifest.
 
     Raises:
-        SoftHubertError: there are no such files, one is not at 16 kHz, or a split would be empty.
+        SoftHubertError: there are no such files, one is unreadable, empty or not at 16 kHz, or a split would be empty.
     """
     if not 0 <= valid_percent < 1:
         raise SoftHubertError(f"--valid-percent {valid_percent}: expected a share from 0 to 1, such as 0.01")
     paths = sorted(path for path in Path(root).rglob(f"*.{extension.lstrip('.')}") if path.is_file())
     if not paths:
         raise SoftHubertError(f"{root}: no .{extension.lstrip('.')} files below it; check the folder and --ext")
-    lengths = audio_lengths(paths)
+    skipped: List[str] = []
+    if skip_unreadable:
+        readable, skipped = readable_lengths(paths)
+        if not readable:
+            raise SoftHubertError(f"{root}: none of {len(paths)} files can be read; the first: {skipped[0]}")
+        paths, lengths = list(readable), list(readable.values())
+    else:
+        lengths = audio_lengths(paths)
     wanted = round(len(paths) * valid_percent) or (1 if valid_percent > 0 else 0)
     if wanted == len(paths):
         raise SoftHubertError(f"{root}: {len(paths)} file(s) leave none for training; give more audio or --valid-percent 0")
@@ -34,4 +54,5 @@ def write_folder_manifest(root: PathLike, dest: PathLike, *, extension: str = "f
     write_manifest(Path(dest) / "train.tsv", root, (entry for number, entry in enumerate(entries) if number not in chosen))
     if chosen:
         write_manifest(Path(dest) / "valid.tsv", root, (entries[number] for number in sorted(chosen)))
-    return f"{dest}: {len(paths) - len(chosen)} files in train.tsv" + (f", {len(chosen)} in valid.tsv" if chosen else "")
+    report = f"{dest}: {len(paths) - len(chosen)} files in train.tsv" + (f", {len(chosen)} in valid.tsv" if chosen else "")
+    return "\n".join([*(f"skipped {problem}" for problem in skipped), report + (f", {len(skipped)} skipped" if skipped else "")])

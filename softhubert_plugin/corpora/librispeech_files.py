@@ -9,7 +9,7 @@ from tqdm import tqdm
 
 from softhubert_plugin.corpora.writing import Utterance, audio_lengths
 from softhubert_plugin.errors import SoftHubertError
-from softhubert_plugin.files import PathLike, sha256_of
+from softhubert_plugin.files import PathLike, read_lines_of, sha256_of
 from softhubert_plugin.manifests import SAMPLE_RATE
 
 SUBSETS = ("dev-clean", "dev-other", "test-clean", "test-other", "train-clean-100", "train-clean-360", "train-other-500")
@@ -71,7 +71,7 @@ def read_speakers(path: PathLike) -> Dict[int, Speaker]:
         SoftHubertError: it is missing, or a line is malformed.
     """
     try:
-        lines = Path(path).read_text(encoding="utf-8").splitlines()
+        lines = read_lines_of(path)
     except FileNotFoundError:
         raise SoftHubertError(f"{path}: not there; it comes with each of LibriSpeech's archives: unpack one again") from None
     speakers = {}

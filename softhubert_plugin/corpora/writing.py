@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
-from typing import Any, Dict, List, Mapping, NamedTuple, Sequence, Tuple
+from typing import Any, Dict, List, Mapping, NamedTuple, Sequence, Tuple, Union
 
 import numpy as np
 import soundfile
@@ -38,24 +38,54 @@ def write_flac(path: PathLike, samples: np.ndarray) -> None:
         soundfile.write(str(temporary), samples, SAMPLE_RATE, format="FLAC", subtype="PCM_16")
 
 
-def audio_lengths(paths: Sequence[Path]) -> List[int]:
-    """The length of each file in samples, from its header.
+class UnreadableAudio(SoftHubertError):
+    """A file that is no audio, or holds none."""
+
+
+def audio_length(path: Path) -> int:
+    """The length of a file in samples, from its header.
 
     Raises:
-        SoftHubertError: a file is unreadable or not at 16 kHz.
+        UnreadableAudio: it cannot be read, or has no samples.
+        SoftHubertError: it is not at 16 kHz.
+    """
+    try:
+        header = soundfile.info(str(path))
+    except (soundfile.LibsndfileError, RuntimeError) as error:
+        raise UnreadableAudio(f"{path}: not readable as audio ({error}); replace or remove the file") from None
+    if header.frames == 0:
+        raise UnreadableAudio(f"{path}: audio without a single sample; replace or remove the file")
+    if header.samplerate != SAMPLE_RATE:
+        raise SoftHubertError(f"{path}: sampled at {header.samplerate} Hz, expected {SAMPLE_RATE} Hz; resample it first")
+    return int(header.frames)
+
+
+def audio_lengths(paths: Sequence[Path]) -> List[int]:
+    """The length of each file in samples.
+
+    Raises:
+        SoftHubertError: as :func:`audio_length`.
+    """
+    with ThreadPoolExecutor(max_workers=8) as pool:
+        return list(pool.map(audio_length, paths))
+
+
+def readable_lengths(paths: Sequence[Path]) -> Tuple[Dict[Path, int], List[str]]:
+    """The lengths of those files that can be read, and what is wrong with each of the others.
+
+    Raises:
+        SoftHubertError: a file is not at 16 kHz.
     """
 
-    def length(path: Path) -> int:
+    def length(path: Path) -> Union[int, UnreadableAudio]:
         try:
-            header = soundfile.info(str(path))
-        except (soundfile.LibsndfileError, RuntimeError) as error:
-            raise SoftHubertError(f"{path}: not readable as audio ({error}); replace or remove the file") from None
-        if header.samplerate != SAMPLE_RATE:
-            raise SoftHubertError(f"{path}: sampled at {header.samplerate} Hz, expected {SAMPLE_RATE} Hz; resample it first")
-        return int(header.frames)
+            return audio_length(path)
+        except UnreadableAudio as problem:
+            return problem
 
     with ThreadPoolExecutor(max_workers=8) as pool:
-        return list(pool.map(length, paths))
+        found = list(zip(paths, pool.map(length, paths)))
+    return {path: one for path, one in found if isinstance(one, int)}, [str(one) for _, one in found if not isinstance(one, int)]
 
 
 def split_speakers(speakers: Sequence[str]) -> Dict[str, str]:

@@ -1,17 +1,17 @@
 """Which frames the model must predict: HuBERT's span masks, drawn where batches are made rather than on the training thread.
 
-The distribution is that of fairseq's ``compute_mask_indices``, which is called for each utterance; but a mask depends on seed, epoch
-and utterance alone, so that a resumed run, and a run with another number of workers, hides the same frames.
+The distribution is that of fairseq's ``compute_mask_indices``; but a mask depends on seed, epoch and utterance alone, so that a
+resumed run, and a run with another number of workers, hides the same frames.
 """
 
 from __future__ import annotations
 
-import contextlib
 from dataclasses import dataclass
-from typing import Any, Iterator, List, Optional, Sequence
+from typing import Any, List, Optional, Sequence
 
 import numpy as np
-from fairseq.data.data_utils import compute_mask_indices
+
+from softhubert_plugin.data.spans import draw_spans
 
 # What a stream of random numbers is for; part of its seed, so that crops and masks are independent.
 FRAMES, TRIMMING, CHANNELS = 1, 2, 3
@@ -24,7 +24,7 @@ class SpanMasking:
     Attributes:
         prob: share of the frames to hide, before overlaps.
         length: of a span, in frames.
-        selection, other: distribution of span lengths, as in ``compute_mask_indices``.
+        selection, other: distribution of span lengths, as in :func:`~softhubert_plugin.data.spans.draw_spans`.
         no_overlap, min_space: keep spans apart.
         channel_prob, channel_length, channel_selection, channel_other, channel_no_overlap, channel_min_space: the same for channels,
             which are set to zero; off by default.
@@ -80,11 +80,19 @@ class SpanMasking:
             return masks
         hidden: List[np.ndarray] = []
         for length, key in zip(frames, keys):
-            with _seeded([*key, FRAMES]):
-                mask = compute_mask_indices(
-                    (1, length), None, self.prob, self.length, self.selection, self.other, 2, self.no_overlap, self.min_space
+            hidden.append(
+                draw_spans(
+                    length,
+                    _generator([*key, FRAMES]),
+                    prob=self.prob,
+                    length=self.length,
+                    selection=self.selection,
+                    other=self.other,
+                    at_least=2,
+                    no_overlap=self.no_overlap,
+                    min_space=self.min_space,
                 )
-            hidden.append(np.flatnonzero(mask[0]))
+            )
         fewest = min(map(len, hidden))
         for row, (chosen, key) in enumerate(zip(hidden, keys)):
             if len(chosen) > fewest:
@@ -96,30 +104,21 @@ class SpanMasking:
         """``(utterances, channels)`` bool, or ``None`` where channels are not masked."""
         if self.channel_prob <= 0:
             return None
-        rows = []
-        for key in keys:
-            with _seeded([*key, CHANNELS]):
-                rows.append(
-                    compute_mask_indices(
-                        (1, self.channels),
-                        None,
-                        self.channel_prob,
-                        self.channel_length,
-                        self.channel_selection,
-                        self.channel_other,
-                        no_overlap=self.channel_no_overlap,
-                        min_space=self.channel_min_space,
-                    )
-                )
-        return np.concatenate(rows)
+        rows = np.zeros((len(keys), self.channels), dtype=bool)
+        for row, key in zip(rows, keys):
+            hidden = draw_spans(
+                self.channels,
+                _generator([*key, CHANNELS]),
+                prob=self.channel_prob,
+                length=self.channel_length,
+                selection=self.channel_selection,
+                other=self.channel_other,
+                no_overlap=self.channel_no_overlap,
+                min_space=self.channel_min_space,
+            )
+            row[hidden] = True
+        return rows
 
 
-@contextlib.contextmanager
-def _seeded(key: Sequence[int]) -> Iterator[None]:
-    """fairseq draws from NumPy's global generator: seed it for the moment, and leave it as it was."""
-    state = np.random.get_state()
-    np.random.seed(np.random.SeedSequence(list(key)).generate_state(4))
-    try:
-        yield
-    finally:
-        np.random.set_state(state)
+def _generator(key: Sequence[int]) -> np.random.RandomState:
+    return np.random.RandomState(np.random.SeedSequence(list(key)).generate_state(4))

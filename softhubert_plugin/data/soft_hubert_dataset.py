@@ -19,8 +19,9 @@ from softhubert_plugin.data.audio_files import AudioFiles
 from softhubert_plugin.data.masking import SpanMasking
 from softhubert_plugin.data.targets import Selected, select_targets
 from softhubert_plugin.errors import SoftHubertError
-from softhubert_plugin.labels import FrameLabels, HardLabels
+from softhubert_plugin.labels import FrameLabels
 from softhubert_plugin.labels.frames import FrameTargets
+from softhubert_plugin.labels.hard import HardLabels
 from softhubert_plugin.manifests import Manifest, check_long_enough
 
 logger = logging.getLogger(__name__)

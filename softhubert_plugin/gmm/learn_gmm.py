@@ -12,7 +12,7 @@ import platform
 import sys
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any, Dict, List, Optional, Sequence, Tuple
+from typing import Any, Callable, Dict, List, Optional, Sequence, Tuple
 
 import numpy as np
 import torch
@@ -100,7 +100,7 @@ def learn_gmm(feat_dir: PathLike, split: str, nshard: int, gmm_path: PathLike, o
         fit = _resumed(progress_path, request)
         if fit is None:
             fit = Fit(_start(training, options, feat_dir, device), [])
-        keep = (lambda fit: _keep(progress_path, fit, request)) if distributed.rank() == 0 else (lambda fit: None)
+        keep: Callable[[Fit], None] = (lambda fit: _keep(progress_path, fit, request)) if distributed.rank() == 0 else (lambda fit: None)
         keep(fit)
         fit = fit_mixture(
             fit,

@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import logging
 import pickle
-import warnings
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Dict, List
@@ -19,13 +18,14 @@ from omegaconf import OmegaConf, open_dict
 from softhubert_plugin.errors import SoftHubertError
 from softhubert_plugin.features.conv_layers import ConvLayer, parse_conv_feature_layers
 from softhubert_plugin.files import PathLike
+from softhubert_plugin.interop.known_warnings import silence_known_warnings
 from softhubert_plugin.interop.safe_globals import accept_stock_checkpoints
 
 
 def register_plugin() -> None:
     """Make the plugin's tasks, models and criteria known to fairseq, as ``--user-dir`` does, and fairseq quiet about itself."""
     logging.getLogger("fairseq").setLevel(logging.WARNING)
-    warnings.filterwarnings("ignore", message=r"`torch\.nn\.utils\.weight_norm` is deprecated", category=FutureWarning)
+    silence_known_warnings()
     import softhubert_plugin.models.soft_hubert
     import softhubert_plugin.tasks.soft_hubert_pretraining  # noqa: F401
 

@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Dict, List, NamedTuple
 
 from softhubert_plugin.errors import SoftHubertError
+from softhubert_plugin.files import read_lines_of
 
 
 class Interval(NamedTuple):
@@ -79,19 +80,18 @@ def read_ctm(path: Path) -> Dict[str, List[Interval]]:
         SoftHubertError: a line is malformed.
     """
     found: Dict[str, List[Interval]] = {}
-    with open(path, encoding="utf-8") as stream:
-        for number, line in enumerate(stream, start=1):
-            fields = line.split()
-            if not fields or line.startswith(";;"):
-                continue
-            try:
-                start, duration, label = float(fields[2]), float(fields[3]), fields[4]
-            except (ValueError, IndexError):
-                raise SoftHubertError(
-                    f"{path}, line {number}: expected 'utterance channel start duration phone', found {line.strip()!r}; write it again "
-                    "with phones as text (int2sym.pl)"
-                ) from None
-            found.setdefault(fields[0], []).append(Interval(start, start + duration, label))
+    for number, line in enumerate(read_lines_of(path), start=1):
+        fields = line.split()
+        if not fields or line.startswith(";;"):
+            continue
+        try:
+            start, duration, label = float(fields[2]), float(fields[3]), fields[4]
+        except (ValueError, IndexError):
+            raise SoftHubertError(
+                f"{path}, line {number}: expected 'utterance channel start duration phone', found {line.strip()!r}; write it again "
+                "with phones as text (int2sym.pl)"
+            ) from None
+        found.setdefault(fields[0], []).append(Interval(start, start + duration, label))
     return found
 
 
@@ -102,10 +102,9 @@ def read_frame_list(path: Path) -> Dict[str, List[str]]:
         SoftHubertError: a line is malformed.
     """
     found: Dict[str, List[str]] = {}
-    with open(path, encoding="utf-8") as stream:
-        for number, line in enumerate(stream, start=1):
-            name, tab, phones = line.rstrip("\n").partition("\t")
-            if not tab or not phones:
-                raise SoftHubertError(f"{path}, line {number}: expected 'utterance<TAB>phone,phone,…', found {line[:60].strip()!r}")
-            found[name] = phones.split(",")
+    for number, line in enumerate(read_lines_of(path), start=1):
+        name, tab, phones = line.partition("\t")
+        if not tab or not phones:
+            raise SoftHubertError(f"{path}, line {number}: expected 'utterance<TAB>phone,phone,…', found {line[:60].strip()!r}")
+        found[name] = phones.split(",")
     return found

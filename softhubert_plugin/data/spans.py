@@ -1,0 +1,83 @@
+"""Spans of frames to hide, as wav2vec 2.0 and HuBERT draw them (Baevski et al. 2020, section 3.1; Hsu et al. 2021, section IV-B).
+
+fairseq 0.12.2 and fairseq-fixed draw them from different generators, and neither keeps spans apart beside NumPy 1.24 or later; here they
+come from the generator that is given. With one seed they are those of stock fairseq.
+"""
+
+from __future__ import annotations
+
+from typing import List, Tuple
+
+import numpy as np
+
+
+def draw_spans(
+    frames: int,
+    rng: np.random.RandomState,
+    *,
+    prob: float,
+    length: int,
+    selection: str = "static",
+    other: float = 0.0,
+    at_least: int = 0,
+    no_overlap: bool = False,
+    min_space: int = 1,
+) -> np.ndarray:
+    """The frames that are hidden, ascending.
+
+    Args:
+        frames: how many there are.
+        prob: share of them that the spans hold, before overlaps; ``prob * frames / length`` spans are drawn, rounded up or down by chance.
+        length: of a span; ``selection`` says how it varies: ``static`` not at all, ``uniform`` from ``other`` to ``2 * length``,
+            ``normal`` with standard deviation ``other``, ``poisson``.
+        at_least: so many spans are drawn at least.
+        no_overlap: keep spans apart by ``min_space`` frames; those for which there is no room are left out.
+
+    Raises:
+        ValueError: ``selection`` is none of these.
+    """
+    count = max(at_least, int(prob * frames / length + rng.rand()))
+    if count == 0:
+        return np.zeros(0, dtype=np.int64)
+    lengths = _lengths(count, length, selection, other, rng)
+    if lengths.sum() == 0:
+        lengths[0] = min(length, frames - 1)
+    if no_overlap:
+        hidden = _apart(frames, lengths, min_space, rng)
+    else:
+        shortest = int(lengths.min())
+        if frames - shortest <= count:  # not enough places for as many starts
+            shortest = frames - count - 1
+        starts = rng.choice(frames - shortest, count, replace=False)
+        hidden = np.concatenate([np.arange(start, start + extent) for start, extent in zip(starts, lengths)])
+    return np.unique(hidden[hidden < frames])
+
+
+def _lengths(count: int, length: int, selection: str, other: float, rng: np.random.RandomState) -> np.ndarray:
+    if selection == "static":
+        return np.full(count, length)
+    if selection == "uniform":
+        return rng.randint(int(other), length * 2 + 1, size=count)
+    if selection == "normal":
+        return np.maximum(np.rint(rng.normal(length, other, size=count)), 1).astype(np.int64)
+    if selection == "poisson":
+        return rng.poisson(length, size=count)
+    raise ValueError(f"mask selection {selection!r}: expected static, uniform, normal or poisson")
+
+
+def _apart(frames: int, lengths: np.ndarray, min_space: int, rng: np.random.RandomState) -> np.ndarray:
+    """Place the longest first, each in a free stretch chosen in proportion to its length, anywhere within it."""
+    shortest = int(lengths.min())
+    free: List[Tuple[int, int]] = [(0, frames)]
+    hidden = [np.zeros(0, dtype=np.int64)]
+    for length in sorted(lengths.tolist(), reverse=True):
+        room = np.asarray([end - start if end - start >= length + min_space else 0 for start, end in free])
+        if not room.sum():
+            break
+        start, end = free.pop(int(rng.choice(len(free), p=room / room.sum())))
+        first = int(rng.randint(start, end - length + 1))
+        hidden.append(np.arange(first, first + length))
+        for left in ((start, first - min_space), (first + length + min_space, end)):
+            if left[1] - left[0] >= shortest:
+                free.append(left)
+    return np.concatenate(hidden)

@@ -1,0 +1,20 @@
+"""What fairseq 0.12 and torch say of each other in every run and nobody can act on: silenced by name. Anything else is shown."""
+
+from __future__ import annotations
+
+import warnings
+
+# (beginning of the message as a regular expression, category)
+KNOWN = (
+    (r"`?torch\.nn\.utils\.weight_norm`? is deprecated", UserWarning),
+    (r"`?torch\.nn\.utils\.weight_norm`? is deprecated", FutureWarning),
+    (r"`torch\.cuda\.amp\.(autocast|GradScaler)\(args\.\.\.\)` is deprecated", FutureWarning),
+    # fairseq pins memory whether or not there is a GPU to copy to.
+    (r"'pin_memory' argument is set as true but no accelerator is found", UserWarning),
+)
+
+
+def silence_known_warnings() -> None:
+    """Add a filter for each of :data:`KNOWN`."""
+    for message, category in KNOWN:
+        warnings.filterwarnings("ignore", message=message, category=category)

@@ -1,0 +1,120 @@
+"""What a GPU is worth: the same work on each device that is named, in one run.
+
+    python -m tests.benchmarks.devices [cpu] [cuda] [--scale 1.0] [--rounds 5]
+
+An EM iteration on frames already in memory (500 diagonal components), and forward and backward of HuBERT Base on a batch of noise, in
+float32 and with ``model.autocast_bf16``. Peak memory is what torch took of a GPU, parameters included.
+"""
+
+from __future__ import annotations
+
+import argparse
+import os
+import time
+from typing import Any, Callable, Dict, List
+
+import numpy as np
+import torch
+
+from softhubert_plugin.gmm.engine import Engine, Sums
+from softhubert_plugin.gmm.mixture import GaussianMixture
+from softhubert_plugin.labels.frames import FrameTargets
+
+
+def em_iteration(device: str, frames: int, dimension: int) -> Callable[[], None]:
+    """E- and M-step over so many frames."""
+    rng = np.random.default_rng(0)
+    x = rng.standard_normal((frames, dimension), dtype=np.float32)
+    means = torch.from_numpy(x[:500]).double()
+    mixture = GaussianMixture(torch.full((500,), 1 / 500).double(), means, torch.ones(500, dimension).double())
+    engine = Engine(mixture, device)
+
+    def work() -> None:
+        sums = Sums.zeros(mixture, device)
+        engine.accumulate(x, sums)
+        engine.maximise(sums, floor=1e-4)
+
+    return work
+
+
+def training_step(device: str, seconds: float, bf16: bool) -> Callable[[], None]:
+    """Forward and backward of HuBERT Base in training mode, on two utterances of noise with 500 hard labels."""
+    from fairseq.tasks.hubert_pretraining import HubertPretrainingConfig
+    from omegaconf import OmegaConf
+
+    from softhubert_plugin.criterions.soft_hubert import SoftHubertCriterion
+    from softhubert_plugin.data.masking import SpanMasking
+    from softhubert_plugin.data.targets import select_targets
+    from softhubert_plugin.interop.checkpoints import register_plugin
+    from softhubert_plugin.models.soft_hubert import SoftHubertConfig, SoftHubertModel
+
+    register_plugin()
+    recipe = {"label_rate": 50.0, "final_dim": 256, "encoder_layerdrop": 0.0, "untie_final_proj": True, "autocast_bf16": bf16}
+    cfg = OmegaConf.merge(OmegaConf.structured(SoftHubertConfig()), recipe)
+    model = SoftHubertModel(cfg, HubertPretrainingConfig(), [500]).train().to(device)
+    samples = int(seconds * 16_000)
+    frames = (samples - 400) // 320 + 1
+    masks = SpanMasking().frames([frames, frames], frames, [(1, 1, 0), (1, 1, 1)])
+    labels = np.random.default_rng(0).integers(0, 500, (2, frames))
+    rows = [FrameTargets(np.ones(frames, dtype=np.int64), row, np.ones(frames, dtype=np.float32)) for row in labels]
+    net_input = {"source": torch.randn(2, samples), "padding_mask": None, "mask_indices": torch.from_numpy(masks)}
+    targets = [{"masked": select_targets(rows, masks), "unmasked": select_targets(rows, ~masks)}]
+    batch = _moved({"id": torch.arange(2), "net_input": net_input, "target_list": targets}, device)
+    criterion = SoftHubertCriterion(None, 1.0, 0.0, [10.0])
+
+    def work() -> None:
+        model.zero_grad(set_to_none=True)
+        criterion(model, batch)[0].backward()
+
+    return work
+
+
+def _moved(value: Any, device: str) -> Any:
+    if torch.is_tensor(value):
+        return value.to(device)
+    if isinstance(value, dict):
+        return {name: _moved(entry, device) for name, entry in value.items()}
+    return [_moved(entry, device) for entry in value] if isinstance(value, list) else value
+
+
+def _time(work: Callable[[], None], device: str, rounds: int) -> Dict[str, float]:
+    cuda = device.startswith("cuda")
+    if cuda:
+        torch.cuda.reset_peak_memory_stats(device)
+    seconds = []
+    for _ in range(rounds + 1):
+        started = time.perf_counter()
+        work()
+        if cuda:
+            torch.cuda.synchronize(device)
+        seconds.append(time.perf_counter() - started)
+    return {"seconds": min(seconds[1:]), "peak": torch.cuda.max_memory_allocated(device) / 2**20 if cuda else float("nan")}
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument(
+        "devices", nargs="*", default=["cpu", "cuda"] if torch.cuda.is_available() else ["cpu"], help="cpu, cuda, cuda:1, …"
+    )
+    parser.add_argument("--scale", type=float, default=1.0, help="share of the frames and of the seconds of speech (default: %(default)s)")
+    parser.add_argument("--rounds", type=int, default=5, help="that count, after one that does not (default: %(default)s)")
+    a = parser.parse_args()
+    torch.set_num_threads(os.cpu_count() or 1)
+    frames, seconds = int(200_000 * a.scale), 15.6 * a.scale
+    works: List[Any] = [
+        (f"EM iteration, {frames} frames × 768 × 500", lambda device: em_iteration(device, frames, 768)),
+        (f"EM iteration, {frames} frames × 39 × 500", lambda device: em_iteration(device, frames, 39)),
+        (f"HuBERT Base step, 2 × {seconds:.1f} s, float32", lambda device: training_step(device, seconds, False)),
+        (f"HuBERT Base step, 2 × {seconds:.1f} s, bfloat16", lambda device: training_step(device, seconds, True)),
+    ]
+    for device in a.devices:
+        name = torch.cuda.get_device_name(device) if device.startswith("cuda") else f"{os.cpu_count()} cores"
+        print(f"{device}: {name}, torch {torch.__version__}", flush=True)
+        for what, prepare in works:
+            found = _time(prepare(device), device, a.rounds)
+            peak = "" if np.isnan(found["peak"]) else f"   peak {found['peak']:7.0f} MiB"
+            print(f"  {what:<44} {found['seconds']:9.4f} s{peak}", flush=True)
+
+
+if __name__ == "__main__":
+    main()
