@@ -7,7 +7,7 @@ padding mask.
 
 from __future__ import annotations
 
-from typing import Any, Iterator, List, Sequence
+from typing import Any, Iterator, List, Optional, Sequence
 
 import numpy as np
 import soundfile
@@ -33,6 +33,8 @@ class AcousticModel:
     """
 
     def __init__(self, checkpoint: PathLike, device: str = "cpu") -> None:
+        from softhubert_plugin.models.transformer import can_walk, encode
+
         loaded = load_checkpoint(checkpoint)
         if loaded.model is loaded.encoder:
             raise SoftHubertError(f"{checkpoint}: a {type(loaded.model).__name__}, not a fine-tuned hubert_ctc model; fine-tune it first")
@@ -45,6 +47,7 @@ class AcousticModel:
         self.blank = int(dictionary.index(loaded.task.blank_symbol))
         self.end = int(dictionary.eos())
         self.device = device
+        self._encode = encode if can_walk(loaded.encoder.encoder) else _encode_as_fairseq
         self._normalize = loaded.normalize
         self._shortest = receptive_field(loaded.conv_layers)
 
@@ -73,9 +76,14 @@ class AcousticModel:
         if encoder.post_extract_proj is not None:
             x = encoder.post_extract_proj(x)
         padded = torch.arange(x.shape[1], device=x.device) >= torch.tensor(frames, device=x.device)[:, None]
-        x, _ = encoder.encoder(x, padding_mask=padded if len(set(frames)) > 1 else None)
+        x = self._encode(encoder.encoder, x, padded if len(set(frames)) > 1 else None)
         scores = self._model.w2v_encoder.proj(x).float().cpu()
         return [row[:count] for row, count in zip(scores, frames)]
+
+
+def _encode_as_fairseq(encoder: Any, x: torch.Tensor, padded: Optional[torch.Tensor]) -> torch.Tensor:
+    """For layers that our faster walk does not know, such as conformer blocks."""
+    return encoder(x, padding_mask=padded)[0]
 
 
 def batches(manifest: Manifest, max_seconds: float) -> Iterator[List[int]]:
