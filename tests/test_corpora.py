@@ -4,8 +4,9 @@ import hashlib
 import shutil
 import subprocess
 import sys
+import tarfile
 from pathlib import Path
-from typing import Dict, List, Tuple
+from typing import Any, Dict, List, Tuple
 
 import fairseq
 import numpy as np
@@ -267,7 +268,9 @@ def test_an_archive_that_does_not_unpack_names_the_folder_to_delete(tmp_path: Pa
     content = _archive_of_dev_clean(tmp_path)
     content = content[: len(content) // 2]  # published so: the checksum fits
     root = _published(tmp_path, monkeypatch, content, hashlib.sha256(content).hexdigest())
-    with pytest.raises(SoftHubertError, match=r"could not be fetched and unpacked .*; delete .*/LibriSpeech/dev-clean, which is incomplete"):
+    with pytest.raises(
+        SoftHubertError, match=r"could not be fetched and unpacked .*; delete .*/LibriSpeech/dev-clean, which is incomplete"
+    ):
         write_librispeech_manifests(root, tmp_path / "lists", subsets=["dev-clean"], download=True)
 
 
