@@ -42,6 +42,9 @@ def main(argv: Optional[Sequence[str]] = None) -> int:
     except submitit.core.utils.UncompletedJobError as error:
         print(f"softhubert: error: job {job.job_id} did not end: {one_line(error)}; its logs are in {options.folder}", file=sys.stderr)
         return 1
+    except KeyboardInterrupt:
+        job.cancel()
+        return 130
     finally:
         print(job.stdout() or "", end="")
         print(job.stderr() or "", end="", file=sys.stderr)
