@@ -16,7 +16,7 @@ import torch
 
 from softhubert_plugin.asr.acoustic import AcousticModel
 from softhubert_plugin.asr.beam import BeamDecoder, BeamSettings, read_lexicon
-from softhubert_plugin.asr.decode import decode_split
+from softhubert_plugin.asr.decode import decode_split, in_processes
 from softhubert_plugin.asr.language_model import write_language_model
 from softhubert_plugin.asr.tune import read_tuned, tune_weights
 from softhubert_plugin.errors import SoftHubertError
@@ -163,14 +163,35 @@ def test_a_lexicon_and_a_model_that_do_not_fit_are_refused(
 
 
 def test_a_configuration_of_fairseqs_form_is_read_and_options_count_more(tmp_path: Path) -> None:
-    from softhubert_plugin.asr.beam import read_search_config
+    from softhubert_plugin.asr.beam import read_search_config, search_settings
 
+    kenlm = REPOSITORY / "config" / "decode" / "kenlm.yaml"
     assert read_search_config(REPOSITORY / "config" / "decode" / "viterbi.yaml") == {}
-    found = read_search_config(REPOSITORY / "config" / "decode" / "kenlm.yaml")
-    assert found == {"beam": 500, "beam_threshold": 100, "lm_weight": 2, "word_score": -1, "sil_score": 0, "nbest": 1}
+    chosen = search_settings({"lm": "lm.arpa", "lexicon": "lexicon.txt", "beam": 7, "nbest": None}, kenlm)
+    assert chosen == BeamSettings("lm.arpa", "lexicon.txt", beam=7, beam_threshold=100, lm_weight=2, word_score=-1)
+    with pytest.raises(SoftHubertError, match=r"kenlm\.yaml: leaves open what --lm and --lexicon would say"):
+        search_settings({"beam": 7}, kenlm)
     (tmp_path / "lm.yaml").write_text("decoding: {type: fairseqlm}")
     with pytest.raises(SoftHubertError, match="fairseqlm"):
         read_search_config(tmp_path / "lm.yaml")
+
+
+def test_settings_of_a_search_are_not_taken_without_one(work: Path, tmp_path: Path) -> None:
+    from softhubert_plugin.asr.beam import search_settings
+
+    assert search_settings({"lm": None, "nbest": None}) is None
+    with pytest.raises(SoftHubertError, match="--lm-weight, --nbest: of a search, and this is greedy"):
+        search_settings({"lm": None, "lm_weight": 1.5, "nbest": 3})
+    with pytest.raises(SoftHubertError, match="--beam 0: expected 1 or more"):
+        search_settings({"beam": 0})
+    with pytest.raises(SoftHubertError, match="--lexicon-from: a model of letters decodes without"):
+        write_language_model([work / "text"], tmp_path, units="letters", lexicon_from=work / "text")
+
+
+def test_a_process_that_is_killed_is_told_in_one_line() -> None:
+    work = in_processes(lambda: lambda number: os.kill(os.getpid(), 9), [1, 2], 2, "cpu")
+    with pytest.raises(SoftHubertError, match="one of 2 processes was killed"):
+        list(work)
 
 
 def test_missing_or_damaged_models_and_devices_are_refused(work: Path, tmp_path: Path) -> None:

@@ -15,7 +15,7 @@ needs_submitit = pytest.mark.skipif(
 )
 
 
-def _submit(tmp_path: Path, *command: str, cluster: str = "local") -> "subprocess.CompletedProcess[str]":
+def _submit(tmp_path: Path, *command: str, cluster: str = "local") -> subprocess.CompletedProcess[str]:
     options = ["--folder", str(tmp_path / "jobs"), "--cluster", cluster, "--cpus", "1", "--hours", "1"]
     started = [sys.executable, str(SUBMIT), *options, "--", *command]
     return subprocess.run(started, check=False, capture_output=True, text=True, cwd=tmp_path, timeout=120)

@@ -42,7 +42,13 @@ class BeamSettings:
     sil_score: float = 0.0
     nbest: int = 1
 
+    def __post_init__(self) -> None:
+        for name, value in (("beam", self.beam), ("nbest", self.nbest)):
+            if value < 1:
+                raise SoftHubertError(f"--{name} {value}: expected 1 or more hypotheses")
 
+
+_OPEN = "???"  # hydra's word for a value that has to be given
 _KEYS = {
     "lmpath": "lm",
     "lexicon": "lexicon",
@@ -55,8 +61,32 @@ _KEYS = {
 }
 
 
+def search_settings(given: Dict[str, Any], config: Optional[PathLike] = None) -> Optional[BeamSettings]:
+    """The search that was asked for; ``None`` is greedy decoding.
+
+    Args:
+        given: fields of :class:`BeamSettings`; those that are not ``None`` count more than the configuration's.
+        config: of fairseq's form.
+
+    Raises:
+        SoftHubertError: the configuration is not usable or leaves a setting open, or settings of a search were given without one.
+    """
+    chosen = read_search_config(config) if config is not None else {}
+    chosen.update({name: value for name, value in given.items() if value is not None})
+    left_open = [name for name, value in chosen.items() if value == _OPEN]
+    if left_open:
+        raise SoftHubertError(f"{config}: leaves open what --{' and --'.join(left_open)} would say; give it here or there")
+    if {"lm", "lexicon", "beam"} & chosen.keys():
+        return BeamSettings(**chosen)
+    if chosen:
+        options = ", ".join(f"--{name.replace('_', '-')}" for name in chosen)
+        raise SoftHubertError(f"{options}: of a search, and this is greedy decoding; give --lm and --lexicon, or --beam, as well")
+    return None
+
+
 def read_search_config(path: PathLike) -> Dict[str, Any]:
     """Settings of the section ``decoding`` of one of fairseq's decoding configurations, under our names; empty for greedy decoding.
+    What has to be given is ``???``.
 
     Raises:
         SoftHubertError: the file is missing or not YAML, has no such section, or asks for a decoder that is not here.
@@ -74,7 +104,7 @@ def read_search_config(path: PathLike) -> Dict[str, Any]:
         raise SoftHubertError(f"{path}: decoding.type is {kind!r}, and there are viterbi and kenlm; use fairseq's infer.py for others")
     if kind == "viterbi":
         return {}
-    return {ours: section[theirs] for theirs, ours in _KEYS.items() if section.get(theirs) not in (None, "???")}
+    return {ours: section[theirs] for theirs, ours in _KEYS.items() if section.get(theirs) is not None}
 
 
 class BeamDecoder:

@@ -72,6 +72,9 @@ def tune_weights(
         raise SoftHubertError("tuning needs a language model: give --lm (and --lexicon)")
     manifest = read_manifest(Path(data) / f"{split}.tsv")
     references = [line.split() for line in read_lines(Path(data) / f"{split}.wrd", expected=len(manifest), of=manifest.path)]
+    words = sum(map(len, references))
+    if not words:
+        raise SoftHubertError(f"{data}/{split}.wrd: no words, so there is no word error rate to tune; give a set with transcripts")
     if processes is None:
         processes = len(os.sched_getaffinity(0))
     model = AcousticModel(checkpoint, device)
@@ -91,7 +94,6 @@ def tune_weights(
                     found[point] = errors
                     progress.update()
     best = _best(found)
-    words = sum(map(len, references))
     tried = [
         {"lm_weight": weight, "word_score": score, "errors": errors, "wer": errors / words}
         for (weight, score), errors in sorted(found.items(), key=lambda item: (item[1], item[0]))

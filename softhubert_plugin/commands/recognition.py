@@ -89,12 +89,10 @@ def _add_machine_arguments(parser: argparse.ArgumentParser) -> None:
 
 def _search(a: argparse.Namespace, **settings: Any) -> Optional[Any]:
     """The beam search that was asked for; ``None`` is greedy decoding."""
-    from softhubert_plugin.asr.beam import BeamSettings, read_search_config
+    from softhubert_plugin.asr.beam import search_settings
 
     given = {"lm": a.lm, "lexicon": a.lexicon, "beam": a.beam, "beam_threshold": a.beam_threshold, "sil_score": a.sil_score, **settings}
-    chosen = read_search_config(a.config) if a.config is not None else {}
-    chosen.update({name: value for name, value in given.items() if value is not None})
-    return BeamSettings(**chosen) if {"lm", "lexicon", "beam"} & chosen.keys() else None
+    return search_settings(given, a.config)
 
 
 def _add_decode(commands: Commands) -> None:
