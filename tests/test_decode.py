@@ -120,7 +120,7 @@ def test_kenlm_hypotheses_equal_fairseqs_flashlight_decoder(work: Path, tmp_path
         assert {word for line in ours["hypo.word"] for word in line.split()[:-1]} <= set(WORDS)
 
 
-def test_tuning_finds_the_best_of_its_grid_and_decoding_takes_it(work: Path, tmp_path: Path) -> None:
+def test_tuning_finds_the_best_of_its_grid_and_decoding_takes_it(work: Path, tmp_path: Path, capfd: pytest.CaptureFixture[str]) -> None:
     pytest.importorskip("flashlight.lib.text.decoder")
     pytest.importorskip("kenlm")
     from softhubert_plugin.asr.score import score_files
@@ -137,6 +137,7 @@ def test_tuning_finds_the_best_of_its_grid_and_decoding_takes_it(work: Path, tmp
     assert f"WER {100 * found.wer:.2f} %" in said and tuned["wer"] == pytest.approx(found.wer)
     assert tuned["wer"] == min(point["wer"] for point in tuned["tried"]) and len(tuned["tried"]) >= 12
     assert len({point["errors"] for point in tuned["tried"]}) > 1
+    assert "the LM" not in capfd.readouterr().err  # KenLM's own talk, once a setting
 
 
 @pytest.mark.parametrize(

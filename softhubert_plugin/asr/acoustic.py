@@ -10,12 +10,11 @@ from __future__ import annotations
 from typing import Any, Iterator, List, Optional, Sequence
 
 import numpy as np
-import soundfile
 import torch
-import torch.nn.functional as F
 
 from softhubert_plugin.errors import SoftHubertError
-from softhubert_plugin.features.conv_layers import receptive_field
+from softhubert_plugin.features.conv_layers import receptive_field, total_stride
+from softhubert_plugin.features.streaming import read_waveform
 from softhubert_plugin.files import PathLike
 from softhubert_plugin.interop.checkpoints import load_checkpoint
 from softhubert_plugin.manifests import SAMPLE_RATE, Manifest, check_audio, check_long_enough
@@ -27,6 +26,7 @@ class AcousticModel:
     Attributes:
         symbols: what the model scores, in order, fairseq's special symbols included.
         blank, end: the places of the CTC blank, and of ``</s>``, which fairseq never prints.
+        frame_seconds: from one frame to the next.
 
     Raises:
         SoftHubertError: the checkpoint is unusable or not fine-tuned, or there is no such device.
@@ -48,7 +48,8 @@ class AcousticModel:
         self.end = int(dictionary.eos())
         self.device = device
         self._encode = encode if can_walk(loaded.encoder.encoder) else _encode_as_fairseq
-        self._normalize = loaded.normalize
+        self._loaded = loaded
+        self.frame_seconds = total_stride(loaded.conv_layers) / SAMPLE_RATE
         self._shortest = receptive_field(loaded.conv_layers)
 
     def check(self, manifest: Manifest) -> None:
@@ -62,9 +63,7 @@ class AcousticModel:
 
     def read(self, manifest: Manifest, index: int) -> torch.Tensor:
         """``(samples,)`` of an utterance, as the model wants them."""
-        samples, _ = soundfile.read(str(manifest.audio_path(index)), dtype="float32")
-        waveform = torch.from_numpy(samples)
-        return F.layer_norm(waveform, waveform.shape) if self._normalize else waveform
+        return read_waveform(self._loaded, manifest, index)
 
     @torch.inference_mode()
     def logits(self, waveforms: Sequence[torch.Tensor]) -> List[torch.Tensor]:

@@ -5,9 +5,12 @@ The same search as fairseq's ``KenLMDecoder``, with its defaults, and the same h
 
 from __future__ import annotations
 
+import contextlib
+import os
+import sys
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Dict, List, Optional, Sequence, Tuple
+from typing import Any, Dict, Iterator, List, Optional, Sequence, Tuple
 
 import torch
 
@@ -113,33 +116,36 @@ class BeamDecoder:
     Args:
         symbols: the model's, in order.
         blank, end: places of the blank and of ``</s>``.
+        checked: :func:`check_models` has been here already.
 
     Raises:
         SoftHubertError: the extra is not installed, a file is missing or damaged, or language model, lexicon and symbols do not fit.
     """
 
-    def __init__(self, settings: BeamSettings, symbols: Sequence[str], blank: int, end: int) -> None:
+    def __init__(self, settings: BeamSettings, symbols: Sequence[str], blank: int, end: int, *, checked: bool = False) -> None:
         try:
             from torchaudio.models.decoder import ctc_decoder
         except (ImportError, ModuleNotFoundError, RuntimeError) as error:
             raise SoftHubertError(f"beam search needs flashlight-text and kenlm ({str(error).splitlines()[0]}); {_INSTALL}") from None
-        check_models(settings, symbols)
+        if not checked:
+            check_models(settings, symbols)
         boundary = "|" if "|" in symbols else symbols[end]  # as fairseq has it
         try:
-            self._search: Any = ctc_decoder(
-                lexicon=settings.lexicon,
-                tokens=list(symbols),
-                lm=settings.lm,
-                nbest=settings.nbest,
-                beam_size=settings.beam,
-                beam_threshold=settings.beam_threshold,
-                lm_weight=settings.lm_weight,
-                word_score=settings.word_score,
-                sil_score=settings.sil_score,
-                blank_token=symbols[blank],
-                sil_token=boundary,
-                unk_word="<unk>",
-            )
+            with _silent():
+                self._search: Any = ctc_decoder(
+                    lexicon=settings.lexicon,
+                    tokens=list(symbols),
+                    lm=settings.lm,
+                    nbest=settings.nbest,
+                    beam_size=settings.beam,
+                    beam_threshold=settings.beam_threshold,
+                    lm_weight=settings.lm_weight,
+                    word_score=settings.word_score,
+                    sil_score=settings.sil_score,
+                    blank_token=symbols[blank],
+                    sil_token=boundary,
+                    unk_word="<unk>",
+                )
         except RuntimeError as error:
             raise SoftHubertError(f"{settings.lm or settings.lexicon}: not usable for decoding ({str(error).splitlines()[0]})") from None
         self._symbols, self._end, self._has_words = symbols, end, settings.lexicon is not None
@@ -150,6 +156,20 @@ class BeamDecoder:
             units = spell(self._symbols, each.tokens.tolist(), self._end)
             found.append(Hypothesis(units, " ".join(each.words) if self._has_words else words_of(units), float(each.score)))
         return found or [Hypothesis("", "", float("-inf"))]
+
+
+@contextlib.contextmanager
+def _silent() -> Iterator[None]:
+    """KenLM draws a bar on the process's stderr while it reads a model, terminal or not; its errors are exceptions."""
+    sys.stderr.flush()
+    kept = os.dup(2)
+    try:
+        with open(os.devnull, "wb") as nothing:
+            os.dup2(nothing.fileno(), 2)
+        yield
+    finally:
+        os.dup2(kept, 2)
+        os.close(kept)
 
 
 def check_models(settings: BeamSettings, symbols: Sequence[str]) -> None:

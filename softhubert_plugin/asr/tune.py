@@ -155,7 +155,7 @@ class _Trial:
     def _errors(self, point: Point) -> int:
         """Word errors of the whole set with one setting."""
         settings = replace(self.search, lm_weight=point[0], word_score=point[1], nbest=1)
-        decoder = BeamDecoder(settings, self.emitted.symbols, self.emitted.blank, self.emitted.end)
+        decoder = BeamDecoder(settings, self.emitted.symbols, self.emitted.blank, self.emitted.end, checked=True)
         total = 0
         for index, reference in enumerate(self.references):
             total += Levenshtein.distance(decoder(self.emitted.of(index))[0].words.split(), reference)

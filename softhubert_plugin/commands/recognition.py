@@ -73,7 +73,7 @@ def _add_search_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--config", metavar="YAML", help="of fairseq's form, such as config/decode/kenlm.yaml; options given here count more"
     )
-    parser.add_argument("--lm", help="KenLM model, .arpa or .bin: of words with --lexicon, of letters without")
+    parser.add_argument("--lm", help="KenLM model, .arpa or .bin (which loads sooner): of words with --lexicon, of letters without")
     parser.add_argument("--lexicon", help="file of 'WORD spelling' lines; only its words can be found")
     parser.add_argument("--beam", type=int, help="hypotheses kept a frame (default: 50); alone, a search without lexicon and model")
     parser.add_argument("--beam-threshold", type=float, help="drop hypotheses so far behind the best (default: 50)")
