@@ -81,6 +81,33 @@ def test_batched_scores_equal_those_of_one_utterance_alone(work: Path) -> None:
         torch.testing.assert_close(together, alone, rtol=1e-4, atol=1e-4)
 
 
+def test_letter_alignments_are_those_of_fairseqs_own_scores(work: Path, tmp_path: Path) -> None:
+    from torchaudio.functional import forced_align
+
+    from softhubert_plugin.asr.align import align_split, letter_intervals
+    from softhubert_plugin.interop.checkpoints import load_checkpoint
+
+    (tmp_path / "test.tsv").write_text((work / "test.tsv").read_text())
+    (tmp_path / "test.ltr").write_text("C A T | A |\n" * 12)
+    align_split(tmp_path, "test", work / "model" / "checkpoint.pt", tmp_path / "letters", device="cpu")
+    loaded = load_checkpoint(work / "model" / "checkpoint.pt")
+    dictionary = loaded.task.target_dictionary
+    labels = torch.tensor([[dictionary.index(letter) for letter in "CAT|A|"]], dtype=torch.int32)
+    for number in range(12):
+        samples, rate = soundfile.read(work / f"7-{number}.flac", dtype="float32")
+        source = torch.from_numpy(samples)[None]
+        with torch.no_grad():
+            scores = loaded.model(source=source, padding_mask=torch.zeros_like(source, dtype=torch.bool))["encoder_out"][:, 0]
+        path, _ = forced_align(scores.log_softmax(-1)[None], labels, blank=0)
+        expected = letter_intervals(path[0].tolist(), 0, 320 / rate, len(samples) / rate)
+        names = ["sil" if symbol is None or dictionary[symbol] == "|" else dictionary[symbol] for _, _, symbol in expected]
+        lines = [f"{start:.4f} {end:.4f} {name}" for (start, end, _), name in zip(expected, names)]
+        assert (tmp_path / "letters" / f"7-{number}.lab").read_text().splitlines() == lines and names.count("A") == 2
+    (tmp_path / "test.ltr").write_text("C A T |\n" * 11 + "C <s> |\n")  # the blank is no letter
+    with pytest.raises(SoftHubertError, match=r"test\.ltr, line 12: the letter '<s>' is not among those"):
+        align_split(tmp_path, "test", work / "model" / "checkpoint.pt", tmp_path / "letters", device="cpu")
+
+
 def test_generated_lines_hold_the_reference_and_the_n_best(work: Path, tmp_path: Path) -> None:
     pytest.importorskip("flashlight.lib.text.decoder")
     decode_split(work, "test", work / "model" / "checkpoint.pt", tmp_path, search=BeamSettings(beam=8, nbest=3), processes=1)
