@@ -4,8 +4,9 @@ import hashlib
 import shutil
 import subprocess
 import sys
+import tarfile
 from pathlib import Path
-from typing import Dict, List, Tuple
+from typing import Any, Dict, List, Tuple
 
 import fairseq
 import numpy as np
@@ -204,6 +205,73 @@ def test_a_damaged_archive_is_named_before_it_is_unpacked(tmp_path: Path) -> Non
     (tmp_path / "dev-clean.tar.gz").write_bytes(b"half an archive")
     with pytest.raises(SoftHubertError, match=r"dev-clean\.tar\.gz: damaged or incomplete .*delete this file and run again"):
         write_librispeech_manifests(tmp_path, tmp_path / "lists", subsets=["dev-clean"], download=True)
+
+
+def _published(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, content: bytes, checksum: str) -> Path:
+    """A download of dev-clean that finds ``content`` on this machine, where ``checksum`` is expected; the folder to download to."""
+    from torchaudio.datasets import librispeech
+
+    download = librispeech.download_url_to_file
+    (tmp_path / "published.tar.gz").write_bytes(content)
+    published = (tmp_path / "published.tar.gz").as_uri()
+    monkeypatch.setattr(librispeech, "download_url_to_file", lambda _, *rest, **more: download(published, *rest, **more))
+    monkeypatch.setitem(librispeech._CHECKSUMS, "http://www.openslr.org/resources/12/dev-clean.tar.gz", checksum)
+    return tmp_path / "here"
+
+
+def _archive_of_dev_clean(tmp_path: Path) -> bytes:
+    """Noise, so that the archive is larger than the buffers it is read through."""
+    folder = tmp_path / "made" / "LibriSpeech"
+    (folder / "dev-clean" / "84" / "1").mkdir(parents=True)
+    noise = np.random.default_rng(0).uniform(-0.5, 0.5, 32_000)
+    for number in range(8):
+        soundfile.write(folder / "dev-clean" / "84" / "1" / f"84-1-{number:04d}.flac", noise, 16_000)
+    (folder / "dev-clean" / "84" / "1" / "84-1.trans.txt").write_text("".join(f"84-1-{number:04d} GO ON\n" for number in range(8)))
+    (folder / "SPEAKERS.TXT").write_text("84 | F | dev-clean | 0.27 | Nobody\n")
+    with tarfile.open(tmp_path / "made.tar.gz", "w:gz") as archive:
+        archive.add(folder, "LibriSpeech")
+    return (tmp_path / "made.tar.gz").read_bytes()
+
+
+def test_a_download_is_checked_unpacked_and_listed(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    content = _archive_of_dev_clean(tmp_path)
+    root = _published(tmp_path, monkeypatch, content, hashlib.sha256(content).hexdigest())
+    said = write_librispeech_manifests(root, tmp_path / "lists", subsets=["dev-clean"], download=True)
+    assert said.endswith("dev-clean 8 utterances of all 1 speakers")
+
+
+def test_a_download_whose_checksum_is_wrong_leaves_nothing_and_says_so(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    root = _published(tmp_path, monkeypatch, _archive_of_dev_clean(tmp_path), "0" * 64)
+    with pytest.raises(SoftHubertError, match=r"dev-clean\.tar\.gz: could not be fetched .*invalid hash.*nothing was unpacked; run again"):
+        write_librispeech_manifests(root, tmp_path / "lists", subsets=["dev-clean"], download=True)
+    assert not list(root.iterdir())
+
+
+def test_a_download_that_keeps_a_damaged_archive_names_the_file_to_delete(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    from torchaudio.datasets import librispeech
+
+    content = _archive_of_dev_clean(tmp_path)
+    root = _published(tmp_path, monkeypatch, content, hashlib.sha256(content).hexdigest())
+
+    def cut_short(_url: str, path: str, **_more: Any) -> None:
+        Path(path).write_bytes(content[: len(content) // 2])
+        raise ConnectionResetError("connection reset")
+
+    monkeypatch.setattr(librispeech, "download_url_to_file", cut_short)
+    for _ in range(2):  # the second time it lies there from before
+        with pytest.raises(SoftHubertError) as refused:
+            write_librispeech_manifests(root, tmp_path / "lists", subsets=["dev-clean"], download=True)
+        assert str(refused.value).startswith(f"{root}/dev-clean.tar.gz: damaged") and "delete this file and run again" in str(refused.value)
+
+
+def test_an_archive_that_does_not_unpack_names_the_folder_to_delete(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    content = _archive_of_dev_clean(tmp_path)
+    content = content[: len(content) // 2]  # published so: the checksum fits
+    root = _published(tmp_path, monkeypatch, content, hashlib.sha256(content).hexdigest())
+    with pytest.raises(
+        SoftHubertError, match=r"could not be fetched and unpacked .*; delete .*/LibriSpeech/dev-clean, which is incomplete"
+    ):
+        write_librispeech_manifests(root, tmp_path / "lists", subsets=["dev-clean"], download=True)
 
 
 def test_an_unknown_or_absent_librispeech_subset_is_refused(tmp_path: Path) -> None:

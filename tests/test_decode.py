@@ -16,7 +16,7 @@ import torch
 
 from softhubert_plugin.asr.acoustic import AcousticModel
 from softhubert_plugin.asr.beam import BeamDecoder, BeamSettings, read_lexicon
-from softhubert_plugin.asr.decode import decode_split
+from softhubert_plugin.asr.decode import decode_split, in_processes
 from softhubert_plugin.asr.language_model import write_language_model
 from softhubert_plugin.asr.tune import read_tuned, tune_weights
 from softhubert_plugin.errors import SoftHubertError
@@ -81,6 +81,33 @@ def test_batched_scores_equal_those_of_one_utterance_alone(work: Path) -> None:
         torch.testing.assert_close(together, alone, rtol=1e-4, atol=1e-4)
 
 
+def test_letter_alignments_are_those_of_fairseqs_own_scores(work: Path, tmp_path: Path) -> None:
+    from torchaudio.functional import forced_align
+
+    from softhubert_plugin.asr.align import align_split, letter_intervals
+    from softhubert_plugin.interop.checkpoints import load_checkpoint
+
+    (tmp_path / "test.tsv").write_text((work / "test.tsv").read_text())
+    (tmp_path / "test.ltr").write_text("C A T | A |\n" * 12)
+    align_split(tmp_path, "test", work / "model" / "checkpoint.pt", tmp_path / "letters", device="cpu")
+    loaded = load_checkpoint(work / "model" / "checkpoint.pt")
+    dictionary = loaded.task.target_dictionary
+    labels = torch.tensor([[dictionary.index(letter) for letter in "CAT|A|"]], dtype=torch.int32)
+    for number in range(12):
+        samples, rate = soundfile.read(work / f"7-{number}.flac", dtype="float32")
+        source = torch.from_numpy(samples)[None]
+        with torch.no_grad():
+            scores = loaded.model(source=source, padding_mask=torch.zeros_like(source, dtype=torch.bool))["encoder_out"][:, 0]
+        path, _ = forced_align(scores.log_softmax(-1)[None], labels, blank=0)
+        expected = letter_intervals(path[0].tolist(), 0, 320 / rate, len(samples) / rate)
+        names = ["sil" if symbol is None or dictionary[symbol] == "|" else dictionary[symbol] for _, _, symbol in expected]
+        lines = [f"{start:.4f} {end:.4f} {name}" for (start, end, _), name in zip(expected, names)]
+        assert (tmp_path / "letters" / f"7-{number}.lab").read_text().splitlines() == lines and names.count("A") == 2
+    (tmp_path / "test.ltr").write_text("C A T |\n" * 11 + "C <s> |\n")  # the blank is no letter
+    with pytest.raises(SoftHubertError, match=r"test\.ltr, line 12: the letter '<s>' is not among those"):
+        align_split(tmp_path, "test", work / "model" / "checkpoint.pt", tmp_path / "letters", device="cpu")
+
+
 def test_generated_lines_hold_the_reference_and_the_n_best(work: Path, tmp_path: Path) -> None:
     pytest.importorskip("flashlight.lib.text.decoder")
     decode_split(work, "test", work / "model" / "checkpoint.pt", tmp_path, search=BeamSettings(beam=8, nbest=3), processes=1)
@@ -120,7 +147,7 @@ def test_kenlm_hypotheses_equal_fairseqs_flashlight_decoder(work: Path, tmp_path
         assert {word for line in ours["hypo.word"] for word in line.split()[:-1]} <= set(WORDS)
 
 
-def test_tuning_finds_the_best_of_its_grid_and_decoding_takes_it(work: Path, tmp_path: Path) -> None:
+def test_tuning_finds_the_best_of_its_grid_and_decoding_takes_it(work: Path, tmp_path: Path, capfd: pytest.CaptureFixture[str]) -> None:
     pytest.importorskip("flashlight.lib.text.decoder")
     pytest.importorskip("kenlm")
     from softhubert_plugin.asr.score import score_files
@@ -137,6 +164,7 @@ def test_tuning_finds_the_best_of_its_grid_and_decoding_takes_it(work: Path, tmp
     assert f"WER {100 * found.wer:.2f} %" in said and tuned["wer"] == pytest.approx(found.wer)
     assert tuned["wer"] == min(point["wer"] for point in tuned["tried"]) and len(tuned["tried"]) >= 12
     assert len({point["errors"] for point in tuned["tried"]}) > 1
+    assert "the LM" not in capfd.readouterr().err  # KenLM's own talk, once a setting
 
 
 @pytest.mark.parametrize(
@@ -163,14 +191,35 @@ def test_a_lexicon_and_a_model_that_do_not_fit_are_refused(
 
 
 def test_a_configuration_of_fairseqs_form_is_read_and_options_count_more(tmp_path: Path) -> None:
-    from softhubert_plugin.asr.beam import read_search_config
+    from softhubert_plugin.asr.beam import read_search_config, search_settings
 
+    kenlm = REPOSITORY / "config" / "decode" / "kenlm.yaml"
     assert read_search_config(REPOSITORY / "config" / "decode" / "viterbi.yaml") == {}
-    found = read_search_config(REPOSITORY / "config" / "decode" / "kenlm.yaml")
-    assert found == {"beam": 500, "beam_threshold": 100, "lm_weight": 2, "word_score": -1, "sil_score": 0, "nbest": 1}
+    chosen = search_settings({"lm": "lm.arpa", "lexicon": "lexicon.txt", "beam": 7, "nbest": None}, kenlm)
+    assert chosen == BeamSettings("lm.arpa", "lexicon.txt", beam=7, beam_threshold=100, lm_weight=2, word_score=-1)
+    with pytest.raises(SoftHubertError, match=r"kenlm\.yaml: leaves open what --lm and --lexicon would say"):
+        search_settings({"beam": 7}, kenlm)
     (tmp_path / "lm.yaml").write_text("decoding: {type: fairseqlm}")
     with pytest.raises(SoftHubertError, match="fairseqlm"):
         read_search_config(tmp_path / "lm.yaml")
+
+
+def test_settings_of_a_search_are_not_taken_without_one(work: Path, tmp_path: Path) -> None:
+    from softhubert_plugin.asr.beam import search_settings
+
+    assert search_settings({"lm": None, "nbest": None}) is None
+    with pytest.raises(SoftHubertError, match="--lm-weight, --nbest: of a search, and this is greedy"):
+        search_settings({"lm": None, "lm_weight": 1.5, "nbest": 3})
+    with pytest.raises(SoftHubertError, match="--beam 0: expected 1 or more"):
+        search_settings({"beam": 0})
+    with pytest.raises(SoftHubertError, match="--lexicon-from: a model of letters decodes without"):
+        write_language_model([work / "text"], tmp_path, units="letters", lexicon_from=work / "text")
+
+
+def test_a_process_that_is_killed_is_told_in_one_line() -> None:
+    work = in_processes(lambda: lambda number: os.kill(os.getpid(), 9), [1, 2], 2, "cpu")
+    with pytest.raises(SoftHubertError, match="one of 2 processes was killed"):
+        list(work)
 
 
 def test_missing_or_damaged_models_and_devices_are_refused(work: Path, tmp_path: Path) -> None:

@@ -116,6 +116,19 @@ def test_folders_that_are_no_experiments_and_doubled_names_are_refused(pair: Lis
         read_experiment(pair[0])
 
 
+def test_scores_that_are_none_are_refused_by_name(pair: List[Path], tmp_path: Path) -> None:
+    (pair[0] / "score.json").write_text('{"wer": 0.5}')
+    with pytest.raises(SoftHubertError, match=r"km/score\.json: holds no low, high, cer, per_utterance; write it with"):
+        write_report(pair, tmp_path / "report")
+
+
+def test_runs_of_one_system_with_several_seeds_are_told_apart_by_them(pair: List[Path], tmp_path: Path) -> None:
+    for seed, folder in enumerate(pair, start=1):
+        (folder / "experiment.json").write_text(json.dumps({"name": "soft", "seed": seed}))
+    assert "soft, seed 2 against soft, seed 1: -16.67 points" in write_report(pair, tmp_path / "report")
+    assert "| soft | 2 | 25.00 ± 11.79 |" in (tmp_path / "report" / "results.md").read_text()
+
+
 def test_a_log_of_a_resumed_run_counts_each_update_once_and_the_later_record(tmp_path: Path) -> None:
     path = tmp_path / "hydra_train.log"
     path.write_text(TRAIN % ("9", 10) + TRAIN % ("8", 20) + TRAIN % ("7", 10) + '[x][valid][INFO] - {"valid_loss": "1')

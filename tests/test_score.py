@@ -85,13 +85,35 @@ def test_lines_match_by_id_whatever_their_order(tmp_path: Path) -> None:
         ("A\n", "A (None-0)\n", "line 1"),
         ("", "A (None-0)\n", "empty"),
         ("A (None-0)\n", "(None-0)\n", "no reference words"),
+        ("A (None-0)\n\n", "A (None-0)\n", "line 2: expected 'WORDS \\(id\\)', found ''"),
+        ("\udcff (None-0)\n", "A (None-0)\n", "hyp: not UTF-8 text"),
     ],
 )
 def test_files_that_do_not_match_are_refused(tmp_path: Path, hypotheses: str, references: str, complaint: str) -> None:
-    (tmp_path / "hyp").write_text(hypotheses)
+    (tmp_path / "hyp").write_text(hypotheses, errors="surrogateescape")
     (tmp_path / "ref").write_text(references)
     with pytest.raises(SoftHubertError, match=complaint):
         score_files(tmp_path / "hyp", tmp_path / "ref")
+
+
+def test_hypotheses_without_a_word_are_all_deletions(tmp_path: Path) -> None:
+    score = score_files(write(tmp_path / "hyp", ["", ""]), write(tmp_path / "ref", ["A B", "C"]))
+    assert (score.wer, score.cer, score.count("D"), score.hypotheses) == (1.0, 1.0, 3, [[], []])
+    with pytest.raises(SoftHubertError, match=r"a folder; give the file in it, such as .*hypo\.word"):
+        score_files(tmp_path, tmp_path / "ref")
+
+
+def test_one_speaker_gets_an_interval_over_utterances_that_says_so(tmp_path: Path) -> None:
+    texts = random_texts(3, 20, shortest=1)
+    files = []
+    for name, lines in (("hyp", [text.replace("BEE", "BE") for text in texts]), ("ref", texts)):
+        (tmp_path / name).write_text("".join(f"{line} (19-1-{number:04d})\n" for number, line in enumerate(lines)))
+        files.append(tmp_path / name)
+    score = score_files(*files)
+    assert score.interval.method == "studentised bootstrap over 20 utterances" and score.interval.low < score.wer < score.interval.high
+    assert list(score.by_speaker()) == ["19"] and score.speaker_table().count("\n") == 1
+    with pytest.raises(SoftHubertError, match=r"the speaker of 'None-0' is not known; give --manifest"):
+        score_files(write(tmp_path / "a", ["A"]), write(tmp_path / "b", ["A"])).speaker_table()
 
 
 def test_a_manifest_tells_utterances_and_speakers_apart(tmp_path: Path) -> None:
@@ -103,6 +125,12 @@ def test_a_manifest_tells_utterances_and_speakers_apart(tmp_path: Path) -> None:
     found = {speaker: (of["utterances"], of["words"], of["errors"], of["wer"]) for speaker, of in score.by_speaker().items()}
     assert found == {"19": (2, 3, 1, 1 / 3), "26": (1, 1, 1, 1.0)}
     assert [line.split()[0] for line in score.speaker_table().splitlines()] == ["speaker", "26", "19"]
+    write_manifest(tmp_path / "same.tsv", tmp_path, [("a/19-1-0000.flac", 100), ("b/19-1-0000.flac", 100), ("c/26-1-0000.flac", 100)])
+    ids = score_files(hypotheses, references, manifest=tmp_path / "same.tsv").ids
+    assert ids == ["a/19-1-0000.flac", "b/19-1-0000.flac", "26-1-0000"]
+    (tmp_path / "named").write_text("A (19-1-0000)\nB (19-1-0001)\nC (27-2-0000)\n")
+    with pytest.raises(SoftHubertError, match=r"named: utterance '27-2-0000' is not in .*test\.tsv; give the manifest decoded"):
+        score_files(tmp_path / "named", tmp_path / "named", manifest=tmp_path / "test.tsv")
     write_manifest(tmp_path / "other.tsv", tmp_path, [("a/19-1-0000.flac", 100)])
     with pytest.raises(SoftHubertError, match=r"other\.tsv lists 1; give the manifest decoded"):
         score_files(hypotheses, references, manifest=tmp_path / "other.tsv")

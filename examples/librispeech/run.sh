@@ -22,6 +22,7 @@ nshard=1                             # shards of features and labels, worked on 
 perplexity=4                         # of the soft targets
 alignments=''                        # phone alignments of the training speech (TextGrid, .lab, .ctm); without: letters, aligned by a CTC model
 partition=''                         # Slurm partition, for --slurm
+cluster=slurm                        # for --slurm; local runs the jobs here, to try it without Slurm
 beam=''                              # hypotheses kept in the search with the language model
 device=cpu                           # of probing, layer features and decoding
 # ---- second block: empty means what the configuration says -----------------------------------------------------------------------------
@@ -41,7 +42,7 @@ while [ $# -gt 0 ]; do
         -h | --help) usage; exit 0 ;;
         --*)
             name=${1#--} name=${name//-/_}
-            case " config corpus exp systems seed stage stop_stage nshard perplexity alignments partition device beam subsets train valid tests \
+            case " config corpus exp systems seed stage stop_stage nshard perplexity alignments partition cluster device beam subsets train valid tests \
 clusters1 clusters2 percent updates1 updates2 finetune_updates align_updates finetune pretrain_run layers_dtype " in
                 *" $name "*) ;;
                 *) refuse "unknown option $1; see --help" ;;
@@ -92,7 +93,7 @@ run() {
     printf '+ %s\n' "$*" | sed "s|$exp|\$exp|g"
     [ -z "$dry" ] || return 0
     if [ -n "$slurm" ]; then
-        python "$here/examples/librispeech/submit.py" --folder "$exp/slurm" ${partition:+--partition "$partition"} --gpus "${gpus:-0}" -- "$@"
+        python "$here/examples/librispeech/submit.py" --folder "$exp/slurm" --cluster "$cluster" ${partition:+--partition "$partition"} --gpus "${gpus:-0}" -- "$@"
     else
         "$@"
     fi

@@ -7,15 +7,14 @@ padding mask.
 
 from __future__ import annotations
 
-from typing import Any, Iterator, List, Sequence
+from typing import Any, Iterator, List, Optional, Sequence
 
 import numpy as np
-import soundfile
 import torch
-import torch.nn.functional as F
 
 from softhubert_plugin.errors import SoftHubertError
-from softhubert_plugin.features.conv_layers import receptive_field
+from softhubert_plugin.features.conv_layers import receptive_field, total_stride
+from softhubert_plugin.features.streaming import read_waveform
 from softhubert_plugin.files import PathLike
 from softhubert_plugin.interop.checkpoints import load_checkpoint
 from softhubert_plugin.manifests import SAMPLE_RATE, Manifest, check_audio, check_long_enough
@@ -27,12 +26,15 @@ class AcousticModel:
     Attributes:
         symbols: what the model scores, in order, fairseq's special symbols included.
         blank, end: the places of the CTC blank, and of ``</s>``, which fairseq never prints.
+        frame_seconds: from one frame to the next.
 
     Raises:
         SoftHubertError: the checkpoint is unusable or not fine-tuned, or there is no such device.
     """
 
     def __init__(self, checkpoint: PathLike, device: str = "cpu") -> None:
+        from softhubert_plugin.models.transformer import can_walk, encode
+
         loaded = load_checkpoint(checkpoint)
         if loaded.model is loaded.encoder:
             raise SoftHubertError(f"{checkpoint}: a {type(loaded.model).__name__}, not a fine-tuned hubert_ctc model; fine-tune it first")
@@ -45,7 +47,9 @@ class AcousticModel:
         self.blank = int(dictionary.index(loaded.task.blank_symbol))
         self.end = int(dictionary.eos())
         self.device = device
-        self._normalize = loaded.normalize
+        self._encode = encode if can_walk(loaded.encoder.encoder) else _encode_as_fairseq
+        self._loaded = loaded
+        self.frame_seconds = total_stride(loaded.conv_layers) / SAMPLE_RATE
         self._shortest = receptive_field(loaded.conv_layers)
 
     def check(self, manifest: Manifest) -> None:
@@ -59,9 +63,7 @@ class AcousticModel:
 
     def read(self, manifest: Manifest, index: int) -> torch.Tensor:
         """``(samples,)`` of an utterance, as the model wants them."""
-        samples, _ = soundfile.read(str(manifest.audio_path(index)), dtype="float32")
-        waveform = torch.from_numpy(samples)
-        return F.layer_norm(waveform, waveform.shape) if self._normalize else waveform
+        return read_waveform(self._loaded, manifest, index)
 
     @torch.inference_mode()
     def logits(self, waveforms: Sequence[torch.Tensor]) -> List[torch.Tensor]:
@@ -73,9 +75,14 @@ class AcousticModel:
         if encoder.post_extract_proj is not None:
             x = encoder.post_extract_proj(x)
         padded = torch.arange(x.shape[1], device=x.device) >= torch.tensor(frames, device=x.device)[:, None]
-        x, _ = encoder.encoder(x, padding_mask=padded if len(set(frames)) > 1 else None)
+        x = self._encode(encoder.encoder, x, padded if len(set(frames)) > 1 else None)
         scores = self._model.w2v_encoder.proj(x).float().cpu()
         return [row[:count] for row, count in zip(scores, frames)]
+
+
+def _encode_as_fairseq(encoder: Any, x: torch.Tensor, padded: Optional[torch.Tensor]) -> torch.Tensor:
+    """For layers that our faster walk does not know, such as conformer blocks."""
+    return encoder(x, padding_mask=padded)[0]
 
 
 def batches(manifest: Manifest, max_seconds: float) -> Iterator[List[int]]:

@@ -13,12 +13,10 @@ from typing import List, Optional, Sequence, Tuple
 import torch
 from tqdm import tqdm
 
+from softhubert_plugin.asr.acoustic import AcousticModel
 from softhubert_plugin.errors import SoftHubertError
-from softhubert_plugin.features.conv_layers import receptive_field, total_stride
-from softhubert_plugin.features.streaming import read_waveform
 from softhubert_plugin.files import PathLike, write_text
-from softhubert_plugin.interop.checkpoints import load_checkpoint
-from softhubert_plugin.manifests import SAMPLE_RATE, check_audio, check_long_enough, read_lines, read_manifest
+from softhubert_plugin.manifests import SAMPLE_RATE, read_lines, read_manifest
 from softhubert_plugin.probing.phones import SILENCE
 
 
@@ -36,50 +34,40 @@ def align_split(data: PathLike, split: str, checkpoint: PathLike, dest: PathLike
     names = [manifest.utterance_id(index) for index in range(len(manifest))]
     if len(set(names)) < len(names):
         raise SoftHubertError(f"{manifest.path}: two utterances have one name; alignments are named by utterance, so rename the audio")
-    check_audio(manifest)
-    loaded = load_checkpoint(checkpoint)
-    if loaded.model is loaded.encoder:
-        raise SoftHubertError(f"{checkpoint}: a {type(loaded.model).__name__}, not a fine-tuned hubert_ctc model; fine-tune it first")
-    check_long_enough(manifest, range(len(manifest)), receptive_field(loaded.conv_layers))
-    device = device or ("cuda" if torch.cuda.is_available() else "cpu")
-    loaded.model.to(device)
-    dictionary = loaded.task.target_dictionary
-    blank = dictionary.index(loaded.task.blank_symbol)
-    frame_seconds = total_stride(loaded.conv_layers) / SAMPLE_RATE
+    model = AcousticModel(checkpoint, device or ("cuda" if torch.cuda.is_available() else "cpu"))
+    model.check(manifest)
+    place = {symbol: number for number, symbol in enumerate(model.symbols) if number >= 4}  # after fairseq's four special ones
     targets = []
     for number, line in enumerate(transcripts, start=1):
         letters = line.split()
-        unknown = [letter for letter in letters if dictionary.index(letter) == dictionary.unk()]
+        unknown = [letter for letter in letters if letter not in place]
         if unknown or not letters:
             problem = f"the letter {unknown[0]!r} is not among those of {checkpoint}" if unknown else "the transcript is empty"
             raise SoftHubertError(f"{data}/{split}.ltr, line {number}: {problem}; mend the transcript or remove the utterance")
-        targets.append([dictionary.index(letter) for letter in letters])
+        targets.append([place[letter] for letter in letters])
     for index, name in enumerate(tqdm(names, desc=f"aligning {split}", unit="utt", disable=None)):
         path = Path(dest) / f"{name}.lab"
         if path.exists():
             continue
-        waveform = read_waveform(loaded, manifest, index)[None].to(device)
-        with torch.inference_mode():
-            output = loaded.model(source=waveform, padding_mask=torch.zeros_like(waveform, dtype=torch.bool))
-            scores = output["encoder_out"][:, 0].float().log_softmax(-1)
-        letters = targets[index]
-        needed = len(letters) + sum(a == b for a, b in zip(letters, letters[1:]))  # CTC keeps a blank between equal letters
+        scores = model.logits([model.read(manifest, index)])[0].log_softmax(-1)
+        labels = targets[index]
+        needed = len(labels) + sum(a == b for a, b in zip(labels, labels[1:]))  # CTC keeps a blank between equal letters
         if needed > len(scores):
             raise SoftHubertError(
-                f"{manifest.audio_path(index)}: {len(letters)} letters do not fit into {len(scores)} frames; is line {index + 1} of "
+                f"{manifest.audio_path(index)}: {len(labels)} letters do not fit into {len(scores)} frames; is line {index + 1} of "
                 f"{split}.ltr its transcript?"
             )
-        path_of, _ = forced_align(scores[None].cpu(), torch.tensor([letters], dtype=torch.int32), blank=blank)
-        intervals = letter_intervals(path_of[0].tolist(), blank, frame_seconds, int(manifest.sizes[index]) / SAMPLE_RATE)
-        lines = [f"{start:.4f} {end:.4f} {_name(dictionary, symbol)}\n" for start, end, symbol in intervals]
+        path_of, _ = forced_align(scores[None], torch.tensor([labels], dtype=torch.int32), blank=model.blank)
+        intervals = letter_intervals(path_of[0].tolist(), model.blank, model.frame_seconds, int(manifest.sizes[index]) / SAMPLE_RATE)
+        lines = [f"{start:.4f} {end:.4f} {_name(model.symbols, symbol)}\n" for start, end, symbol in intervals]
         write_text(path, "".join(lines))
     return f"{dest}: letter alignments of {len(names)} utterances of {split}"
 
 
-def _name(dictionary: Sequence[str], symbol: Optional[int]) -> str:
-    if symbol is None or dictionary[symbol] == "|":
+def _name(symbols: Sequence[str], symbol: Optional[int]) -> str:
+    if symbol is None or symbols[symbol] == "|":
         return SILENCE
-    return dictionary[symbol]
+    return symbols[symbol]
 
 
 def letter_intervals(path: List[int], blank: int, frame_seconds: float, seconds: float) -> List[Tuple[float, float, Optional[int]]]:

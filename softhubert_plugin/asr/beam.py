@@ -5,9 +5,12 @@ The same search as fairseq's ``KenLMDecoder``, with its defaults, and the same h
 
 from __future__ import annotations
 
+import contextlib
+import os
+import sys
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Dict, List, Optional, Sequence, Tuple
+from typing import Any, Dict, Iterator, List, Optional, Sequence, Tuple
 
 import torch
 
@@ -42,7 +45,13 @@ class BeamSettings:
     sil_score: float = 0.0
     nbest: int = 1
 
+    def __post_init__(self) -> None:
+        for name, value in (("beam", self.beam), ("nbest", self.nbest)):
+            if value < 1:
+                raise SoftHubertError(f"--{name} {value}: expected 1 or more hypotheses")
 
+
+_OPEN = "???"  # hydra's word for a value that has to be given
 _KEYS = {
     "lmpath": "lm",
     "lexicon": "lexicon",
@@ -55,8 +64,32 @@ _KEYS = {
 }
 
 
+def search_settings(given: Dict[str, Any], config: Optional[PathLike] = None) -> Optional[BeamSettings]:
+    """The search that was asked for; ``None`` is greedy decoding.
+
+    Args:
+        given: fields of :class:`BeamSettings`; those that are not ``None`` count more than the configuration's.
+        config: of fairseq's form.
+
+    Raises:
+        SoftHubertError: the configuration is not usable or leaves a setting open, or settings of a search were given without one.
+    """
+    chosen = read_search_config(config) if config is not None else {}
+    chosen.update({name: value for name, value in given.items() if value is not None})
+    left_open = [name for name, value in chosen.items() if value == _OPEN]
+    if left_open:
+        raise SoftHubertError(f"{config}: leaves open what --{' and --'.join(left_open)} would say; give it here or there")
+    if {"lm", "lexicon", "beam"} & chosen.keys():
+        return BeamSettings(**chosen)
+    if chosen:
+        options = ", ".join(f"--{name.replace('_', '-')}" for name in chosen)
+        raise SoftHubertError(f"{options}: of a search, and this is greedy decoding; give --lm and --lexicon, or --beam, as well")
+    return None
+
+
 def read_search_config(path: PathLike) -> Dict[str, Any]:
     """Settings of the section ``decoding`` of one of fairseq's decoding configurations, under our names; empty for greedy decoding.
+    What has to be given is ``???``.
 
     Raises:
         SoftHubertError: the file is missing or not YAML, has no such section, or asks for a decoder that is not here.
@@ -74,7 +107,7 @@ def read_search_config(path: PathLike) -> Dict[str, Any]:
         raise SoftHubertError(f"{path}: decoding.type is {kind!r}, and there are viterbi and kenlm; use fairseq's infer.py for others")
     if kind == "viterbi":
         return {}
-    return {ours: section[theirs] for theirs, ours in _KEYS.items() if section.get(theirs) not in (None, "???")}
+    return {ours: section[theirs] for theirs, ours in _KEYS.items() if section.get(theirs) is not None}
 
 
 class BeamDecoder:
@@ -83,33 +116,36 @@ class BeamDecoder:
     Args:
         symbols: the model's, in order.
         blank, end: places of the blank and of ``</s>``.
+        checked: :func:`check_models` has been here already.
 
     Raises:
         SoftHubertError: the extra is not installed, a file is missing or damaged, or language model, lexicon and symbols do not fit.
     """
 
-    def __init__(self, settings: BeamSettings, symbols: Sequence[str], blank: int, end: int) -> None:
+    def __init__(self, settings: BeamSettings, symbols: Sequence[str], blank: int, end: int, *, checked: bool = False) -> None:
         try:
             from torchaudio.models.decoder import ctc_decoder
         except (ImportError, ModuleNotFoundError, RuntimeError) as error:
             raise SoftHubertError(f"beam search needs flashlight-text and kenlm ({str(error).splitlines()[0]}); {_INSTALL}") from None
-        check_models(settings, symbols)
+        if not checked:
+            check_models(settings, symbols)
         boundary = "|" if "|" in symbols else symbols[end]  # as fairseq has it
         try:
-            self._search: Any = ctc_decoder(
-                lexicon=settings.lexicon,
-                tokens=list(symbols),
-                lm=settings.lm,
-                nbest=settings.nbest,
-                beam_size=settings.beam,
-                beam_threshold=settings.beam_threshold,
-                lm_weight=settings.lm_weight,
-                word_score=settings.word_score,
-                sil_score=settings.sil_score,
-                blank_token=symbols[blank],
-                sil_token=boundary,
-                unk_word="<unk>",
-            )
+            with _silent():
+                self._search: Any = ctc_decoder(
+                    lexicon=settings.lexicon,
+                    tokens=list(symbols),
+                    lm=settings.lm,
+                    nbest=settings.nbest,
+                    beam_size=settings.beam,
+                    beam_threshold=settings.beam_threshold,
+                    lm_weight=settings.lm_weight,
+                    word_score=settings.word_score,
+                    sil_score=settings.sil_score,
+                    blank_token=symbols[blank],
+                    sil_token=boundary,
+                    unk_word="<unk>",
+                )
         except RuntimeError as error:
             raise SoftHubertError(f"{settings.lm or settings.lexicon}: not usable for decoding ({str(error).splitlines()[0]})") from None
         self._symbols, self._end, self._has_words = symbols, end, settings.lexicon is not None
@@ -120,6 +156,20 @@ class BeamDecoder:
             units = spell(self._symbols, each.tokens.tolist(), self._end)
             found.append(Hypothesis(units, " ".join(each.words) if self._has_words else words_of(units), float(each.score)))
         return found or [Hypothesis("", "", float("-inf"))]
+
+
+@contextlib.contextmanager
+def _silent() -> Iterator[None]:
+    """KenLM draws a bar on the process's stderr while it reads a model, terminal or not; its errors are exceptions."""
+    sys.stderr.flush()
+    kept = os.dup(2)
+    try:
+        with open(os.devnull, "wb") as nothing:
+            os.dup2(nothing.fileno(), 2)
+        yield
+    finally:
+        os.dup2(kept, 2)
+        os.close(kept)
 
 
 def check_models(settings: BeamSettings, symbols: Sequence[str]) -> None:

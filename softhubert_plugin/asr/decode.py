@@ -9,6 +9,7 @@ from __future__ import annotations
 import os
 import time
 from concurrent.futures import ProcessPoolExecutor
+from concurrent.futures.process import BrokenProcessPool
 from contextlib import ExitStack
 from dataclasses import asdict, dataclass
 from multiprocessing import get_context
@@ -21,6 +22,7 @@ from tqdm import tqdm
 from softhubert_plugin.asr.acoustic import AcousticModel, batches
 from softhubert_plugin.asr.beam import BeamDecoder, BeamSettings
 from softhubert_plugin.asr.hypotheses import Decoder, GreedyDecoder, Hypothesis, words_of
+from softhubert_plugin.errors import SoftHubertError
 from softhubert_plugin.files import PathLike, sha256_of, write_json, write_text
 from softhubert_plugin.manifests import SAMPLE_RATE, Manifest, read_lines, read_manifest
 
@@ -119,6 +121,9 @@ def in_processes(build: Callable[[], Callable[[Any], Any]], work: List[Any], pro
     """What ``build()`` makes of each piece of work, in order.
 
     On a CPU it is built once and shared by forking, as data loaders do; elsewhere each process builds its own. One process is this one.
+
+    Raises:
+        SoftHubertError: a process was killed, as those are that ask for more memory than there is.
     """
     global _ready
     if processes <= 1:
@@ -136,7 +141,10 @@ def in_processes(build: Callable[[], Callable[[Any], Any]], work: List[Any], pro
         pool = stack.enter_context(
             ProcessPoolExecutor(processes, mp_context=context, initializer=_start, initargs=(None if forks else build,))
         )
-        yield from pool.map(_work, work)
+        try:
+            yield from pool.map(_work, work)
+        except BrokenProcessPool:
+            raise SoftHubertError(f"one of {processes} processes was killed; if memory ran out, try --processes 1") from None
 
 
 def _forget() -> None:

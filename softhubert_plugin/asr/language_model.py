@@ -42,6 +42,8 @@ def write_language_model(
         raise SoftHubertError(f"--order {order}: expected {ORDERS[0]} to {ORDERS[-1]}")
     if units == "pieces" and sentencepiece is None:
         raise SoftHubertError("--units pieces: give the units with --sentencepiece")
+    if units != "words" and lexicon_from is not None:
+        raise SoftHubertError(f"--lexicon-from: a model of {units} decodes without a lexicon; leave it out, or choose --units words")
     spell = _speller(sentencepiece)
     symbols = None if dictionary is None else read_dictionary(dictionary)
     sentences = [line.split() if units == "words" else spell(line) for path in texts for line in _lines(path)]

@@ -7,6 +7,7 @@ the texts. How intervals and tests are computed stands in :mod:`softhubert_plugi
 from __future__ import annotations
 
 import re
+from collections import Counter
 from dataclasses import dataclass
 from typing import Any, Dict, List, Optional, Sequence
 
@@ -88,7 +89,13 @@ class Score:
         )
 
     def speaker_table(self) -> str:
-        """One line a speaker, the worst first."""
+        """One line a speaker, the worst first.
+
+        Raises:
+            SoftHubertError: speakers are not known.
+        """
+        if self.speakers is None:
+            raise SoftHubertError(f"the speaker of {self.ids[0]!r} is not known; give --manifest, or ids such as 19-198-0001")
         lines = [f"{'speaker':<12} {'utterances':>10} {'words':>7} {'errors':>7} {'WER %':>7} {'CER %':>7}"]
         found = sorted(self.by_speaker().items(), key=lambda item: -(item[1]["wer"] or 0.0))
         for speaker, of in found:
@@ -160,7 +167,7 @@ def score_files(hypotheses: PathLike, references: PathLike, *, manifest: Optiona
     reference_words, hypothesis_words = ([texts[name].split() for name in found] for texts in (reference_of, hypothesis_of))
     ids = found if manifest is None else _named(found, references, manifest)
     known = all("-" in name and not _UNNAMED.fullmatch(name) for name in ids)
-    speakers = [name.partition("-")[0] for name in ids] if known else None
+    speakers = [name.rpartition("/")[2].partition("-")[0] for name in ids] if known else None
     words = np.asarray([len(reference) for reference in reference_words], dtype=np.int64)
     if not words.sum():
         raise SoftHubertError(f"{references}: no reference words, so there is no word error rate")
@@ -182,8 +189,18 @@ def score_files(hypotheses: PathLike, references: PathLike, *, manifest: Optiona
 
 
 def load_score(path: PathLike) -> Dict[str, Any]:
-    """What :meth:`Score.save` wrote."""
-    value: Dict[str, Any] = read_json(path, remedy="write it with 'softhubert score HYP REF --dest'")
+    """What :meth:`Score.save` wrote.
+
+    Raises:
+        SoftHubertError: the file is missing, or is something else.
+    """
+    remedy = "write it with 'softhubert score HYP REF --dest'"
+    value = read_json(path, remedy=remedy)
+    if not isinstance(value, dict):
+        raise SoftHubertError(f"{path}: expected a JSON object; {remedy}")
+    lacking = [key for key in ("wer", "low", "high", "cer", "per_utterance") if key not in value]
+    if lacking:
+        raise SoftHubertError(f"{path}: holds no {', '.join(lacking)}; {remedy}")
     return value
 
 
@@ -232,15 +249,20 @@ def _rate(errors: np.ndarray, words: np.ndarray) -> Optional[float]:
 
 
 def _named(found: Sequence[str], references: PathLike, manifest: PathLike) -> List[str]:
-    """The manifest's names of utterances known by their place in it."""
+    """The manifest's names of utterances known by their place in it; of files with one name, their paths."""
     listed = read_manifest(manifest)
     names = []
+    stems = [listed.utterance_id(index) for index in range(len(listed))]
+    times = Counter(stems)
     for name in found:
         match = _UNNAMED.fullmatch(name)
-        if match is None:
+        if match is None and name in times:
             names.append(name)
-        elif int(match.group(1)) < len(listed):
-            names.append(listed.utterance_id(int(match.group(1))))
+        elif match is not None and int(match.group(1)) < len(listed):
+            index = int(match.group(1))
+            names.append(stems[index] if times[stems[index]] == 1 else listed.names[index])
+        elif match is None:
+            raise SoftHubertError(f"{references}: utterance {name!r} is not in {manifest}; give the manifest decoded")
         else:
             raise SoftHubertError(f"{references}: utterance {name!r}, but {manifest} lists {len(listed)}; give the manifest decoded")
     if len(found) != len(listed):
@@ -254,6 +276,10 @@ def _read(path: PathLike) -> Dict[str, str]:
         lines = read_lines_of(path)
     except FileNotFoundError:
         raise SoftHubertError(f"{path}: no such file; write it with 'softhubert decode'") from None
+    except IsADirectoryError:
+        raise SoftHubertError(f"{path}: a folder; give the file in it, such as {Path(path) / 'hypo.word'}") from None
+    except UnicodeDecodeError as error:
+        raise SoftHubertError(f"{path}: not UTF-8 text ({error.reason}); give a file of 'WORDS (id)' lines") from None
     texts: Dict[str, str] = {}
     for number, line in enumerate(lines, start=1):
         match = _LINE.fullmatch(line.strip())

@@ -72,6 +72,9 @@ def tune_weights(
         raise SoftHubertError("tuning needs a language model: give --lm (and --lexicon)")
     manifest = read_manifest(Path(data) / f"{split}.tsv")
     references = [line.split() for line in read_lines(Path(data) / f"{split}.wrd", expected=len(manifest), of=manifest.path)]
+    words = sum(map(len, references))
+    if not words:
+        raise SoftHubertError(f"{data}/{split}.wrd: no words, so there is no word error rate to tune; give a set with transcripts")
     if processes is None:
         processes = len(os.sched_getaffinity(0))
     model = AcousticModel(checkpoint, device)
@@ -91,7 +94,6 @@ def tune_weights(
                     found[point] = errors
                     progress.update()
     best = _best(found)
-    words = sum(map(len, references))
     tried = [
         {"lm_weight": weight, "word_score": score, "errors": errors, "wer": errors / words}
         for (weight, score), errors in sorted(found.items(), key=lambda item: (item[1], item[0]))
@@ -153,7 +155,7 @@ class _Trial:
     def _errors(self, point: Point) -> int:
         """Word errors of the whole set with one setting."""
         settings = replace(self.search, lm_weight=point[0], word_score=point[1], nbest=1)
-        decoder = BeamDecoder(settings, self.emitted.symbols, self.emitted.blank, self.emitted.end)
+        decoder = BeamDecoder(settings, self.emitted.symbols, self.emitted.blank, self.emitted.end, checked=True)
         total = 0
         for index, reference in enumerate(self.references):
             total += Levenshtein.distance(decoder(self.emitted.of(index))[0].words.split(), reference)

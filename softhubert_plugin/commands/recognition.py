@@ -73,7 +73,7 @@ def _add_search_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--config", metavar="YAML", help="of fairseq's form, such as config/decode/kenlm.yaml; options given here count more"
     )
-    parser.add_argument("--lm", help="KenLM model, .arpa or .bin: of words with --lexicon, of letters without")
+    parser.add_argument("--lm", help="KenLM model, .arpa or .bin (which loads sooner): of words with --lexicon, of letters without")
     parser.add_argument("--lexicon", help="file of 'WORD spelling' lines; only its words can be found")
     parser.add_argument("--beam", type=int, help="hypotheses kept a frame (default: 50); alone, a search without lexicon and model")
     parser.add_argument("--beam-threshold", type=float, help="drop hypotheses so far behind the best (default: 50)")
@@ -89,12 +89,10 @@ def _add_machine_arguments(parser: argparse.ArgumentParser) -> None:
 
 def _search(a: argparse.Namespace, **settings: Any) -> Optional[Any]:
     """The beam search that was asked for; ``None`` is greedy decoding."""
-    from softhubert_plugin.asr.beam import BeamSettings, read_search_config
+    from softhubert_plugin.asr.beam import search_settings
 
     given = {"lm": a.lm, "lexicon": a.lexicon, "beam": a.beam, "beam_threshold": a.beam_threshold, "sil_score": a.sil_score, **settings}
-    chosen = read_search_config(a.config) if a.config is not None else {}
-    chosen.update({name: value for name, value in given.items() if value is not None})
-    return BeamSettings(**chosen) if {"lm", "lexicon", "beam"} & chosen.keys() else None
+    return search_settings(given, a.config)
 
 
 def _add_decode(commands: Commands) -> None:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import tarfile
+import zlib
 from pathlib import Path
 from typing import Any, Dict, List, NamedTuple, Tuple
 
@@ -102,25 +104,36 @@ def _metadata(root: Path, subset: str) -> List[Tuple[Any, ...]]:
 
 def _fetch(root: Path, subset: str) -> None:
     """Download and unpack; an archive that lies there from before is checked, which torchaudio does not do."""
-    from torchaudio.datasets import LIBRISPEECH, librispeech
+    from torchaudio.datasets import LIBRISPEECH
 
-    archive = root / f"{subset}.tar.gz"
-    checksums: Dict[str, str] = getattr(librispeech, "_CHECKSUMS", {})
-    expected = next((value for url, value in checksums.items() if url.endswith(f"/{archive.name}")), None)
-    if archive.exists() and expected is not None:
-        found = sha256_of(archive)
-        if found != expected:
-            raise SoftHubertError(
-                f"{archive}: damaged or incomplete (SHA-256 {found[:12]}…, expected {expected[:12]}…); delete this file and run again"
-            )
+    archive, unpacked = root / f"{subset}.tar.gz", root / "LibriSpeech" / subset
+    _check_archive(archive)
     root.mkdir(parents=True, exist_ok=True)
     try:
         LIBRISPEECH(str(root), url=subset, download=True)
-    except (RuntimeError, OSError, EOFError) as error:
+    except (RuntimeError, OSError, EOFError, tarfile.TarError, zlib.error) as error:
+        _check_archive(archive)
+        remedy = f"delete {unpacked}, which is incomplete, and run again" if unpacked.exists() else "nothing was unpacked; run again"
+        raise SoftHubertError(f"{archive}: could not be fetched and unpacked ({' '.join(str(error).split())[:200]}); {remedy}") from None
+
+
+def _check_archive(archive: Path) -> None:
+    """Compare an archive with the checksum that torchaudio knows, where there is one.
+
+    Raises:
+        SoftHubertError: it is not what was published.
+    """
+    from torchaudio.datasets import librispeech
+
+    checksums: Dict[str, str] = getattr(librispeech, "_CHECKSUMS", {})
+    expected = next((value for url, value in checksums.items() if url.endswith(f"/{archive.name}")), None)
+    if expected is None or not archive.exists():
+        return
+    found = sha256_of(archive)
+    if found != expected:
         raise SoftHubertError(
-            f"{archive}: could not be fetched or unpacked ({' '.join(str(error).split())[:200]}); delete it and "
-            f"{root / 'LibriSpeech' / subset} if they are there, and run again"
-        ) from None
+            f"{archive}: damaged or incomplete (SHA-256 {found[:12]}…, expected {expected[:12]}…); delete this file and run again"
+        )
 
 
 def _check_speakers(folder: Path, subset: str, entries: List[Entry], partial: bool) -> str:

@@ -24,6 +24,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Dict, Iterator, List, Optional, Tuple
 
+from softhubert_plugin.asr.score import load_score
 from softhubert_plugin.errors import SoftHubertError
 from softhubert_plugin.files import PathLike, read_json
 
@@ -150,9 +151,8 @@ def _optional(path: Path, remedy: str) -> Dict[str, Any]:
 
 
 def _read_scores(folder: Path) -> Dict[str, Dict[str, Any]]:
-    remedy = "write it with 'softhubert score --dest'"
     paths = {path.stem: path for path in sorted((folder / "scores").glob("*.json"))} or {"test": folder / "score.json"}
-    return {name: _object(path, remedy) for name, path in paths.items() if path.exists()}
+    return {name: load_score(path) for name, path in paths.items() if path.exists()}
 
 
 def _read_configuration(folder: Path, stage: str) -> Dict[str, str]:

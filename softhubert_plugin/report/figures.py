@@ -51,7 +51,9 @@ def _word_error_rates(experiments: Sequence[Experiment]) -> Optional[Figure]:
         for place, experiment in enumerate(experiments):
             if name in experiment.scores:
                 low, middle, high = (100 * experiment.scores[name][key] for key in ("low", "wer", "high"))
-                panel.errorbar(middle, place, xerr=[[middle - low], [high - middle]], fmt="o", capsize=4, color=_colour(place))
+                panel.errorbar(
+                    middle, place, xerr=[[max(middle - low, 0)], [max(high - middle, 0)]], fmt="o", capsize=4, color=_colour(place)
+                )
         panel.set_yticks(range(len(experiments)), [experiment.name for experiment in experiments] if panel is panels[0] else [])
         panel.set_ylim(len(experiments) - 0.5, -0.5)
         panel.set_xlabel("word error rate on the test set (%)" if len(sets) == 1 else f"{name} WER (%)")

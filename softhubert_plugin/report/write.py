@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import os
 import platform
+from dataclasses import replace
 from importlib import metadata
 from pathlib import Path
-from typing import Any, Dict, Optional, Sequence
+from typing import Any, Dict, List, Optional, Sequence
 
 from softhubert_plugin.asr.score import compare_scores
 from softhubert_plugin.asr.statistics import Comparison
@@ -32,7 +33,7 @@ def write_report(folders: Sequence[PathLike], dest: PathLike) -> str:
     Raises:
         SoftHubertError: a folder is no experiment, or two experiments have one name.
     """
-    experiments = [read_experiment(folder) for folder in folders]
+    experiments = _told_apart([read_experiment(folder) for folder in folders])
     names = [experiment.name for experiment in experiments]
     for name in names:
         if names.count(name) > 1:
@@ -62,6 +63,21 @@ def write_report(folders: Sequence[PathLike], dest: PathLike) -> str:
     write_text(Path(dest) / "results.md", "\n\n".join(parts) + "\n")
     write_text(Path(dest) / "index.html", page(experiments, table, sentences, versions))
     return "\n".join([terminal(columns, table), *sentences])
+
+
+def _told_apart(experiments: Sequence[Experiment]) -> List[Experiment]:
+    """Experiments of one name get their seeds added to it, where those differ: the recipe names a system, not a run of it."""
+    seeds: Dict[str, List[Any]] = {}
+    for experiment in experiments:
+        seeds.setdefault(experiment.name, []).append(experiment.settings.get("seed"))
+    found = []
+    for experiment in experiments:
+        name, of_name = experiment.name, seeds[experiment.name]
+        if len(of_name) > 1 and len(set(map(str, of_name))) == len(of_name):
+            settings = {"system": name, **experiment.settings}
+            experiment = replace(experiment, name=f"{name}, seed {experiment.settings.get('seed', 'unknown')}", settings=settings)
+        found.append(experiment)
+    return found
 
 
 def _compare(first: Experiment, second: Experiment, name: str) -> Optional[Comparison]:

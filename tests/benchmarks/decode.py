@@ -1,9 +1,12 @@
-"""Greedy decoding against fairseq's ``infer.py`` on one checkpoint: utterances a second of the whole command, and the hypotheses.
+"""Greedy decoding against fairseq's ``infer.py`` on one checkpoint: time and processor time of the whole command, what of it is
+start-up, and the hypotheses.
 
-    python -m tests.benchmarks.decode [--utterances 100] [--shape recipe|base]
+    python -m tests.benchmarks.decode [--utterances 100] [--shape recipe|base] [--repeats 3]
 
 Real speech from ``$SOFTHUBERT_SPEECH``, random weights. ``infer.py`` is run as our configuration has it (batches of 80 s) and one utterance
-at a time, in which case nothing is padded and its hypotheses are those of each utterance alone.
+at a time, in which case nothing is padded and its hypotheses are those of each utterance alone. Commands take turns, and the best of
+``--repeats`` counts. Start-up (imports, loading the checkpoint) is what the command takes for two utterances. The processor time of a
+command with two threads holds their waiting for one another: with ``OMP_NUM_THREADS=1`` it is what the arithmetic costs.
 """
 
 from __future__ import annotations
@@ -15,7 +18,7 @@ import sys
 import tempfile
 import time
 from pathlib import Path
-from typing import List, Sequence, Tuple
+from typing import Dict, List, NamedTuple, Sequence, Tuple
 
 from softhubert_plugin.corpora.librispeech import write_librispeech_manifests
 from tests.benchmarks.finetuned import BASE, RECIPE, write_finetuned_checkpoint
@@ -23,15 +26,22 @@ from tests.benchmarks.finetuned import BASE, RECIPE, write_finetuned_checkpoint
 REPOSITORY = Path(__file__).parents[2]
 
 
-def timed(command: Sequence[str]) -> Tuple[float, float]:
-    """Seconds and peak MiB of a command and its children."""
+class Cost(NamedTuple):
+    """Of a command and its children: seconds, processor seconds, and peak MiB of the largest process."""
+
+    seconds: float
+    processor: float
+    memory: float
+
+
+def timed(command: Sequence[str]) -> Cost:
     environment = {**os.environ, "PYTHONPATH": str(REPOSITORY), "HYDRA_FULL_ERROR": "1"}
     started = time.monotonic()
     done = subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL, env=environment)
     _, status, usage = os.wait4(done.pid, 0)
     if status:
         raise SystemExit(f"failed: {' '.join(command)}")
-    return time.monotonic() - started, usage.ru_maxrss / 1024
+    return Cost(time.monotonic() - started, usage.ru_utime + usage.ru_stime, usage.ru_maxrss / 1024)
 
 
 def hypotheses(folder: Path) -> List[str]:
@@ -42,32 +52,56 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--utterances", type=int, default=100)
     parser.add_argument("--shape", choices=["recipe", "base"], default="recipe")
+    parser.add_argument("--repeats", type=int, default=3)
     options = parser.parse_args()
     speech = Path(os.environ.get("SOFTHUBERT_SPEECH", REPOSITORY.parent / "shared" / "speech"))
     with tempfile.TemporaryDirectory() as name:
         work = Path(name)
         write_librispeech_manifests(speech, work, subsets=["train-clean-100"])
-        for ending, header in (("tsv", 1), ("ltr", 0)):
-            lines = (work / f"train-clean-100.{ending}").read_text().splitlines(keepends=True)
-            (work / f"test.{ending}").write_text("".join(lines[: options.utterances + header]))
+        found = len((work / "train-clean-100.ltr").read_text().splitlines())
+        if not 2 < options.utterances <= found:
+            parser.error(f"--utterances {options.utterances}: {speech} has {found}; give a number of 3 to {found}")
+        for split, count in (("two", 2), ("test", options.utterances)):
+            for ending, header in (("tsv", 1), ("ltr", 0)):
+                lines = (work / f"train-clean-100.{ending}").read_text().splitlines(keepends=True)
+                (work / f"{split}.{ending}").write_text("".join(lines[: count + header]))
         (work / "model").mkdir()
         checkpoint = write_finetuned_checkpoint(work / "model" / "checkpoint.pt", **(BASE if options.shape == "base" else RECIPE))
         infer = [sys.executable, "-m", "softhubert_plugin.interop.fairseq_tool", "speech_recognition/new/infer.py", "--config-dir"]
         infer += [str(REPOSITORY / "config" / "decode"), "--config-name", "viterbi", f"task.data={work}", f"common_eval.path={checkpoint}"]
-        ours = [sys.executable, "-m", "softhubert_plugin", "decode", str(work), "test", str(checkpoint)]
-        runs = {
-            "infer.py, batches of 80 s": ([*infer, f"common_eval.results_path={work}/batched"], work / "batched"),
-            "infer.py, one by one": ([*infer, f"common_eval.results_path={work}/single", "dataset.batch_size=1"], work / "single"),
-            "ours": ([*ours, str(work / "ours")], work / "ours"),
+
+        def stock(split: str, name: str, *overrides: str) -> List[str]:
+            return [*infer, f"dataset.gen_subset={split}", f"common_eval.results_path={work}/{split}/{name}", *overrides]
+
+        def ours(split: str) -> List[str]:
+            command = [sys.executable, "-m", "softhubert_plugin", "decode", str(work), split, str(checkpoint)]
+            return [*command, str(work / split / "ours")]
+
+        commands = {
+            "infer.py, batches of 80 s": ("batched", lambda split: stock(split, "batched")),
+            "infer.py, one by one": ("single", lambda split: stock(split, "single", "dataset.batch_size=1")),
+            "ours": ("ours", ours),
         }
-        results = {label: timed(command) for label, (command, _) in runs.items()}
-        mine = hypotheses(work / "ours")
-        print(f"{options.utterances} utterances, shape {options.shape}, {os.cpu_count()} cores, random weights")
-        print(f"{'':<28}{'seconds':>9}{'utt/s':>8}{'ratio':>7}{'peak MiB':>10}  same hypotheses")
-        for label, (seconds, memory) in results.items():
-            same = sum(a == b for a, b in zip(mine, hypotheses(runs[label][1])))
-            ratio = seconds / results["ours"][0]
-            print(f"{label:<28}{seconds:>9.1f}{options.utterances / seconds:>8.2f}{ratio:>7.2f}{memory:>10.0f}  {same} of {len(mine)}")
+        costs: Dict[Tuple[str, str], List[Cost]] = {}
+        for _ in range(options.repeats):
+            for split in ("two", "test"):
+                for label, (_, command) in commands.items():
+                    costs.setdefault((label, split), []).append(timed(command(split)))
+        best = {key: Cost(*(min(values) for values in zip(*found))) for key, found in costs.items()}
+        mine = hypotheses(work / "test" / "ours")
+        threads = os.environ.get("OMP_NUM_THREADS", "one a core")
+        print(f"{options.utterances} utterances, shape {options.shape}, random weights, {os.cpu_count()} cores, OMP_NUM_THREADS: {threads}")
+        columns = f"{'seconds':>8}{'utt/s':>7}{'ratio':>7}{'start-up':>10}{'ratio after':>13}{'cpu s':>8}{'peak MiB':>10}"
+        print(f"{'':<27}{columns}  same hypotheses")
+        for label, (folder, _) in commands.items():
+            whole, start = best[label, "test"], best[label, "two"].seconds
+            ratio, after = (whole.seconds / best["ours", "test"].seconds), (whole.seconds - start)
+            after /= best["ours", "test"].seconds - best["ours", "two"].seconds
+            same = sum(a == b for a, b in zip(mine, hypotheses(work / "test" / folder)))
+            print(
+                f"{label:<27}{whole.seconds:>8.1f}{options.utterances / whole.seconds:>7.2f}{ratio:>7.2f}{start:>10.1f}{after:>13.2f}"
+                f"{whole.processor:>8.1f}{whole.memory:>10.0f}  {same} of {len(mine)}"
+            )
 
 
 if __name__ == "__main__":
