@@ -208,10 +208,10 @@ class Engine:
             sums.counts.add_(responsibilities.sum(0))
             sums.statistics.add_(weighted_sums(responsibilities, statistics))
 
-    def parts(self, frames: np.ndarray) -> Tuple[np.ndarray, ...]:
-        """Frames in parts whose ``(n, K)`` and ``(n, columns)`` matrices stay small."""
+    def parts(self, frames: np.ndarray, most: int = MAX_ENTRIES) -> Tuple[np.ndarray, ...]:
+        """Frames in parts of ``most`` at most, whose ``(n, K)`` and ``(n, columns)`` matrices stay small."""
         width = max(self.mixture.n_components, self.family.columns(self.mixture.means.shape[1]))
-        step = max(1, MAX_ENTRIES // width)
+        step = max(1, min(most, MAX_ENTRIES // width))
         return tuple(frames[start : start + step] for start in range(0, len(frames), step))
 
     def maximise(self, sums: Sums, floor: float) -> GaussianMixture:

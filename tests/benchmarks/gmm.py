@@ -42,6 +42,7 @@ from softhubert_plugin.gmm.kmeans import kmeans
 from softhubert_plugin.gmm.learn_gmm import GmmOptions, learn_gmm
 from softhubert_plugin.gmm.mixture import GaussianMixture
 from softhubert_plugin.gmm.start import mixture_from_clusters
+from softhubert_plugin.gmm.uncertainty import calibrate_temperature
 
 SPEECH = Path(os.environ.get("SOFTHUBERT_SPEECH", Path(__file__).parents[3] / "shared" / "speech"))
 WIDE = 768
@@ -285,10 +286,13 @@ def sklearn_posteriors(folder: str, components: str) -> Dict[str, Any]:
 
 @sides
 def our_labels(folder: str, components: str, work: str, hard: str) -> Dict[str, Any]:
-    start_mixture(Path(folder), int(components))
+    """Calibrated to the default perplexity, as ``gmm learn`` leaves a mixture."""
+    mixture = start_mixture(Path(folder), int(components))
+    sample = torch.from_numpy(np.array(read_shard(folder, "train", 0, 1).frames[-HELD_OUT:]))
+    temperature = calibrate_temperature(mixture.log_joint(sample), 4.0)
     started = time.perf_counter()
     model = Path(folder) / f"start-{components}.safetensors"
-    dump_gmm_posteriors(folder, "train", model, 1, 0, work, hard=hard == "hard", temperature=4.0)
+    dump_gmm_posteriors(folder, "train", model, 1, 0, work, hard=hard == "hard", temperature=temperature)
     return {"seconds": time.perf_counter() - started}
 
 
@@ -310,7 +314,7 @@ def fairseq_labels(folder: str, components: str, work: str) -> Dict[str, Any]:
 
 
 def dump(work: Path, scale: float) -> None:
-    for kind, frames, components in (("mfcc", 400_000, 100), ("wide", 100_000, 500)):
+    for kind, frames, components in (("mfcc", 2_000_000, 100), ("wide", 200_000, 500)):
         folder = features(work, kind, int(frames * scale))
         count = len(read_shard(folder, "train", 0, 1).frames)
         rows: List[List[Any]] = [[f"labels of {count} frames, {kind}/{components}", "frames a second", "peak GB"]]
