@@ -91,7 +91,7 @@ def test_tempering_softens_as_the_formula_says() -> None:
 def test_truncation_keeps_the_largest_entries_up_to_mass_and_count() -> None:
     posteriors = torch.tensor([[0.3, 0.5, 0.15, 0.05], [1.0, 0.0, 0.0, 0.0], [0.25, 0.25, 0.25, 0.25]])
     found = largest(posteriors.log(), 1.0, 3)
-    targets, entropies = truncate([found], mass=0.9)
+    targets, entropies = truncate(found, mass=0.9)
     assert targets.counts.tolist() == [3, 1, 3]
     assert targets.components.tolist() == [1, 0, 2, 0, 0, 1, 2]
     np.testing.assert_allclose(targets.probabilities[:3], np.array([0.5, 0.3, 0.15]) / 0.95, rtol=1e-5)

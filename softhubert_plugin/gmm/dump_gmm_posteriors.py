@@ -150,13 +150,16 @@ def _soft_targets(
     """The targets of each utterance, as they are stored."""
     temperature = engine.mixture.temperature
 
-    def labelled(block: Block) -> Tuple[StoredTargets, np.ndarray, np.ndarray, np.ndarray]:
+    def labelled(block: Block) -> Tuple[np.ndarray, ...]:
         rows, lengths = block
-        parts = [largest(engine.log_joint(part), temperature, max_components) for part in engine.parts(rows, LABELLED_AT_ONCE)]
-        targets, entropy = truncate(parts, mass=mass)
-        return quantised(targets), lengths, np.concatenate([part.entropy for part in parts]), entropy
+        parts = []
+        for part in engine.parts(rows, LABELLED_AT_ONCE):
+            found = largest(engine.log_joint(part), temperature, max_components)
+            targets, entropy = truncate(found, mass=mass)
+            parts.append((*quantised(targets), found.entropy.numpy(), entropy.numpy()))
+        return (lengths, *(np.concatenate(arrays) for arrays in zip(*parts)))
 
-    for (counts, components, probabilities), lengths, entropy_before, entropy_after in worked(labelled, blocks, engine.device):
+    for lengths, counts, components, probabilities, entropy_before, entropy_after in worked(labelled, blocks, engine.device):
         statistics.add(entropy_before, entropy_after)
         frame_ends = np.cumsum(lengths)[:-1]
         entry_ends = np.cumsum(counts, dtype=np.int64)[frame_ends - 1]
