@@ -47,16 +47,16 @@ def largest(log_joint: torch.Tensor, temperature: float, count: int) -> Largest:
         log_joint: ``(n, K)`` float32 unnormalised log posteriors at temperature 1, in nats, on any device; overwritten.
     """
     components = log_joint.shape[1]
-    depths = log_joint.sub_(log_joint.amax(1, keepdim=True)).mul_(-1 / temperature).clamp_(max=DEPTH)
-    shares = _exp(-depths)
+    falls = log_joint.sub_(log_joint.amax(1, keepdim=True)).mul_(1 / temperature).clamp_(min=-DEPTH)
+    shares = _exp(falls)
     total = shares.sum(1)
     # H = log Σ exp(-depth) + the mean depth.
-    entropy = total.log() + shares.mul_(depths).sum(1) / total
+    entropy = total.log() - shares.mul_(falls).sum(1) / total
     id_bits = (components - 1).bit_length()
     narrow = id_bits + LEAST_DEPTH_BITS <= 31
     depth_bits = min(DEPTH_BITS, 31 - id_bits) if narrow else DEPTH_BITS
     steps = (1 << depth_bits) - 1
-    fixed = depths.mul_(steps / DEPTH).to(torch.int32 if narrow else torch.int64)
+    fixed = falls.mul_(-steps / DEPTH).to(torch.int32 if narrow else torch.int64)
     keys = fixed.bitwise_left_shift_(id_bits).bitwise_or_(torch.arange(components, dtype=fixed.dtype, device=fixed.device))
     first = _smallest(keys, min(count, components))
     return Largest(
