@@ -4,15 +4,16 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+import torch
 
 from softhubert_plugin.errors import SoftHubertError
 from softhubert_plugin.features.hubert import dump_hubert
-from softhubert_plugin.features.shards import ShardWriter
+from softhubert_plugin.features.shards import ShardWriter, read_shard
 from softhubert_plugin.gmm.dump_gmm_posteriors import dump_gmm_posteriors
 from softhubert_plugin.gmm.learn_gmm import GmmOptions, learn_gmm
 from softhubert_plugin.gmm.mixture import GaussianMixture
 from softhubert_plugin.labels.merge import merge_labels
-from softhubert_plugin.labels.soft import SoftLabels
+from softhubert_plugin.labels.soft import PROBABILITY_UNIT, SoftLabels
 
 
 @pytest.fixture()
@@ -64,3 +65,49 @@ def test_dumped_posteriors_are_scikit_learns_whatever_the_utterance_lengths(tmp_
         np.testing.assert_allclose(
             dense, theirs.predict_proba(frames.astype(np.float64)), atol=7e-5
         )  # seven entries, each rounded to 1/65535
+
+
+def test_stored_labels_are_those_of_double_precision_to_a_step_of_the_file(tmp_path: Path) -> None:
+    rng = np.random.default_rng(1)
+    centres = 20 + 2 * rng.standard_normal((120, 39))
+    with ShardWriter(tmp_path, "train", 0, 1, {"frame_rate": 100.0}) as writer:
+        for length in rng.integers(50, 3_000, 12):
+            writer.add((centres[rng.integers(0, 120, length)] + 2 * rng.standard_normal((length, 39))).astype(np.float32))
+    learn_gmm(tmp_path, "train", 1, tmp_path / "gmm", GmmOptions(120, iterations=3, perplexity=4.0))
+    dump_gmm_posteriors(tmp_path, "train", tmp_path / "gmm", 1, 0, tmp_path)
+    labels, mixture = SoftLabels(tmp_path / "train_0_1.gmm"), GaussianMixture.load(tmp_path / "gmm")
+    shard = read_shard(tmp_path, "train", 0, 1)
+    for index in range(len(labels)):
+        counts, components, probabilities = labels.stored(index)
+        exact = mixture.predict_proba(torch.from_numpy(np.array(shard.utterance(index)))).numpy()
+        order = np.argsort(-exact, axis=1, kind="stable")[:, :16]
+        largest = np.take_along_axis(exact, order, 1)
+        kept = np.cumsum(largest, axis=1) - largest < 0.999
+        # As many as asked for, but where a frame reaches the mass within a rounding error.
+        assert np.abs(counts - kept.sum(1)).max() <= 1 and (counts == kept.sum(1)).mean() > 0.998
+        frame = np.repeat(np.arange(len(counts)), counts)
+        held = np.add.reduceat(exact[frame, components], np.cumsum(counts, dtype=np.int64) - counts)
+        expected = exact[frame, components] / held[frame]
+        assert np.abs(probabilities / PROBABILITY_UNIT - expected).max() < 1 / PROBABILITY_UNIT
+        rank = np.arange(len(frame)) - (np.cumsum(counts, dtype=np.int64) - counts)[frame]
+        np.testing.assert_allclose(exact[frame, components], largest[frame, rank], rtol=1e-3)  # the largest, in falling order
+
+
+def test_labels_do_not_depend_on_the_number_of_threads(layer: Path) -> None:
+    threads = torch.get_num_threads()
+    try:
+        for count in (1, 3):
+            torch.set_num_threads(count)
+            dump_gmm_posteriors(layer / "layer2", "train", layer / "gmm.safetensors", 1, 0, layer / str(count))
+            dump_gmm_posteriors(layer / "layer2", "train", layer / "gmm.safetensors", 1, 0, layer / str(count), hard=True)
+            assert torch.get_num_threads() == count
+    finally:
+        torch.set_num_threads(threads)
+    for name in ("train_0_1.gmm", "train_0_1.km"):
+        assert (layer / "1" / name).read_bytes() == (layer / "3" / name).read_bytes()
+    soft = SoftLabels(layer / "1" / "train_0_1.gmm")
+    best = [
+        soft.utterance(index).components[np.cumsum(soft.utterance(index).counts) - soft.utterance(index).counts]
+        for index in range(len(soft))
+    ]
+    assert (layer / "1" / "train_0_1.km").read_text().splitlines() == [" ".join(map(str, row)) for row in best]

@@ -19,12 +19,11 @@ import softhubert_plugin.gmm.learn_gmm as program
 from softhubert_plugin.errors import SoftHubertError
 from softhubert_plugin.features.chunks import plan_chunks, read_chunk, stream_chunks
 from softhubert_plugin.features.shards import FeatureShard, ShardWriter, read_shard, read_shards
-from softhubert_plugin.gmm.em import expectation, refill, stepwise_pass
+from softhubert_plugin.gmm.em import expectation, refill
 from softhubert_plugin.gmm.engine import NEGLIGIBLE, SPARSE_BELOW, Engine, Sums, weighted_sums
 from softhubert_plugin.gmm.kmeans import kmeans
 from softhubert_plugin.gmm.learn_gmm import GmmOptions, learn_gmm
 from softhubert_plugin.gmm.mixture import GaussianMixture
-from softhubert_plugin.gmm.start import mixture_from_clusters
 from softhubert_plugin.gmm.survey import fit_transform, survey
 from softhubert_plugin.interop.kmeans import read_kmeans
 
@@ -150,15 +149,6 @@ def test_kmeans_finds_separate_clusters_whatever_the_seed() -> None:
         assert torch.bincount(assigned).tolist() == [100, 100, 100]
 
 
-def test_a_stepwise_pass_raises_the_likelihood(shard: FeatureShard) -> None:
-    chunks = plan_chunks([shard], [np.ones(len(shard), dtype=bool)], chunk_frames=60)
-    frames = torch.from_numpy(np.array(shard.frames))
-    centroids, assigned = kmeans(frames, 8, seed=0, iterations=0)
-    start = mixture_from_clusters(frames, centroids, assigned, "diag", floor=1e-3)
-    after = stepwise_pass(start, chunks, floor=1e-3, seed=0)
-    assert Engine(after).score(frames.numpy()) > Engine(start).score(frames.numpy()) + 0.01
-
-
 @pytest.mark.parametrize("covariance_type", ["diag", "spherical", "tied", "full"])
 def test_every_iteration_raises_the_likelihood_of_what_is_fitted(covariance_type: str, shard: FeatureShard, tmp_path: Path) -> None:
     options = GmmOptions(6, covariance_type=covariance_type, iterations=8, tolerance=-1.0, perplexity=1.5)
@@ -198,8 +188,8 @@ def test_two_processes_fit_the_same_mixture_as_one(tmp_path: Path) -> None:
             for frames in _utterances(rank, 400):
                 writer.add(frames)
     arguments = ["train", "2"]
-    options = ["6", "--iterations", "5", "--tolerance", "-1", "--stepwise", "1", "--perplexity", "1.5"]
-    learn_gmm(tmp_path, "train", 2, tmp_path / "one", GmmOptions(6, iterations=5, tolerance=-1.0, stepwise=1, perplexity=1.5))
+    options = ["6", "--iterations", "5", "--tolerance", "-1", "--perplexity", "1.5"]
+    learn_gmm(tmp_path, "train", 2, tmp_path / "one", GmmOptions(6, iterations=5, tolerance=-1.0, perplexity=1.5))
     command = [sys.executable, "-m", "torch.distributed.run", "--nproc_per_node", "2", "--master_port", "29617"]
     command += ["-m", "softhubert_plugin.gmm.learn_gmm", str(tmp_path), *arguments, str(tmp_path / "two"), *options]
     done = subprocess.run(

@@ -11,7 +11,8 @@ from softhubert_plugin.errors import SoftHubertError
 from softhubert_plugin.features.shards import ShardWriter
 from softhubert_plugin.gmm.learn_gmm import GmmOptions, learn_gmm
 from softhubert_plugin.gmm.mixture import FeatureTransform, GaussianMixture
-from softhubert_plugin.gmm.uncertainty import calibrate_temperature, entropy, mean_perplexity, truncate
+from softhubert_plugin.gmm.truncation import DEPTH, largest, truncate
+from softhubert_plugin.gmm.uncertainty import calibrate_temperature, entropy, mean_perplexity
 
 COVARIANCES = ("diag", "spherical", "tied", "full")
 
@@ -88,12 +89,27 @@ def test_tempering_softens_as_the_formula_says() -> None:
 
 
 def test_truncation_keeps_the_largest_entries_up_to_mass_and_count() -> None:
-    posteriors = torch.tensor([[0.5, 0.3, 0.15, 0.05], [1.0, 0.0, 0.0, 0.0], [0.25, 0.25, 0.25, 0.25]], dtype=torch.float64)
-    components, probabilities, counts = truncate(posteriors, mass=0.9, max_components=3)
-    assert counts.tolist() == [3, 1, 3]
-    assert components[0].tolist() == [0, 1, 2]
-    torch.testing.assert_close(probabilities[0], torch.tensor([0.5, 0.3, 0.15], dtype=torch.float64) / 0.95)
-    torch.testing.assert_close(probabilities.sum(1), torch.ones(3, dtype=torch.float64))
+    posteriors = torch.tensor([[0.3, 0.5, 0.15, 0.05], [1.0, 0.0, 0.0, 0.0], [0.25, 0.25, 0.25, 0.25]])
+    found = largest(posteriors.log(), 1.0, 3)
+    targets, entropies = truncate(found, mass=0.9)
+    assert targets.counts.tolist() == [3, 1, 3]
+    assert targets.components.tolist() == [1, 0, 2, 0, 0, 1, 2]
+    np.testing.assert_allclose(targets.probabilities[:3], np.array([0.5, 0.3, 0.15]) / 0.95, rtol=1e-5)
+    np.testing.assert_allclose(np.add.reduceat(targets.probabilities, [0, 3, 4]), 1, rtol=1e-6)
+    np.testing.assert_allclose(found.entropy, entropy(posteriors), atol=1e-6)
+    np.testing.assert_allclose(entropies[1:], [0, np.log(3)], atol=1e-6)
+
+
+@pytest.mark.parametrize("components", [1, 2, 100, 1024, 1025, 65_535])
+def test_the_largest_posteriors_are_those_that_a_stable_sort_finds(components: int) -> None:
+    log_joint = 30 * torch.randn(40, components, generator=torch.Generator().manual_seed(0)) - 500
+    log_joint[::2] = log_joint[::2].round()  # ties go to the lower component
+    found = largest(log_joint.clone(), 3.0, 16)
+    exact = torch.softmax(log_joint.double() / 3, 1).numpy()
+    order = np.argsort(-exact, axis=1, kind="stable")[:, :16]
+    near = found.depths < DEPTH
+    np.testing.assert_array_equal(found.components[near], order[near])
+    np.testing.assert_allclose(np.exp(-found.depths) / found.total[:, None], np.take_along_axis(exact, order, 1), atol=7e-6)
 
 
 def test_entropy_of_a_uniform_distribution_is_the_logarithm_of_its_size() -> None:

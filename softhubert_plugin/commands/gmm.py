@@ -20,7 +20,6 @@ def add_gmm(commands: Commands) -> None:
             standardise=a.standardise,
             init=a.init,
             perplexity=None if a.perplexity == 0 else a.perplexity,
-            stepwise=a.stepwise,
             iterations=a.iterations,
             tolerance=a.tolerance,
             seed=a.seed,
@@ -47,7 +46,6 @@ def add_gmm(commands: Commands) -> None:
     parser.add_argument(
         "--perplexity", type=float, default=4.0, help="mean perplexity of the posteriors; 0: as they come (default: %(default)s)"
     )
-    parser.add_argument("--stepwise", type=int, default=0, metavar="PASSES", help="passes of stepwise EM first (default: %(default)s)")
     parser.add_argument("--iterations", type=int, default=100, help="EM iterations at most (default: %(default)s)")
     parser.add_argument(
         "--tolerance", type=float, default=1e-5, help="stop when the held-out likelihood gains less than this share (default: %(default)s)"

@@ -120,6 +120,8 @@ def refuse_non_finite(chunk: Chunk, rows: np.ndarray) -> None:
     Raises:
         SoftHubertError: there is one.
     """
+    if np.isfinite(rows.sum()):  # which NaN and infinity both spoil; ten times faster than looking at each number
+        return
     bad = np.flatnonzero(~np.isfinite(rows).all(axis=1))
     if not len(bad):
         return

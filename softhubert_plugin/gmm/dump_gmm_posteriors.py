@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import math
 from pathlib import Path
-from typing import Any, Dict, Iterable, Iterator, Optional
+from typing import Any, Dict, Iterable, Iterator, Optional, Tuple
 
 import numpy as np
 import torch
@@ -17,12 +17,16 @@ from tqdm import tqdm
 from softhubert_plugin.errors import SoftHubertError
 from softhubert_plugin.features.shards import shard_path
 from softhubert_plugin.files import PathLike, atomic_path, sha256_of
-from softhubert_plugin.gmm.engine import Engine, responsibilities_of
+from softhubert_plugin.gmm.engine import Engine
 from softhubert_plugin.gmm.frame_source import Block, FrameSource, from_audio, from_shard
 from softhubert_plugin.gmm.mixture import GaussianMixture
-from softhubert_plugin.gmm.uncertainty import WARN_BELOW_PERPLEXITY, entropy, truncate
-from softhubert_plugin.labels.frames import FrameTargets
+from softhubert_plugin.gmm.parallel import worked
+from softhubert_plugin.gmm.truncation import check_truncation, largest, truncate
+from softhubert_plugin.gmm.uncertainty import WARN_BELOW_PERPLEXITY
 from softhubert_plugin.labels.soft import ENTROPY_BINS, SoftLabelInfo, SoftLabels, StoredTargets, quantised, write_soft_labels
+
+# Frames whose log densities are held at once: few enough for caches, enough to drown the cost of a call.
+LABELLED_AT_ONCE = 1024
 
 
 def dump_gmm_posteriors(
@@ -70,6 +74,7 @@ def dump_gmm_posteriors(
     _check_features(mixture, source, gmm_path)
     if hard:
         return _dump_hard(Engine(mixture, device), source, shard_path(lab_dir, split, rank, nshard, ".km"))
+    check_truncation(mass, max_components)
     rate = source.info.get("frame_rate", label_rate)
     if rate is None:
         raise SoftHubertError(f"{source.path}: these features do not say their frame rate; give --label-rate (MFCC: 100, HuBERT: 50)")
@@ -143,31 +148,35 @@ def _soft_targets(
     engine: Engine, blocks: Iterable[Block], mass: float, max_components: int, statistics: _Statistics
 ) -> Iterator[StoredTargets]:
     """The targets of each utterance, as they are stored."""
-    for rows, lengths in blocks:
+    temperature = engine.mixture.temperature
+
+    def labelled(block: Block) -> Tuple[np.ndarray, ...]:
+        rows, lengths = block
         parts = []
-        for part in engine.parts(rows):
-            tempered = engine.log_joint(part).div_(engine.mixture.temperature)
-            posteriors, log_total = responsibilities_of(tempered)
-            components, probabilities, counts = (x.cpu() for x in truncate(posteriors, mass=mass, max_components=max_components))
-            # H = -Σ p log p with log p = tempered - log_total: no further exponentials or logarithms.
-            statistics.add(log_total - tempered.mul_(posteriors).sum(1), entropy(probabilities))
-            kept = torch.arange(components.shape[1]) < counts[:, None]
-            parts.append(quantised(FrameTargets(counts.numpy(), components[kept].numpy(), probabilities[kept].numpy())))
-        stored_counts, stored_components, stored_probabilities = (np.concatenate(arrays) for arrays in zip(*parts))
+        for part in engine.parts(rows, LABELLED_AT_ONCE):
+            found = largest(engine.log_joint(part), temperature, max_components)
+            targets, entropy = truncate(found, mass=mass)
+            parts.append((*quantised(targets), found.entropy.numpy(), entropy.numpy()))
+        return (lengths, *(np.concatenate(arrays) for arrays in zip(*parts)))
+
+    for lengths, counts, components, probabilities, entropy_before, entropy_after in worked(labelled, blocks, engine.device):
+        statistics.add(entropy_before, entropy_after)
         frame_ends = np.cumsum(lengths)[:-1]
-        entry_ends = np.cumsum(stored_counts, dtype=np.int64)[frame_ends - 1]
-        yield from zip(
-            np.split(stored_counts, frame_ends), np.split(stored_components, entry_ends), np.split(stored_probabilities, entry_ends)
-        )
+        entry_ends = np.cumsum(counts, dtype=np.int64)[frame_ends - 1]
+        yield from zip(np.split(counts, frame_ends), np.split(components, entry_ends), np.split(probabilities, entry_ends))
 
 
 def _dump_hard(engine: Engine, source: FrameSource, path: Path) -> str:
+    names = [str(component) for component in range(engine.mixture.n_components)]
+
+    def labelled(block: Block) -> str:
+        rows, lengths = block
+        best = torch.cat([engine.log_joint(part).argmax(1) for part in engine.parts(rows, LABELLED_AT_ONCE)]).tolist()
+        ends = np.cumsum(lengths).tolist()
+        return "".join(" ".join([names[component] for component in best[start:end]]) + "\n" for start, end in zip([0, *ends], ends))
+
     with atomic_path(path) as temporary, open(temporary, "w", encoding="ascii") as stream:
-        for rows, lengths in _progress(source, "argmax"):
-            best = torch.cat([engine.log_joint(part).argmax(1) for part in engine.parts(rows)]).tolist()
-            ends = np.cumsum(lengths).tolist()
-            for start, end in zip([0, *ends], ends):
-                stream.write(" ".join(map(str, best[start:end])) + "\n")
+        stream.writelines(worked(labelled, _progress(source, "argmax"), engine.device))
     what = f"{len(source.lengths)} utterances, {source.lengths.sum()} frames"
     return f"{path}: {what}, the most probable of {engine.mixture.n_components} components"
 
@@ -177,16 +186,15 @@ class _Statistics:
 
     def __init__(self, n_components: int) -> None:
         self.top = math.log(max(n_components, 2))
-        self.histogram = torch.zeros(ENTROPY_BINS, dtype=torch.int64)
+        self.histogram = np.zeros(ENTROPY_BINS, dtype=np.int64)
         self.frames = 0
-        self.sums = torch.zeros(4, dtype=torch.float64)
+        self.sums = np.zeros(4)
 
-    def add(self, entropy_before: torch.Tensor, entropy_after: torch.Tensor) -> None:
+    def add(self, entropy_before: np.ndarray, entropy_after: np.ndarray) -> None:
         """Take in some frames' entropies, each ``(frames,)`` in nats."""
-        entropy_before, entropy_after = entropy_before.cpu().double(), entropy_after.double()
-        self.sums += torch.stack([x.sum() for x in (entropy_before, entropy_before.exp(), entropy_after, entropy_after.exp())])
-        bins = (entropy_after * (ENTROPY_BINS / self.top)).long().clamp_(0, ENTROPY_BINS - 1)
-        self.histogram += torch.bincount(bins, minlength=ENTROPY_BINS)
+        self.sums += [x.sum(dtype=np.float64) for y in (entropy_before, entropy_after) for x in (y, np.exp(y))]
+        bins = (entropy_after * (ENTROPY_BINS / self.top)).astype(np.int64).clip(0, ENTROPY_BINS - 1)
+        self.histogram += np.bincount(bins, minlength=ENTROPY_BINS)
         self.frames += len(entropy_before)
 
     def summary(self) -> Dict[str, Any]:

@@ -1,8 +1,7 @@
 """Expectation maximisation over streamed chunks, in as many processes as there are.
 
 An iteration is one pass: each process adds up its chunks, one all-reduce adds up processes, and all take the same M-step (Bishop
-2006, section 9.2.2). Stepwise passes update the mixture after every few chunks instead (Cappé and Moulines 2009; Liang and Klein
-2009), which gets most of the way in one pass over a corpus.
+2006, section 9.2.2).
 """
 
 from __future__ import annotations
@@ -10,7 +9,7 @@ from __future__ import annotations
 import logging
 import math
 from dataclasses import dataclass, replace
-from typing import Callable, Dict, List, Optional, Sequence, Tuple
+from typing import Callable, Dict, List, Sequence, Tuple
 
 import numpy as np
 import torch
@@ -26,9 +25,6 @@ logger = logging.getLogger(__name__)
 
 # A component that explains fewer frames than this has nothing to be estimated from.
 EMPTY_BELOW = 2.0
-# Stepwise EM forgets as (t + 2)^-0.7: within the range that converges, (0.5, 1], and the best of Liang and Klein's for large batches.
-FORGETTING = 0.7
-STEP_CHUNKS = 2
 
 Record = Dict[str, float]
 
@@ -115,27 +111,6 @@ def expectation(engine: Engine, chunks: Sequence[Chunk]) -> Sums:
         engine.accumulate(rows, sums)
     distributed.add_up(sums.flat)
     return sums
-
-
-def stepwise_pass(mixture: GaussianMixture, chunks: Sequence[Chunk], *, floor: float, seed: int, device: str = "cpu") -> GaussianMixture:
-    """One pass of stepwise EM over the chunks in random order."""
-    order = np.random.default_rng(seed).permutation(len(chunks))
-    steps = [order[first : first + STEP_CHUNKS] for first in range(0, len(order), STEP_CHUNKS)]
-    own = [[chunks[index] for index in distributed.own_share(list(step))] for step in steps]
-    stream = stream_chunks(chunk for step in own for chunk in step)
-    running: Optional[torch.Tensor] = None
-    engine = Engine(mixture, device)
-    for number, step in enumerate(tqdm(own, desc="stepwise EM", unit="step", disable=None if distributed.rank() == 0 else True)):
-        sums = Sums.zeros(mixture, device)
-        for _ in step:
-            engine.accumulate(next(stream)[1], sums)
-        distributed.add_up(sums.flat)
-        fresh = sums.flat / sums.frames
-        rate = (number + 2.0) ** -FORGETTING
-        running = fresh if running is None else running + rate * (fresh - running)
-        sums.flat.copy_(running)
-        engine = engine.moved_to(engine.maximise(sums, floor))
-    return engine.mixture
 
 
 def refill(mixture: GaussianMixture, counts: torch.Tensor, *, seed: int) -> Tuple[GaussianMixture, int]:

@@ -126,14 +126,13 @@ class Engine:
     Args:
         mixture: its transform, if any, is applied to the frames.
         device: where to compute.
-        coordinates: those to compute in, by default the mixture's own.
     """
 
-    def __init__(self, mixture: GaussianMixture, device: str = "cpu", coordinates: Optional[Coordinates] = None) -> None:
+    def __init__(self, mixture: GaussianMixture, device: str = "cpu") -> None:
         self.mixture = mixture
         self.device = device
         self.family = FAMILIES[mixture.covariance_type]
-        self.coordinates = Coordinates.of(mixture) if coordinates is None else coordinates
+        self.coordinates = Coordinates.of(mixture)
         inside = self.coordinates.inside(mixture)
         natural, constant = self.family.natural(inside.means, inside.covariances)
         constant = constant + mixture.weights.log() - 0.5 * inside.means.shape[1] * math.log(2 * math.pi) + self.coordinates.log_scale
@@ -153,10 +152,6 @@ class Engine:
         self._offset = self._place(offset)
         self._matrix = None if matrix is None else self._place(matrix)
         self._shift = None if shift is None else self._place(shift)
-
-    def moved_to(self, mixture: GaussianMixture) -> Engine:
-        """Another mixture in the same coordinates, so that sums collected for one can go on for the other."""
-        return Engine(mixture, self.device, self.coordinates)
 
     def _place(self, tensor: torch.Tensor) -> torch.Tensor:
         return tensor.to(self.device, torch.float32).contiguous()
@@ -208,10 +203,10 @@ class Engine:
             sums.counts.add_(responsibilities.sum(0))
             sums.statistics.add_(weighted_sums(responsibilities, statistics))
 
-    def parts(self, frames: np.ndarray) -> Tuple[np.ndarray, ...]:
-        """Frames in parts whose ``(n, K)`` and ``(n, columns)`` matrices stay small."""
+    def parts(self, frames: np.ndarray, most: int = MAX_ENTRIES) -> Tuple[np.ndarray, ...]:
+        """Frames in parts of ``most`` at most, whose ``(n, K)`` and ``(n, columns)`` matrices stay small."""
         width = max(self.mixture.n_components, self.family.columns(self.mixture.means.shape[1]))
-        step = max(1, MAX_ENTRIES // width)
+        step = max(1, min(most, MAX_ENTRIES // width))
         return tuple(frames[start : start + step] for start in range(0, len(frames), step))
 
     def maximise(self, sums: Sums, floor: float) -> GaussianMixture:

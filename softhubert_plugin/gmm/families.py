@@ -23,7 +23,11 @@ class Diagonal:
 
     def statistics(self, frames: torch.Tensor) -> torch.Tensor:
         """``a(x)`` of ``(n, D)`` frames, ``(n, columns)``."""
-        return torch.cat([frames, frames.square()], dim=1)
+        dimension = frames.shape[1]
+        both = frames.new_empty(len(frames), 2 * dimension)
+        both[:, :dimension] = frames
+        torch.mul(frames, frames, out=both[:, dimension:])
+        return both
 
     def natural(self, means: torch.Tensor, covariances: torch.Tensor) -> Parameters:
         """``η`` as ``(columns, K)``, and ``-A`` without the ``2π`` term as ``(K,)``."""

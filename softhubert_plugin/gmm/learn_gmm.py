@@ -23,7 +23,7 @@ from softhubert_plugin.features.chunks import Chunk, plan_chunks, read_chunk
 from softhubert_plugin.features.shards import FeatureShard, read_shards
 from softhubert_plugin.files import PathLike, sha256_of
 from softhubert_plugin.gmm import distributed
-from softhubert_plugin.gmm.em import Fit, effective_components, fit_mixture, stepwise_pass
+from softhubert_plugin.gmm.em import Fit, effective_components, fit_mixture
 from softhubert_plugin.gmm.engine import Engine
 from softhubert_plugin.gmm.kmeans import kmeans
 from softhubert_plugin.gmm.mixture import GaussianMixture
@@ -58,7 +58,6 @@ class GmmOptions:
         standardise: scale each dimension to unit variance first.
         init: start from this mixture, or from this k-means model of fairseq's, instead of k-means on a sample.
         perplexity: target for the mean perplexity of held-out posteriors; ``None`` keeps temperature 1.
-        stepwise: passes of stepwise EM before the iterations.
         iterations: EM iterations at most.
         tolerance: stop when an iteration gains less than this share of the held-out log-likelihood.
         seed: of the held-out utterances, the sample and the start.
@@ -72,7 +71,6 @@ class GmmOptions:
     standardise: bool = False
     init: Optional[str] = None
     perplexity: Optional[float] = 4.0
-    stepwise: int = 0
     iterations: int = 100
     tolerance: float = 1e-5
     seed: int = 1
@@ -201,8 +199,6 @@ def _start(training: List[Chunk], options: GmmOptions, feat_dir: PathLike, devic
         refuse_constant(found, feat_dir)
     mixture = distributed.from_first(_first_mixture(found, options) if distributed.rank() == 0 else None)
     assert mixture is not None
-    for number in range(options.stepwise):
-        mixture = stepwise_pass(mixture, training, floor=VARIANCE_FLOOR, seed=options.seed + number, device=device)
     return mixture
 
 

@@ -1,4 +1,4 @@
-"""How uncertain posteriors are, how to set that, and how to store them sparsely.
+"""How uncertain posteriors are, and how to set that.
 
 In high dimension a mixture's posteriors are almost one-hot, and a model trained on them is a hard-label model with another
 clusterer. A temperature, found here by bisection, brings their mean perplexity to a chosen value.
@@ -67,28 +67,3 @@ def calibrate_temperature(log_joint: torch.Tensor, target: float, *, tolerance: 
     raise SoftHubertError(
         f"perplexity {target} cannot be reached: the posteriors stay at {reached:.4g}; are components identical or features constant?"
     )
-
-
-def truncate(posteriors: torch.Tensor, *, mass: float, max_components: int) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
-    """Keep each frame's largest entries until they hold ``mass`` of the probability, and renormalise them.
-
-    Args:
-        posteriors: ``(frames, K)``, rows summing to one.
-        mass: in (0, 1].
-        max_components: at most so many entries a frame.
-
-    Returns:
-        ``(frames, S)`` component ids and probabilities in falling order, and ``(frames,)`` how many of them count; the rest are 0.
-
-    Raises:
-        SoftHubertError: ``mass`` or ``max_components`` is out of range.
-    """
-    if not 0 < mass <= 1:
-        raise SoftHubertError(f"mass {mass}: expected a share of the probability in (0, 1]")
-    if not 1 <= max_components <= 255:
-        raise SoftHubertError(f"max-components {max_components}: expected 1 to 255")
-    values, components = posteriors.topk(min(max_components, posteriors.shape[-1]), dim=-1)
-    before = values.cumsum(-1) - values
-    keep = (before < mass) & (values > 0)
-    values = torch.where(keep, values, torch.zeros_like(values))
-    return components, values / values.sum(-1, keepdim=True), keep.sum(-1)
