@@ -84,7 +84,7 @@ def _without_plugin(*arguments: Any, cwd: Path) -> None:
     assert done.returncode == 0, done.stdout[-2000:] + done.stderr[-3000:]
 
 
-@pytest.mark.parametrize("name", ["Base, small", "DistilHuBERT, small"])
+@pytest.mark.parametrize("name", ["Base, small", pytest.param("DistilHuBERT, small", marks=pytest.mark.slow)])
 def test_stock_fairseq_dumps_features_and_fine_tunes_without_the_plugin(name: str, corpus: Path, tmp_path: Path) -> None:
     checkpoint = save_pretrained(tmp_path / "ckpt.pt", SHAPES[name])
     stock = tmp_path / "stock.pt"

@@ -25,9 +25,10 @@ from softhubert_plugin.interop.safe_globals import accept_stock_checkpoints
 PRETRAINING_HEAD = ("label_embs_concat", "final_proj.", "target_glu.", "heads.")
 
 
-def register_plugin() -> None:
-    """Make the plugin's tasks, models and criteria known to fairseq, as ``--user-dir`` does, and fairseq quiet about itself."""
-    logging.getLogger("fairseq").setLevel(logging.WARNING)
+def register_plugin(*, quiet: bool = True) -> None:
+    """Make the plugin's tasks, models and criteria known to fairseq, as ``--user-dir`` does, and (``quiet``) fairseq silent about itself."""
+    if quiet:
+        logging.getLogger("fairseq").setLevel(logging.WARNING)
     warnings.filterwarnings("ignore", message=r"`torch\.nn\.utils\.weight_norm` is deprecated", category=FutureWarning)
     import softhubert_plugin.models.distil_hubert
     import softhubert_plugin.models.soft_hubert
@@ -103,15 +104,18 @@ def encoder_configuration(cfg: Any) -> Any:
     return OmegaConf.select(cfg, "model.w2v_args.model") or cfg.model
 
 
-def load_checkpoint(path: PathLike) -> LoadedModel:
+def load_checkpoint(path: PathLike, *, quiet: bool = True) -> LoadedModel:
     """Rebuild a model from its checkpoint alone.
+
+    Args:
+        quiet: let fairseq log warnings only, from here on; not for a program that trains.
 
     Raises:
         SoftHubertError: as :func:`read_checkpoint`, or the weights do not fit the configuration.
     """
     from fairseq import tasks
 
-    register_plugin()
+    register_plugin(quiet=quiet)
     state = read_checkpoint(path)
     cfg = OmegaConf.create(state["cfg"])
     encoder_cfg = encoder_configuration(cfg)

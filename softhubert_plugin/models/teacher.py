@@ -34,7 +34,7 @@ class Teacher:
     """
 
     def __init__(self, path: PathLike, layers: Sequence[int]) -> None:
-        loaded = load_checkpoint(path)
+        loaded = load_checkpoint(path, quiet=False)
         encoder = loaded.encoder.eval().requires_grad_(False)
         if not layers or min(layers) < 1:
             raise SoftHubertError(f"model.predicted_layers={list(layers)}: expected numbers from 1, as in [4,8,12]")
