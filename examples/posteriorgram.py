@@ -1,9 +1,9 @@
-"""A WAV (or FLAC) file → a picture of its soft units: which components of the mixture each 20 ms frame could be, and how sure the mixture is.
+"""A WAV (or FLAC) file → a picture of its soft units: which components of the mixture each 20 ms frame could be, and how sure that is.
 
     python examples/posteriorgram.py speech.wav checkpoint_best.pt gmm.safetensors posteriorgram.png
 
-The mixture must have been learnt from a layer of this model ('softhubert features hubert', 'softhubert gmm learn'). Only the components that
-matter somewhere are drawn, in the order in which they first do.
+The mixture must have been learnt from a layer of this model ('softhubert features hubert', 'softhubert gmm learn'). Only the components
+that matter somewhere are drawn, in the order in which they first do.
 """
 
 from __future__ import annotations
@@ -40,7 +40,14 @@ def draw(posteriors: torch.Tensor, waveform: torch.Tensor, seconds: float, pictu
     top.plot(torch.linspace(0, seconds, len(waveform)), waveform, linewidth=0.4, color="0.2")
     top.set_yticks([])
     image = middle.imshow(
-        posteriors[:, rows].T, aspect="auto", origin="lower", cmap="magma", vmin=0, vmax=1, extent=(0, seconds, 0, len(rows)), interpolation="none"
+        posteriors[:, rows].T,
+        aspect="auto",
+        origin="lower",
+        cmap="magma",
+        vmin=0,
+        vmax=1,
+        extent=(0, seconds, 0, len(rows)),
+        interpolation="none",
     )
     middle.set_ylabel(f"{len(rows)} of {posteriors.shape[1]} components")
     figure.colorbar(image, ax=middle, label="posterior", fraction=0.03, pad=0.01)

@@ -123,16 +123,17 @@ class SpeechEncoder(torch.nn.Module):
         single = isinstance(waveforms, (torch.Tensor, np.ndarray)) and waveforms.ndim == 1
         rows = [waveforms] if single else list(waveforms)
         if not rows or (lengths is not None and len(lengths) != len(rows)):
-            raise SoftHubertError(f"{len(rows)} waveforms{'' if lengths is None else f' and {len(lengths)} lengths'}; expected one length for each")
+            raise SoftHubertError(
+                f"{len(rows)} waveforms{'' if lengths is None else f' and {len(lengths)} lengths'}; expected one length for each"
+            )
         device = next(self.encoder.parameters()).device
         shortest = receptive_field(self._conv_layers)
         found = []
         for number, row in enumerate(rows):
             waveform = torch.as_tensor(row)
             if waveform.ndim != 1 or not waveform.is_floating_point():
-                raise SoftHubertError(
-                    f"waveform {number}: {waveform.dtype} of shape {tuple(waveform.shape)}; expected floats (samples,), of one channel at 16 kHz"
-                )
+                what = f"{waveform.dtype} of shape {tuple(waveform.shape)}"
+                raise SoftHubertError(f"waveform {number}: {what}; expected floats (samples,), of one channel at 16 kHz")
             if lengths is not None:
                 if not 0 < int(lengths[number]) <= len(waveform):
                     raise SoftHubertError(f"waveform {number}: a length of {lengths[number]} for {len(waveform)} samples")
@@ -181,4 +182,6 @@ def _check_mixture(
         )
     recorded = features.get("checkpoint_sha256")
     if strict and recorded is not None and recorded != checkpoint_sha256(path):
-        warnings.warn(f"{source}: fitted on another checkpoint ({recorded[:12]}) than {path}; its posteriors may mean little here", stacklevel=3)
+        warnings.warn(
+            f"{source}: fitted on another checkpoint ({recorded[:12]}) than {path}; its posteriors may mean little here", stacklevel=3
+        )

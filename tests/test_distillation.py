@@ -89,7 +89,7 @@ def test_the_loss_is_that_of_transformers_models(utterances: int, cosine_weight:
 
 def _saved(student: DistilHubertModel, path: Path) -> Path:
     """A checkpoint of a student, in place of one with random weights."""
-    shape = {**SMALL, "encoder_layers": 2, "predicted_layers": student.predicted_layers, "teacher_embed_dim": student.heads[0][2].out_features}
+    shape = {**SMALL, "encoder_layers": 2, "predicted_layers": student.predicted_layers, "teacher_embed_dim": student.teacher_width}
     state = read_checkpoint(save_pretrained(path, shape))
     assert state["model"].keys() == student.state_dict().keys()
     torch.save({**state, "model": student.state_dict()}, path)
@@ -150,7 +150,10 @@ def test_the_student_starts_as_the_teachers_first_layers_and_never_contains_it(t
 
 @pytest.mark.parametrize(
     ("changes", "complaint"),
-    [({"conv_feature_layers": "[(24,10,5)] + [(24,2,2)] * 6"}, "frames do not coincide"), ({"teacher_embed_dim": 31}, "teacher_embed_dim at 0")],
+    [
+        ({"conv_feature_layers": "[(24,10,5)] + [(24,2,2)] * 6"}, "frames do not coincide"),
+        ({"teacher_embed_dim": 31}, "teacher_embed_dim at 0"),
+    ],
 )
 def test_a_student_that_does_not_fit_its_teacher_is_refused(changes: Dict[str, Any], complaint: str, teacher_path: Path) -> None:
     with pytest.raises(SoftHubertError, match=complaint):
@@ -169,7 +172,14 @@ def test_layers_that_the_teacher_lacks_and_audio_that_it_does_not_know_are_refus
 def _train(config: str, cwd: Path, *settings: str) -> subprocess.CompletedProcess:
     folder, name = os.path.split(config)
     command = [sys.executable, "-m", "fairseq_cli.hydra_train", "--config-dir", str(REPOSITORY / "config" / folder), "--config-name", name]
-    command += ["common.cpu=true", "common.fp16=false", "common.tensorboard_logdir=null", f"hydra.run.dir={cwd}", "dataset.num_workers=0", *settings]
+    command += [
+        "common.cpu=true",
+        "common.fp16=false",
+        "common.tensorboard_logdir=null",
+        f"hydra.run.dir={cwd}",
+        "dataset.num_workers=0",
+        *settings,
+    ]
     environment = {**os.environ, "HYDRA_FULL_ERROR": "1", "PYTHONPATH": str(REPOSITORY)}
     command.append(f"common.user_dir={REPOSITORY / 'softhubert_plugin'}")
     return subprocess.run(command, capture_output=True, text=True, check=False, env=environment, cwd=cwd.parent)

@@ -124,7 +124,9 @@ def test_a_fine_tuned_model_gives_the_same_logits_and_its_letters(shape: Dict[st
     processor = transformers.Wav2Vec2Processor.from_pretrained(tmp_path / "exported")
     assert processor.feature_extractor.do_normalize == loaded.normalize
     symbols = loaded.task.target_dictionary
-    ids = [[0, symbols.index("T"), 0, symbols.index("O"), symbols.index("O"), 0, symbols.index("O"), symbols.index("|"), symbols.index("X"), 0]]
+    ids = [
+        [0, symbols.index("T"), 0, symbols.index("O"), symbols.index("O"), 0, symbols.index("O"), symbols.index("|"), symbols.index("X"), 0]
+    ]
     assert processor.batch_decode(torch.tensor(ids)) == ["TOO X"]
     assert processor.tokenizer("TO").input_ids == [symbols.index("T"), symbols.index("O")]
     assert len(symbols) == 4 + len(LETTERS) == model.config.vocab_size
@@ -189,7 +191,15 @@ def test_the_card_says_data_targets_mixture_and_perplexity(tmp_path: Path) -> No
     export = ["export", "transformers", str(checkpoint), str(tmp_path / "out"), "--mixture", str(tmp_path / "gmm.safetensors")]
     assert main([*export, "--data", "an hour of cats"]) == 0
     card = (tmp_path / "out" / "README.md").read_text()
-    for said in ("an hour of cats", "`gmm`", "6 diag components", "temperature 2.500", "perplexity 4.01", "hubert, layer 2", "| Updates | 7 |"):
+    for said in (
+        "an hour of cats",
+        "`gmm`",
+        "6 diag components",
+        "temperature 2.500",
+        "perplexity 4.01",
+        "hubert, layer 2",
+        "| Updates | 7 |",
+    ):
         assert said in card
     assert GaussianMixture.load(tmp_path / "out" / "gmm.safetensors").temperature == 2.5
 

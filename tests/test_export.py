@@ -102,7 +102,13 @@ def test_stock_fairseq_dumps_features_and_fine_tunes_without_the_plugin(name: st
 
     recipe = Path(fairseq.__file__).parent / "examples" / "hubert" / "config" / "finetune"
     settings = [f"task.data={corpus}", f"task.label_dir={corpus}", f"model.w2v_path={stock}", f"hydra.run.dir={tmp_path / 'tuned'}"]
-    settings += ["common.cpu=true", "common.fp16=false", "common.tensorboard_logdir=null", "optimization.max_update=2", "checkpoint.save_interval=1"]
+    settings += [
+        "common.cpu=true",
+        "common.fp16=false",
+        "common.tensorboard_logdir=null",
+        "optimization.max_update=2",
+        "checkpoint.save_interval=1",
+    ]
     settings += ["distributed_training.nprocs_per_node=1", "distributed_training.ddp_backend=legacy_ddp", "model.mask_channel_length=4"]
     settings += ["model.freeze_finetune_updates=0", "dataset.validate_interval=1", "checkpoint.best_checkpoint_metric=loss"]
     _without_plugin("train", "--config-dir", recipe, "--config-name", "base_10h", *settings, cwd=tmp_path)

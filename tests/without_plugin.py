@@ -1,4 +1,4 @@
-"""Runs stock fairseq with this plugin out of reach, as a program: ``without_plugin.py dump ARGUMENT…``, ``train ARGUMENT…`` or ``infer CKPT FOLDER``.
+"""Runs stock fairseq with this plugin out of reach: ``without_plugin.py dump ARGUMENT…``, ``train ARGUMENT…`` or ``infer CKPT FOLDER``.
 
 What fairseq's scripts expect of an older world and does not concern checkpoints is stood in for: a GPU, and torchaudio's sox. Loading is
 fairseq's own, with the ``weights_only`` of today's torch.
@@ -14,9 +14,9 @@ from typing import Any, Dict, List
 
 sys.modules["softhubert_plugin"] = None  # type: ignore[assignment]  # any import of it fails from here on
 
-import fairseq
-import torch
-import torchaudio
+import fairseq  # noqa: E402
+import torch  # noqa: E402
+import torchaudio  # noqa: E402
 
 
 def dump(arguments: List[str]) -> None:

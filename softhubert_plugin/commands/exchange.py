@@ -62,8 +62,12 @@ def add_import(commands: Commands) -> None:
         "softhubert import transformers models/hubert-base-ls960 exp/hubert_base.pt",
         transformers,
     )
-    parser.add_argument("folder", metavar="DIR", help="local folder, as save_pretrained or a download of facebook/hubert-base-ls960 makes it")
-    parser.add_argument("checkpoint", metavar="CKPT", help="checkpoint to write, for model.init_from, model.teacher, model.w2v_path and features")
+    parser.add_argument(
+        "folder", metavar="DIR", help="local folder, as save_pretrained or a download of facebook/hubert-base-ls960 makes it"
+    )
+    parser.add_argument(
+        "checkpoint", metavar="CKPT", help="checkpoint to write, for model.init_from, model.teacher, model.w2v_path and features"
+    )
 
 
 def _add_places(parser: argparse.ArgumentParser, dest: str) -> None:

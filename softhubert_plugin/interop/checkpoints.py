@@ -1,7 +1,7 @@
 """Load a fairseq checkpoint for inference: ours or stock HuBERT's, pretrained or fine-tuned, with no other file at hand.
 
-A folder of transformers' is taken for a checkpoint too. Loading never runs code from the file: torch reads it with ``weights_only=True``, and the front end's description is parsed before
-fairseq, which would evaluate it, sees it.
+A folder of transformers' is taken for a checkpoint too. Loading never runs code from the file: torch reads it with ``weights_only=True``,
+and the front end's description is parsed before fairseq, which would evaluate it, sees it.
 """
 
 from __future__ import annotations
@@ -26,7 +26,7 @@ PRETRAINING_HEAD = ("label_embs_concat", "final_proj.", "target_glu.", "heads.")
 
 
 def register_plugin(*, quiet: bool = True) -> None:
-    """Make the plugin's tasks, models and criteria known to fairseq, as ``--user-dir`` does, and (``quiet``) fairseq silent about itself."""
+    """Make the plugin's tasks, models and criteria known to fairseq, as ``--user-dir`` does; ``quiet``: fairseq logs warnings only."""
     if quiet:
         logging.getLogger("fairseq").setLevel(logging.WARNING)
     warnings.filterwarnings("ignore", message=r"`torch\.nn\.utils\.weight_norm` is deprecated", category=FutureWarning)

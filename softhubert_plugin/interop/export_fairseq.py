@@ -36,7 +36,7 @@ def export_fairseq(checkpoint: PathLike, dest: PathLike) -> str:
     loaded = load_checkpoint(checkpoint)
     if not loaded.encoder_cfg.get("feature_layer_norm", True):
         raise SoftHubertError(
-            f"{checkpoint}: a model without norm on its convolutional features, which stock fairseq does not have; export it to transformers"
+            f"{checkpoint}: a model without norm on its convolutional features, which stock fairseq lacks; export it to transformers"
         )
     resolved = OmegaConf.to_container(loaded.cfg, resolve=True, enum_to_str=True)
     assert isinstance(resolved, dict)

@@ -78,6 +78,7 @@ def export_torchaudio(checkpoint: PathLike, dest: PathLike) -> str:
         description = {"factory": "torchaudio.models.wav2vec2_model", "arguments": arguments, "normalize": loaded.normalize}
         write_json(folder / "model.json", {**description, "symbols": symbols})
         normalize = "\nwaveform = torch.nn.functional.layer_norm(waveform, waveform.shape[-1:])" if loaded.normalize else ""
-        output = "features, _ = model(waveform)" if symbols is None else 'scores, _ = model(waveform)  # of description["symbols"]; 0 is the blank'
+        output = 'scores, _ = model(waveform)  # of description["symbols"]; the first is the blank'
+        output = "features, _ = model(waveform)" if symbols is None else output
         write_text(folder / "README.md", _README.format(name=Path(dest).name, normalize=normalize, output=output))
     return f"{dest}: {parameters_of(weights) / 1e6:.1f} million parameters; {dest}/README.md shows how to open it"

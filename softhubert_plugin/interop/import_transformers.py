@@ -35,7 +35,9 @@ def import_transformers(folder: PathLike, checkpoint: PathLike) -> str:
         SoftHubertError: the folder holds no HuBERT, or one that fairseq has no place for.
     """
     if not Path(folder).is_dir():
-        raise SoftHubertError(f"{folder}: no such folder; give one with config.json and {WEIGHTS}, as transformers' save_pretrained writes it")
+        raise SoftHubertError(
+            f"{folder}: no such folder; give one with config.json and {WEIGHTS}, as transformers' save_pretrained writes it"
+        )
     state = read_transformers(folder)
     write_checkpoint(checkpoint, state)
     kind = "hubert_ctc" if state["cfg"]["model"]["_name"] == "hubert_ctc" else "encoder"
@@ -55,7 +57,9 @@ def weights_file(folder: PathLike) -> Path:
             return folder / name
         if (folder / f"{name}.index.json").is_file():
             raise SoftHubertError(f"{folder}: weights in several files; save them in one (save_pretrained with max_shard_size='100GB')")
-    raise SoftHubertError(f"{folder}: neither {WEIGHTS} nor {OLDER_WEIGHTS} in it; give a folder as transformers' save_pretrained writes it")
+    raise SoftHubertError(
+        f"{folder}: neither {WEIGHTS} nor {OLDER_WEIGHTS} in it; give a folder as transformers' save_pretrained writes it"
+    )
 
 
 def read_transformers(folder: PathLike) -> Dict[str, Any]:
@@ -154,7 +158,9 @@ def _encoder(folder: Path, weights: Dict[str, torch.Tensor], config: Dict[str, A
         # fairseq has no projection between equal widths: only the identity can be left out.
         weight, bias = state.pop("post_extract_proj.weight"), state.pop("post_extract_proj.bias")
         if not torch.equal(weight, torch.eye(len(weight))) or bias.any():
-            raise SoftHubertError(f"{folder}: a projection from {len(weight)} to {len(weight)} channels, which fairseq's HuBERT does not have")
+            raise SoftHubertError(
+                f"{folder}: a projection from {len(weight)} to {len(weight)} channels, which fairseq's HuBERT does not have"
+            )
     return state
 
 
@@ -165,8 +171,10 @@ def _symbols(folder: Path, config: Dict[str, Any]) -> List[str]:
     special = len(SPECIAL_TOKENS)
     if [vocabulary[token] for token in tokens] != list(range(len(tokens))) or set(tokens[:special]) != set(SPECIAL_TOKENS):
         raise SoftHubertError(
-            f"{folder}/vocab.json: begins with {' '.join(tokens[:special])}; fairseq needs {' '.join(SPECIAL_TOKENS)} first, numbered without gaps"
+            f"{folder}/vocab.json: begins with {' '.join(tokens[:special])}; fairseq needs {' '.join(SPECIAL_TOKENS)} first, without gaps"
         )
     if config.get("pad_token_id", 0) != 0:
-        raise SoftHubertError(f"{folder}/config.json: pad_token_id {config['pad_token_id']}, expected 0: fairseq's CTC blank is the first symbol")
+        raise SoftHubertError(
+            f"{folder}/config.json: pad_token_id {config['pad_token_id']}, expected 0: fairseq's CTC blank is the first symbol"
+        )
     return tokens[special:]

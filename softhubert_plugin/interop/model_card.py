@@ -1,4 +1,4 @@
-"""The model card of an exported checkpoint: what the checkpoint itself, its label files and its mixture say, and nothing that they do not."""
+"""The model card of an exported checkpoint: what the checkpoint, its label files and its mixture say, and nothing that they do not."""
 
 from __future__ import annotations
 
@@ -33,8 +33,8 @@ text = processor.batch_decode(model({given}).logits.argmax(-1))
 ```"""
 
 _NORMALIZED = (
-    "Waveforms are scaled to zero mean and unit variance as `torch.nn.functional.layer_norm` does. transformers' preprocessor scales nearly "
-    "the same (it adds 1e-7 to the variance, not 1e-5)."
+    "Waveforms are scaled to zero mean and unit variance as `torch.nn.functional.layer_norm` does. transformers' preprocessor scales "
+    "nearly the same (it adds 1e-7 to the variance, not 1e-5)."
 )
 
 
@@ -45,7 +45,9 @@ def model_card(
     pretraining = loaded.cfg if symbols is None else loaded.cfg.model.w2v_args
     facts = {**_origin(loaded, pretraining, data), **_targets(pretraining, mixture)}
     if symbols is not None:
-        facts["Fine-tuned on"] = f"`{_of(loaded.cfg, 'task.data')}`, {_of(loaded.cfg, 'dataset.train_subset')}, {loaded.updates} updates of CTC"
+        facts["Fine-tuned on"] = (
+            f"`{_of(loaded.cfg, 'task.data')}`, {_of(loaded.cfg, 'dataset.train_subset')}, {loaded.updates} updates of CTC"
+        )
         facts["Recognises"] = _symbols(symbols)
     cfg = loaded.encoder_cfg
     facts["Size"] = f"{parameters / 1e6:.1f} million parameters, {cfg.encoder_layers} layers of {cfg.encoder_embed_dim}"

@@ -43,7 +43,8 @@ class DistilHubertModel(SoftHubertModel):
     def __init__(self, cfg: DistilHubertConfig, task_cfg: Any) -> None:
         super().__init__(cfg, task_cfg, None)
         self.target_glu = self.final_proj = None
-        width, inner = int(cfg.teacher_embed_dim) or int(cfg.encoder_embed_dim), int(cfg.encoder_embed_dim)
+        inner = int(cfg.encoder_embed_dim)
+        self.teacher_width = width = int(cfg.teacher_embed_dim) or inner
         # As published: each head has a hidden layer of the student's width (s3prl, upstream/distiller, out_layer_type: expand-last).
         self.heads = torch.nn.ModuleList(
             torch.nn.Sequential(torch.nn.Linear(inner, inner), torch.nn.GELU(), torch.nn.Linear(inner, width)) for _ in cfg.predicted_layers
@@ -71,16 +72,16 @@ class DistilHubertModel(SoftHubertModel):
                 f"the teacher's convolutions (kernel, stride) are {teacher.front_end}, the student's {self.front_end}: their frames do not "
                 "coincide; set model.conv_feature_layers to the teacher's"
             )
-        if (teacher.layers, teacher.width) != (self.predicted_layers, self.heads[0][2].out_features):
+        if (teacher.layers, teacher.width) != (self.predicted_layers, self.teacher_width):
             raise SoftHubertError(
-                f"heads for layers {self.predicted_layers} of width {self.heads[0][2].out_features}, but the teacher gives {teacher.layers} "
-                f"of width {teacher.width}; leave model.teacher_embed_dim at 0"
+                f"heads for layers {self.predicted_layers} of width {self.teacher_width}, but the teacher gives {teacher.layers} of width "
+                f"{teacher.width}; leave model.teacher_embed_dim at 0"
             )
         if teacher.normalize != normalize:
             raise SoftHubertError(f"the teacher was trained with task.normalize={teacher.normalize}; set it for the student too")
         self.teacher = teacher
 
-    def forward(
+    def forward(  # type: ignore[override]  # its targets are the teacher's, not the batch's
         self,
         source: torch.Tensor,
         padding_mask: Optional[torch.Tensor] = None,

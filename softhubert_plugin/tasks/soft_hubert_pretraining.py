@@ -1,7 +1,8 @@
 """The task ``soft_hubert_pretraining``: fairseq's HuBERT task with soft labels, early checks, and checkpoints of plain types.
 
-It pretrains on ``.gmm`` or ``.km`` labels, distils ``distil_hubert`` without any (``labels: []``), and fine-tunes fairseq's own ``hubert_ctc`` on letters (``fine_tuning: true``). A fine-tuned
-checkpoint carries its letters and the shape of its encoder, so it needs neither the labels nor the pretraining checkpoint again.
+It pretrains on ``.gmm`` or ``.km`` labels, trains ``distil_hubert`` without any (``labels: []``), and fine-tunes fairseq's own
+``hubert_ctc`` on letters (``fine_tuning: true``). A fine-tuned checkpoint carries its letters and the shape of its encoder, so it needs
+neither the labels nor the pretraining checkpoint again.
 """
 
 # No postponed annotations here: omegaconf 2.0 reads the configuration's types, and knows no strings.
@@ -20,9 +21,9 @@ from softhubert_plugin.data.masking import SpanMasking
 from softhubert_plugin.data.soft_hubert_dataset import HUBERT_RECEPTIVE_FIELD, SoftHubertDataset
 from softhubert_plugin.errors import SoftHubertError, exit_with, refuse_in_one_line
 from softhubert_plugin.features.conv_layers import parse_conv_feature_layers, receptive_field
+from softhubert_plugin.interop.checkpoints import encoder_configuration, read_checkpoint
 from softhubert_plugin.labels import FrameLabels, open_labels, verify_labels
 from softhubert_plugin.manifests import Manifest, check_audio, read_dictionary, read_lines, read_manifest
-from softhubert_plugin.interop.checkpoints import encoder_configuration, read_checkpoint
 from softhubert_plugin.models.distil_hubert import DistilHubertModel
 from softhubert_plugin.models.freezing import Freezing
 from softhubert_plugin.models.soft_hubert import SoftHubertModel
@@ -159,7 +160,9 @@ class SoftHubertPretrainingTask(HubertPretrainingTask):
             if isinstance(model, DistilHubertModel) and teacher is not None:
                 model.learn_from(teacher, normalize=self.cfg.normalize)
             elif not self.cfg.labels:
-                raise SoftHubertError("task.labels is empty: a model other than distil_hubert has nothing to predict; set 'task.labels=[gmm]'")
+                raise SoftHubertError(
+                    "task.labels is empty: a model other than distil_hubert has nothing to predict; set 'task.labels=[gmm]'"
+                )
             start = cfg.init_from if cfg.init_from is not None or teacher is None else cfg.teacher
             if start is not None:
                 for line in start_from(model, start).describe():
@@ -251,7 +254,7 @@ class SoftHubertPretrainingTask(HubertPretrainingTask):
 
 
 def _check_encoder(cfg: Any) -> None:
-    """A model to fine-tune holds nothing that would run: fairseq evaluates the description of the front end, and before torch 2.6 any pickle.
+    """A model to fine-tune holds nothing that would run: fairseq evaluates the front end's description, and before torch 2.6 any pickle.
 
     Raises:
         SoftHubertError: it is missing, or holds more than data.

@@ -75,7 +75,12 @@ def main() -> None:
     parser.add_argument("--rounds", type=int, default=3, help="that count, after one that does not (default: %(default)s)")
     a = parser.parse_args()
     print(f"DistilHuBERT, {a.utterances} × {a.seconds:g} s, {os.cpu_count()} cores", flush=True)
-    names = {"stock": "teacher, fairseq's forward", "teacher": "teacher, ours", "student": "student step, targets given", "step": "whole step"}
+    names = {
+        "stock": "teacher, fairseq's forward",
+        "teacher": "teacher, ours",
+        "student": "student step, targets given",
+        "step": "whole step",
+    }
     found = {}
     for part, name in names.items():
         found[part] = measured(prepare, part, a.seconds, a.utterances, rounds=a.rounds)
