@@ -118,7 +118,7 @@ def test_stock_fairseq_dumps_features_and_fine_tunes_without_the_plugin(name: st
     torch.testing.assert_close(tuned["model"][f"w2v_encoder.w2v_model.{kept}"], encoder.state_dict()[kept], atol=1e-3, rtol=0)
 
 
-@pytest.mark.parametrize("name", ["Base, small", "Large, small"])
+@pytest.mark.parametrize("name", ["Large, small", pytest.param("Base, small", marks=pytest.mark.slow)])
 def test_a_fine_tuned_export_gives_the_same_logits_without_the_plugin(name: str, tmp_path: Path) -> None:
     checkpoint = save_finetuned(tmp_path / "ckpt.pt", SHAPES[name])
     (tmp_path / "stock").mkdir()

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import copy
+from functools import lru_cache
 from typing import Any, Dict, List, Optional
 
 import torch
@@ -66,12 +68,21 @@ def assemble(cfg: Dict[str, Any], weights: Dict[str, torch.Tensor], task_state: 
 
 
 def whole_configuration(**groups: Dict[str, Any]) -> Dict[str, Any]:
-    """fairseq's defaults of every group, with some groups given, all references between them resolved."""
+    """fairseq's defaults of every group, with some groups given, all references to others resolved."""
+    cfg = copy.deepcopy(_fairseq_defaults())
+    # What the groups given here refer to: the task to the seed and the training split, the model to the task.
+    referred = {name: cfg[name] for name in ("common", "dataset")}
+    resolved = OmegaConf.to_container(OmegaConf.create({**referred, **groups}), resolve=True, enum_to_str=True)
+    assert isinstance(resolved, dict)
+    return {**cfg, **{str(name): group for name, group in resolved.items()}}
+
+
+@lru_cache(maxsize=None)
+def _fairseq_defaults() -> Dict[str, Any]:
     from fairseq.dataclass.configs import FairseqConfig
 
     cfg = OmegaConf.to_container(OmegaConf.structured(FairseqConfig()), enum_to_str=True)
-    assert isinstance(cfg, dict)
-    resolved = OmegaConf.to_container(OmegaConf.create({**cfg, **groups}), resolve=True, enum_to_str=True)
+    resolved = OmegaConf.to_container(OmegaConf.create(cfg), resolve=True, enum_to_str=True)
     assert isinstance(resolved, dict)
     return {str(name): group for name, group in resolved.items()}
 
