@@ -120,6 +120,16 @@ def test_waveforms_that_are_none_are_refused(waveforms: Any, complaint: str, tmp
         model.extract_features(torch.zeros(800), layer=9)
 
 
+def test_a_fine_tuned_model_does_not_look_for_the_labels_of_its_pretraining(tmp_path: Path) -> None:
+    """Where they lay there may be others by now."""
+    state = torch.load(save_finetuned(tmp_path / "ckpt.pt", SMALL), weights_only=True)
+    state["cfg"]["model"]["w2v_args"]["task"].update(label_dir=str(tmp_path), labels=["gmm"])
+    (tmp_path / "train.gmm").write_bytes(b"12345678{ not labels")
+    torch.save(state, tmp_path / "ckpt.pt")
+    expected = state["model"]["w2v_encoder.w2v_model.mask_emb"]
+    assert torch.equal(softhubert_plugin.load(tmp_path / "ckpt.pt").encoder.mask_emb, expected)
+
+
 def test_it_is_a_module_that_stays_as_it_is(tmp_path: Path) -> None:
     model = softhubert_plugin.load(save_finetuned(tmp_path / "ckpt.pt", SMALL))
     assert isinstance(torch.nn.Sequential(model).train()[0], SpeechEncoder) and not model.training and not model.encoder.training

@@ -65,6 +65,7 @@ class SoftHubertPretrainingTask(HubertPretrainingTask):
     def __init__(self, cfg: SoftHubertPretrainingConfig) -> None:
         super().__init__(cfg)
         self._codewords: Optional[List[int]] = None
+        self._restored = False
         self._label_sources: Dict[str, FrameLabels] = {}
         self._masking = SpanMasking()
         self._receptive_field = HUBERT_RECEPTIVE_FIELD
@@ -76,7 +77,8 @@ class SoftHubertPretrainingTask(HubertPretrainingTask):
         Raises:
             SystemExit: the training labels are not usable.
         """
-        if self._codewords is None and not self.cfg.fine_tuning and Path(self.get_label_dir()).exists():
+        # A checkpoint knows how many it has, or that it has none: its labels may have gone, or others may lie where they lay.
+        if self._codewords is None and not self._restored and not self.cfg.fine_tuning and Path(self.get_label_dir()).exists():
             split = self.cfg.train_subset.split(",")[0]
             with refuse_in_one_line():
                 self._codewords = [open_labels(self.get_label_dir(), split, label).n_components for label in self.cfg.labels]
@@ -98,6 +100,7 @@ class SoftHubertPretrainingTask(HubertPretrainingTask):
 
     def load_state_dict(self, state_dict: Dict[str, Any]) -> None:
         """Take up :meth:`state_dict`, or that of a stock HuBERT checkpoint (whose dictionaries give the number of codewords)."""
+        self._restored = bool(state_dict)
         if "codewords" in state_dict:
             self._codewords = state_dict["codewords"]
         elif "dictionaries" in state_dict:
