@@ -78,6 +78,16 @@ def test_what_torchaudio_and_fairseq_cannot_build_is_refused(tmp_path: Path) -> 
     assert [path.name for path in tmp_path.iterdir()] == ["ckpt.pt"]
 
 
+def _complete_fairseq() -> None:
+    """fairseq-fixed asks for ``cfg.autoregressive``, which its own ``hubert_ctc`` lacks: without a plugin it fine-tunes nothing."""
+    import inspect
+
+    from fairseq.models.hubert import hubert_asr
+
+    if "cfg.autoregressive" in inspect.getsource(hubert_asr) and not hasattr(hubert_asr.HubertCtcConfig(), "autoregressive"):
+        pytest.skip("this fairseq cannot build its own hubert_ctc")
+
+
 def _without_plugin(*arguments: Any, cwd: Path) -> None:
     command = [sys.executable, str(Path(__file__).parent / "without_plugin.py"), *map(str, arguments)]
     done = subprocess.run(command, capture_output=True, text=True, check=False, cwd=cwd)
@@ -97,6 +107,7 @@ def test_stock_fairseq_dumps_features_and_fine_tunes_without_the_plugin(name: st
         with torch.inference_mode():
             expected.append(encoder.extract_features(torch.from_numpy(samples)[None], output_layer=2)[0][0].numpy())
     np.testing.assert_allclose(np.load(tmp_path / "features" / "train_0_1.npy"), np.concatenate(expected), atol=1e-5, rtol=0)
+    _complete_fairseq()
 
     import fairseq
 
@@ -120,6 +131,7 @@ def test_stock_fairseq_dumps_features_and_fine_tunes_without_the_plugin(name: st
 
 @pytest.mark.parametrize("name", ["Large, small", pytest.param("Base, small", marks=pytest.mark.slow)])
 def test_a_fine_tuned_export_gives_the_same_logits_without_the_plugin(name: str, tmp_path: Path) -> None:
+    _complete_fairseq()
     checkpoint = save_finetuned(tmp_path / "ckpt.pt", SHAPES[name])
     (tmp_path / "stock").mkdir()
     export_fairseq(checkpoint, tmp_path / "stock" / "ctc.pt")

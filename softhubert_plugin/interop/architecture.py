@@ -44,6 +44,8 @@ def encoder_settings(loaded: LoadedModel, path: PathLike) -> Dict[str, Any]:
         raise SoftHubertError(
             f"{path}: {cfg.layer_type} layers with {cfg.activation_fn}; only transformer layers with gelu or relu exist outside fairseq"
         )
+    if cfg.get("conv_pos_batch_norm", False):  # newer fairseq only
+        raise SoftHubertError(f"{path}: conv_pos_batch_norm; the positional convolution is exported with weight norm only")
     settings = {ours: cfg.get(ours, True) if ours == "feature_layer_norm" else cfg[ours] for ours, _ in SETTINGS}
     return {**settings, "activation_fn": str(cfg.activation_fn), "extractor_mode": str(cfg.extractor_mode)}
 
