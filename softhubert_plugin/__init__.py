@@ -2,6 +2,21 @@
 
 Importing this package is light: it imports neither fairseq nor torch. fairseq itself imports ``tasks/`` and
 ``models/`` when it is given this folder as its user directory; ``tasks/`` brings in the criterion and the dataset.
+:func:`load` opens a checkpoint for inference.
 """
 
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from softhubert_plugin.api import SpeechEncoder
+
 __version__ = "0.1.0"
+
+
+def load(path: Any, **options: Any) -> SpeechEncoder:
+    """Open a checkpoint for features and soft units; see :func:`softhubert_plugin.api.load` for the options."""
+    from softhubert_plugin import api
+
+    return api.load(path, **options)

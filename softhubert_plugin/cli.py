@@ -12,6 +12,7 @@ from typing import Optional, Sequence
 
 from softhubert_plugin import __version__
 from softhubert_plugin.commands.corpora import add_corpus, add_manifest
+from softhubert_plugin.commands.exchange import add_export, add_import
 from softhubert_plugin.commands.features import add_features
 from softhubert_plugin.commands.gmm import add_gmm
 from softhubert_plugin.commands.labels import add_labels
@@ -36,6 +37,8 @@ def build_parser() -> argparse.ArgumentParser:
     add_probing(commands)
     add_recognition(commands)
     add_reporting(commands)
+    add_export(commands.group("export", "hand a checkpoint to transformers, torchaudio or stock fairseq"))
+    add_import(commands.group("import", "take a model of another toolkit"))
     add_planning(commands)
     return parser
 

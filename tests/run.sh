@@ -3,7 +3,7 @@
 # Arguments go to pytest: bash tests/run.sh -k mixture
 set -euo pipefail
 cd "$(dirname "${BASH_SOURCE[0]}")/.."
-bash install.sh --extras demo,dev
+bash install.sh --extras demo,dev,transformers
 
 venv=${SOFTHUBERT_VENV:-$PWD/.venv}
 # The tests' matrices are small: more threads than this only wait for one another.

@@ -12,7 +12,8 @@ from softhubert_plugin.errors import SoftHubertError
 from softhubert_plugin.tasks.batch import check_batch, fitting
 
 CONFIGS = Path(__file__).parents[1] / "config" / "pretrain"
-RECIPES = sorted(path.stem for path in CONFIGS.glob("*_librispeech*.yaml"))
+DISTILLED = "distilhubert_base_librispeech"  # of one GPU and a batch of its own: it takes no run
+RECIPES = sorted(path.stem for path in CONFIGS.glob("*_librispeech*.yaml") if path.stem != DISTILLED)
 RUNS = sorted(path.stem for path in (CONFIGS / "run").glob("*.yaml"))
 
 
@@ -54,12 +55,27 @@ def test_a_recipe_without_a_run_does_not_start() -> None:
     assert OmegaConf.is_missing(cfg.distributed_training, "distributed_world_size")
 
 
-@pytest.mark.parametrize("suffix", ["", "_iter2"])
-def test_the_hard_twin_differs_in_labels_only(suffix: str) -> None:
-    soft, hard = (OmegaConf.load(CONFIGS / f"{name}_base_librispeech{suffix}.yaml") for name in ("soft_hubert", "hubert_km"))
+@pytest.mark.parametrize("rest", ["base_librispeech", "base_librispeech_iter2", "distil_size_librispeech"])
+def test_the_hard_twin_differs_in_labels_only(rest: str) -> None:
+    soft, hard = (OmegaConf.load(CONFIGS / f"{name}_{rest}.yaml") for name in ("soft_hubert", "hubert_km"))
     assert (list(soft.task.labels), list(hard.task.labels)) == (["gmm"], ["km"])
     soft.task.labels = hard.task.labels
     assert soft == hard
+
+
+def test_the_small_model_is_base_with_two_layers() -> None:
+    small, base = (OmegaConf.load(CONFIGS / f"soft_hubert_{size}_librispeech.yaml") for size in ("distil_size", "base"))
+    assert small.model.pop("encoder_layers") == OmegaConf.load(CONFIGS / f"{DISTILLED}.yaml").model.encoder_layers == 2
+    assert small == base
+
+
+@pytest.mark.parametrize("gpus", [1, 2, 8])
+def test_distillation_keeps_its_batch_of_24_utterances_on_every_number_of_gpus(gpus: int) -> None:
+    cfg = OmegaConf.load(CONFIGS / f"{DISTILLED}.yaml")
+    assert cfg.dataset.max_tokens == cfg.dataset.batch_size * cfg.task.max_sample_size
+    cfg.distributed_training.distributed_world_size, cfg.dataset.max_tokens = gpus, cfg.dataset.max_tokens // gpus
+    _check(cfg)
+    assert cfg.task.batch_seconds * cfg.task.sample_rate == 24 * cfg.task.max_sample_size
 
 
 def test_base_and_large_are_fairseqs_recipes_but_for_names_and_machines() -> None:

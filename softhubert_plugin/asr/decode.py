@@ -23,7 +23,8 @@ from softhubert_plugin.asr.acoustic import AcousticModel, batches
 from softhubert_plugin.asr.beam import BeamDecoder, BeamSettings
 from softhubert_plugin.asr.hypotheses import Decoder, GreedyDecoder, Hypothesis, words_of
 from softhubert_plugin.errors import SoftHubertError
-from softhubert_plugin.files import PathLike, sha256_of, write_json, write_text
+from softhubert_plugin.files import PathLike, write_json, write_text
+from softhubert_plugin.interop.checkpoints import checkpoint_sha256
 from softhubert_plugin.manifests import SAMPLE_RATE, Manifest, read_lines, read_manifest
 
 _MANY = 16  # processes at most, unless asked for
@@ -104,7 +105,7 @@ def decode_split(
             "hours": round(float(manifest.sizes.sum()) / SAMPLE_RATE / 3600, 4),
             "manifest_sha256": manifest.fingerprint,
             "checkpoint": str(checkpoint),
-            "checkpoint_sha256": sha256_of(checkpoint),
+            "checkpoint_sha256": checkpoint_sha256(checkpoint),
             "search": "greedy" if search is None else asdict(search),
             "device": device,
             "processes": processes,

@@ -1,5 +1,5 @@
 """Criteria of the plugin; imported by ``tasks`` because fairseq does not import a user directory's criteria itself."""
 
-from softhubert_plugin.criterions import soft_hubert
+from softhubert_plugin.criterions import distil_hubert, soft_hubert
 
-__all__ = ["soft_hubert"]
+__all__ = ["distil_hubert", "soft_hubert"]

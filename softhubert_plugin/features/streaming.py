@@ -17,8 +17,8 @@ import torch.nn.functional as F
 from softhubert_plugin.errors import SoftHubertError
 from softhubert_plugin.features.conv_layers import receptive_field, total_stride
 from softhubert_plugin.features.hidden_states import can_batch, check_layers, hidden_states, pieces
-from softhubert_plugin.files import PathLike, sha256_of
-from softhubert_plugin.interop.checkpoints import LoadedModel
+from softhubert_plugin.files import PathLike
+from softhubert_plugin.interop.checkpoints import LoadedModel, checkpoint_sha256
 from softhubert_plugin.manifests import SAMPLE_RATE, Manifest, check_long_enough
 
 BATCH_SECONDS = 40.0
@@ -64,7 +64,7 @@ def model_info(loaded: LoadedModel, checkpoint: PathLike, manifest: Manifest) ->
     return {
         "kind": "hubert",
         "frame_rate": SAMPLE_RATE / total_stride(loaded.conv_layers),
-        "checkpoint_sha256": sha256_of(checkpoint),
+        "checkpoint_sha256": checkpoint_sha256(checkpoint),
         "manifest_sha256": manifest.fingerprint,
     }
 

@@ -1,7 +1,7 @@
 """Load a fairseq checkpoint for inference: ours or stock HuBERT's, pretrained or fine-tuned, with no other file at hand.
 
-Loading never runs code from the file: torch reads it with ``weights_only=True``, and the front end's description is parsed before
-fairseq, which would evaluate it, sees it.
+A folder of transformers' is taken for a checkpoint too. Loading never runs code from the file: torch reads it with ``weights_only=True``,
+and the front end's description is parsed before fairseq, which would evaluate it, sees it.
 """
 
 from __future__ import annotations
@@ -17,25 +17,34 @@ from omegaconf import OmegaConf, open_dict
 
 from softhubert_plugin.errors import SoftHubertError
 from softhubert_plugin.features.conv_layers import ConvLayer, parse_conv_feature_layers
-from softhubert_plugin.files import PathLike
+from softhubert_plugin.files import PathLike, sha256_of
 from softhubert_plugin.interop.known_warnings import silence_known_warnings
 from softhubert_plugin.interop.safe_globals import accept_stock_checkpoints
 
+# Parameters that only pretraining and distillation need; a checkpoint may come without them.
+PRETRAINING_HEAD = ("label_embs_concat", "final_proj.", "target_glu.", "heads.")
 
-def register_plugin() -> None:
-    """Make the plugin's tasks, models and criteria known to fairseq, as ``--user-dir`` does, and fairseq quiet about itself."""
-    logging.getLogger("fairseq").setLevel(logging.WARNING)
+
+def register_plugin(*, quiet: bool = True) -> None:
+    """Make the plugin's tasks, models and criteria known to fairseq, as ``--user-dir`` does; ``quiet``: fairseq logs warnings only."""
+    if quiet:
+        logging.getLogger("fairseq").setLevel(logging.WARNING)
     silence_known_warnings()
+    import softhubert_plugin.models.distil_hubert
     import softhubert_plugin.models.soft_hubert
     import softhubert_plugin.tasks.soft_hubert_pretraining  # noqa: F401
 
 
 def read_checkpoint(path: PathLike) -> Dict[str, Any]:
-    """A checkpoint's contents, read safely.
+    """A checkpoint's contents, read safely; those of a folder of transformers', as a checkpoint would hold them.
 
     Raises:
         SoftHubertError: it is missing, truncated, holds anything but plain data, or lacks the parts of a hydra-era checkpoint.
     """
+    if Path(path).is_dir():
+        from softhubert_plugin.interop.import_transformers import read_transformers
+
+        return read_transformers(path)
     if not Path(path).is_file():
         raise SoftHubertError(f"{path}: no such checkpoint")
     accept_stock_checkpoints()
@@ -53,6 +62,15 @@ def read_checkpoint(path: PathLike) -> Dict[str, Any]:
     return state
 
 
+def checkpoint_sha256(path: PathLike) -> str:
+    """What tells one checkpoint's weights from another's: the SHA-256 of the file they are in."""
+    if Path(path).is_dir():
+        from softhubert_plugin.interop.import_transformers import weights_file
+
+        return sha256_of(weights_file(path))
+    return sha256_of(path)
+
+
 @dataclass(frozen=True)
 class LoadedModel:
     """A model ready for inference.
@@ -63,6 +81,8 @@ class LoadedModel:
         encoder: the HuBERT itself.
         conv_layers: the front end's ``(channels, kernel, stride)``.
         normalize: whether it wants waveforms of zero mean and unit variance.
+        cfg: the whole configuration it was trained with.
+        updates: how many of its last training stage it has seen.
     """
 
     model: Any
@@ -70,26 +90,43 @@ class LoadedModel:
     encoder: Any
     conv_layers: List[ConvLayer]
     normalize: bool
+    cfg: Any = None
+    updates: int = 0
+
+    @property
+    def encoder_cfg(self) -> Any:
+        """The configuration of the HuBERT itself."""
+        return encoder_configuration(self.cfg)
 
 
-def load_checkpoint(path: PathLike) -> LoadedModel:
+def encoder_configuration(cfg: Any) -> Any:
+    """A checkpoint's configuration → that of its HuBERT, which a fine-tuned model keeps inside."""
+    return OmegaConf.select(cfg, "model.w2v_args.model") or cfg.model
+
+
+def load_checkpoint(path: PathLike, *, quiet: bool = True) -> LoadedModel:
     """Rebuild a model from its checkpoint alone.
+
+    Args:
+        quiet: let fairseq log warnings only, from here on; not for a program that trains.
 
     Raises:
         SoftHubertError: as :func:`read_checkpoint`, or the weights do not fit the configuration.
     """
     from fairseq import tasks
 
-    register_plugin()
+    register_plugin(quiet=quiet)
     state = read_checkpoint(path)
     cfg = OmegaConf.create(state["cfg"])
-    encoder_cfg = OmegaConf.select(cfg, "model.w2v_args.model") or cfg.model
+    encoder_cfg = encoder_configuration(cfg)
     conv_layers = parse_conv_feature_layers(encoder_cfg.conv_feature_layers)
     with open_dict(encoder_cfg):
         encoder_cfg.conv_feature_layers = repr(conv_layers)
     task = tasks.setup_task(cfg.task)
     task.load_state_dict(state.get("task_state", {}))
     model = task.build_model(cfg.model, from_checkpoint=True)
+    if not any(name.startswith(PRETRAINING_HEAD) for name in state["model"]) and hasattr(model, "remove_pretraining_modules"):
+        model.remove_pretraining_modules()
     try:
         model.load_state_dict(state["model"], strict=True, model_cfg=cfg.model)
     except RuntimeError as error:
@@ -97,4 +134,5 @@ def load_checkpoint(path: PathLike) -> LoadedModel:
             f"{path}: the weights do not fit the configuration beside them ({' '.join(str(error).split())[:300]})"
         ) from None
     encoder = model.w2v_encoder.w2v_model if hasattr(model, "w2v_encoder") else model
-    return LoadedModel(model.eval(), task, encoder, conv_layers, bool(cfg.task.normalize))
+    updates = int((state.get("optimizer_history") or [{}])[-1].get("num_updates", 0))
+    return LoadedModel(model.eval(), task, encoder, conv_layers, bool(cfg.task.normalize), cfg, updates)

@@ -33,6 +33,9 @@ class SoftHubertConfig(HubertConfig):
     init_from: Optional[str] = field(
         default=None, metadata={"help": "checkpoint to start from: a HuBERT, a soft_hubert or a DistilHuBERT; its head only if it fits"}
     )
+    feature_layer_norm: bool = field(
+        default=True, metadata={"help": "norm the convolutional features, as HuBERT does; the published DistilHuBERT does not"}
+    )
     autocast_bf16: bool = field(
         default=False, metadata={"help": "multiply in bfloat16 while pretraining, weights and loss staying float32 (leave common.fp16 off)"}
     )
@@ -67,6 +70,8 @@ class SoftHubertModel(HubertModel):
         self.freezing = Freezing()
         self.num_updates = 0
         super().__init__(cfg, task_cfg, label_sets)
+        if not cfg.feature_layer_norm:
+            self.layer_norm = torch.nn.Identity()
         if codewords is not None and str(cfg.codeword_init) == "normal":
             torch.nn.init.normal_(self.label_embs_concat)
         self.checkpoint_activations = bool(cfg.checkpoint_activations)

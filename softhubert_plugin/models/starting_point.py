@@ -12,9 +12,8 @@ import torch
 
 from softhubert_plugin.errors import SoftHubertError
 from softhubert_plugin.files import PathLike
-from softhubert_plugin.interop.checkpoints import read_checkpoint
+from softhubert_plugin.interop.checkpoints import PRETRAINING_HEAD, read_checkpoint
 
-HEAD = ("label_embs_concat", "final_proj.", "target_glu.")
 LAYERS = "encoder.layers."
 FINE_TUNED = "w2v_encoder.w2v_model."
 
@@ -52,9 +51,9 @@ def start_from(model: torch.nn.Module, path: PathLike) -> StartingPoint:
     saved = _encoder_state(read_checkpoint(path)["model"])
     own = model.state_dict()
     same_head = "label_embs_concat" in own and all(
-        name in saved and saved[name].shape == tensor.shape for name, tensor in own.items() if name.startswith(HEAD)
+        name in saved and saved[name].shape == tensor.shape for name, tensor in own.items() if name.startswith(PRETRAINING_HEAD)
     )
-    wanted = {name: tensor for name, tensor in own.items() if same_head or not name.startswith(HEAD)}
+    wanted = {name: tensor for name, tensor in own.items() if same_head or not name.startswith(PRETRAINING_HEAD)}
     loaded = {name: saved[name] for name in wanted if name in saved}
     odd = [name for name, tensor in loaded.items() if tensor.shape != own[name].shape]
     if odd:

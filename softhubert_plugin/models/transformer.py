@@ -7,7 +7,7 @@ without gradients. Feature extraction and fine-tuning go through fairseq's own f
 
 from __future__ import annotations
 
-from typing import Any, Optional
+from typing import Any, List, Optional, Sequence
 
 import torch
 import torch.nn.functional as F
@@ -35,15 +35,10 @@ def encode(
     Returns:
         ``(B, T, D)``.
     """
-    keep = None
     with torch.set_grad_enabled(torch.is_grad_enabled() and frozen_layers == 0):
-        if padded is not None:
-            x = x.masked_fill(padded[..., None], 0)
-            keep = ~padded[:, None, None, :]
-        x = x + encoder.pos_conv(x.transpose(1, 2)).transpose(1, 2)
-        if not encoder.layer_norm_first:
-            x = encoder.layer_norm(x)
+        x = _enter(encoder, x, padded)
         x = F.dropout(x, encoder.dropout, training=encoder.training and frozen_layers == 0)
+    keep = None if padded is None else ~padded[:, None, None, :]
     # From torch's generator, which fairseq seeds by update, so that a resumed run drops the same layers.
     dropped = torch.rand(len(encoder.layers)) < encoder.layerdrop if encoder.training and encoder.layerdrop > 0 else None
     for number, layer in enumerate(encoder.layers):
@@ -56,6 +51,35 @@ def encode(
             else:
                 x = _layer(layer, x, keep)
     return encoder.layer_norm(x) if encoder.layer_norm_first else x
+
+
+@torch.no_grad()
+def layer_outputs(encoder: Any, x: torch.Tensor, padded: Optional[torch.Tensor], layers: Sequence[int]) -> List[torch.Tensor]:
+    """Outputs of several layers from one walk, without gradients and without dropout; the walk ends at the deepest.
+
+    Args:
+        encoder, x, padded: as for :func:`encode`.
+        layers: numbers from 1, as ``extract_features(output_layer=…)`` has them: after the layer's residual and norm.
+
+    Returns:
+        ``(B, T, D)`` for each of ``layers``.
+    """
+    x = _enter(encoder, x, padded)
+    keep = None if padded is None else ~padded[:, None, None, :]
+    outputs = {}
+    for number, layer in enumerate(encoder.layers[: max(layers)], start=1):
+        x = _layer(layer, x, keep)
+        if number in layers:
+            outputs[number] = x
+    return [outputs[number] for number in layers]
+
+
+def _enter(encoder: Any, x: torch.Tensor, padded: Optional[torch.Tensor]) -> torch.Tensor:
+    """What comes before the first layer: silence where padded, positions, and in post-norm encoders a norm."""
+    if padded is not None:
+        x = x.masked_fill(padded[..., None], 0)
+    x = x + encoder.pos_conv(x.transpose(1, 2)).transpose(1, 2)
+    return x if encoder.layer_norm_first else encoder.layer_norm(x)
 
 
 def _layer(layer: Any, x: torch.Tensor, keep: Optional[torch.Tensor]) -> torch.Tensor:

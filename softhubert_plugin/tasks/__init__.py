@@ -2,12 +2,14 @@
 
 from softhubert_plugin.interop.broadcast import exchange_objects_with_torch
 from softhubert_plugin.interop.checkpoint_files import write_checkpoints_atomically
+from softhubert_plugin.interop.hubert_ctc_settings import complete_hubert_ctc
 from softhubert_plugin.interop.known_warnings import silence_known_warnings
 from softhubert_plugin.interop.safe_globals import accept_stock_checkpoints
 
 accept_stock_checkpoints()
 write_checkpoints_atomically()
 exchange_objects_with_torch()
+complete_hubert_ctc()
 silence_known_warnings()
 
 from softhubert_plugin import criterions  # noqa: E402  (needs fairseq, like the tasks themselves)

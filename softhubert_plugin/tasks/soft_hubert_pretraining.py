@@ -1,7 +1,8 @@
 """The task ``soft_hubert_pretraining``: fairseq's HuBERT task with soft labels, early checks, and checkpoints of plain types.
 
-It pretrains on ``.gmm`` or ``.km`` labels, and fine-tunes fairseq's own ``hubert_ctc`` on letters (``fine_tuning: true``). A fine-tuned
-checkpoint carries its letters and the shape of its encoder, so it needs neither the labels nor the pretraining checkpoint again.
+It pretrains on ``.gmm`` or ``.km`` labels, trains ``distil_hubert`` without any (``labels: []``), and fine-tunes fairseq's own
+``hubert_ctc`` on letters (``fine_tuning: true``). A fine-tuned checkpoint carries its letters and the shape of its encoder, so it needs
+neither the labels nor the pretraining checkpoint again.
 """
 
 # No postponed annotations here: omegaconf 2.0 reads the configuration's types, and knows no strings.
@@ -14,17 +15,20 @@ from fairseq.data import Dictionary
 from fairseq.dataclass import ChoiceEnum
 from fairseq.tasks import register_task
 from fairseq.tasks.hubert_pretraining import HubertPretrainingConfig, HubertPretrainingTask
-from omegaconf import II, open_dict
+from omegaconf import II, OmegaConf, open_dict
 
 from softhubert_plugin.data.masking import SpanMasking
 from softhubert_plugin.data.soft_hubert_dataset import HUBERT_RECEPTIVE_FIELD, SoftHubertDataset
 from softhubert_plugin.errors import SoftHubertError, exit_with, refuse_in_one_line
 from softhubert_plugin.features.conv_layers import parse_conv_feature_layers, receptive_field
+from softhubert_plugin.interop.checkpoints import encoder_configuration, read_checkpoint
 from softhubert_plugin.labels import FrameLabels, open_labels, verify_labels
 from softhubert_plugin.manifests import Manifest, check_audio, read_dictionary, read_lines, read_manifest
+from softhubert_plugin.models.distil_hubert import DistilHubertModel
 from softhubert_plugin.models.freezing import Freezing
 from softhubert_plugin.models.soft_hubert import SoftHubertModel
 from softhubert_plugin.models.starting_point import start_from
+from softhubert_plugin.models.teacher import Teacher
 from softhubert_plugin.tasks.batch import check_batch
 
 logger = logging.getLogger(__name__)
@@ -61,6 +65,7 @@ class SoftHubertPretrainingTask(HubertPretrainingTask):
     def __init__(self, cfg: SoftHubertPretrainingConfig) -> None:
         super().__init__(cfg)
         self._codewords: Optional[List[int]] = None
+        self._restored = False
         self._label_sources: Dict[str, FrameLabels] = {}
         self._masking = SpanMasking()
         self._receptive_field = HUBERT_RECEPTIVE_FIELD
@@ -72,7 +77,8 @@ class SoftHubertPretrainingTask(HubertPretrainingTask):
         Raises:
             SystemExit: the training labels are not usable.
         """
-        if self._codewords is None and not self.cfg.fine_tuning and Path(self.get_label_dir()).exists():
+        # A checkpoint knows how many it has, or that it has none: its labels may have gone, or others may lie where they lay.
+        if self._codewords is None and not self._restored and not self.cfg.fine_tuning and Path(self.get_label_dir()).exists():
             split = self.cfg.train_subset.split(",")[0]
             with refuse_in_one_line():
                 self._codewords = [open_labels(self.get_label_dir(), split, label).n_components for label in self.cfg.labels]
@@ -94,6 +100,7 @@ class SoftHubertPretrainingTask(HubertPretrainingTask):
 
     def load_state_dict(self, state_dict: Dict[str, Any]) -> None:
         """Take up :meth:`state_dict`, or that of a stock HuBERT checkpoint (whose dictionaries give the number of codewords)."""
+        self._restored = bool(state_dict)
         if "codewords" in state_dict:
             self._codewords = state_dict["codewords"]
         elif "dictionaries" in state_dict:
@@ -107,16 +114,13 @@ class SoftHubertPretrainingTask(HubertPretrainingTask):
         """Build the model; a fine-tuned one records how its encoder was configured, so that it can be rebuilt on its own."""
         start = getattr(cfg, "w2v_path", None)
         if start is None:
+            teacher = None if from_checkpoint else self._teacher(cfg)
             model = super().build_model(cfg, from_checkpoint)
             if isinstance(model, SoftHubertModel):
-                self._prepare_pretraining(model, cfg, from_checkpoint)
+                self._prepare_pretraining(model, cfg, from_checkpoint, teacher)
             return model
         with refuse_in_one_line():
-            if getattr(cfg, "w2v_args", None) is None and not Path(start).is_file():
-                raise SoftHubertError(f"{start}: no such pretrained checkpoint; set model.w2v_path to one")
-        if "autoregressive" not in cfg:  # fairseq-fixed asks for it, and its own configuration of hubert_ctc lacks it
-            with open_dict(cfg):
-                cfg.autoregressive = False
+            _check_encoder(cfg)
         model = super().build_model(cfg, from_checkpoint)
         pretrained = model.cfg.w2v_args
         with open_dict(pretrained), open_dict(cfg):
@@ -129,8 +133,20 @@ class SoftHubertPretrainingTask(HubertPretrainingTask):
             del encoder.label_embs_concat
         return model
 
-    def _prepare_pretraining(self, model: SoftHubertModel, cfg: Any, from_checkpoint: bool) -> None:
-        """What a new model starts from and keeps frozen, and what the datasets must know of it."""
+    def _teacher(self, cfg: Any) -> Optional[Teacher]:
+        """Of a model that has one; the configuration learns how wide it is, so that a checkpoint can be rebuilt without it."""
+        if getattr(cfg, "_name", None) != "distil_hubert":
+            return None
+        with refuse_in_one_line():
+            if cfg.teacher is None:
+                raise SoftHubertError("model.teacher is not set; give the checkpoint of the model to distil")
+            teacher = Teacher(cfg.teacher, cfg.predicted_layers)
+        with open_dict(cfg):
+            cfg.teacher_embed_dim = teacher.width
+        return teacher
+
+    def _prepare_pretraining(self, model: SoftHubertModel, cfg: Any, from_checkpoint: bool, teacher: Optional[Teacher]) -> None:
+        """What a new model starts from, keeps frozen and learns from, and what the datasets must know of it."""
         self._masking = SpanMasking.from_model(cfg)
         self._receptive_field = receptive_field(parse_conv_feature_layers(cfg.conv_feature_layers))
         if from_checkpoint:
@@ -144,9 +160,16 @@ class SoftHubertPretrainingTask(HubertPretrainingTask):
                     max_tokens=self.cfg.max_tokens,
                     sample_rate=self.cfg.sample_rate,
                 )
-            if cfg.init_from is not None:
-                for line in start_from(model, cfg.init_from).describe():
-                    logger.info("%s: %s", cfg.init_from, line)
+            if isinstance(model, DistilHubertModel) and teacher is not None:
+                model.learn_from(teacher, normalize=self.cfg.normalize)
+            elif not self.cfg.labels:
+                raise SoftHubertError(
+                    "task.labels is empty: a model other than distil_hubert has nothing to predict; set 'task.labels=[gmm]'"
+                )
+            start = cfg.init_from if cfg.init_from is not None or teacher is None else cfg.teacher
+            if start is not None:
+                for line in start_from(model, start).describe():
+                    logger.info("%s: %s", start, line)
             model.freeze(Freezing(cfg.freeze_feature_extractor, cfg.freeze_layers, cfg.freeze_updates))
 
     def optimizer_step(self, optimizer: Any, model: Any, update_num: int) -> None:
@@ -231,6 +254,23 @@ class SoftHubertPretrainingTask(HubertPretrainingTask):
         if len(rates) != len(labels):
             raise SoftHubertError(f"task.label_rates={rates} for {len(labels)} label sets {labels}; give one rate for each")
         return rates
+
+
+def _check_encoder(cfg: Any) -> None:
+    """A model to fine-tune holds nothing that would run: fairseq evaluates the front end's description, and before torch 2.6 any pickle.
+
+    Raises:
+        SoftHubertError: it is missing, or holds more than data.
+    """
+    if getattr(cfg, "w2v_args", None) is not None:
+        parse_conv_feature_layers(cfg.w2v_args.model.conv_feature_layers)
+        return
+    if not Path(cfg.w2v_path).is_file():
+        raise SoftHubertError(
+            f"{cfg.w2v_path}: no such pretrained checkpoint; set model.w2v_path to one (of a folder of transformers', "
+            "'softhubert import transformers' makes one)"
+        )
+    parse_conv_feature_layers(encoder_configuration(OmegaConf.create(read_checkpoint(cfg.w2v_path)["cfg"])).conv_feature_layers)
 
 
 def _dictionary(symbols: List[str]) -> Dictionary:

@@ -1,0 +1,187 @@
+"""For people who just want features: a checkpoint as a module that takes waveforms, and soft units from a mixture on top. ::
+
+    import softhubert_plugin
+
+    model = softhubert_plugin.load("checkpoint_best.pt", mixture="gmm.safetensors")
+    features, frames = model.extract_features([first, second], layer=6)      # (2, longest, D), (2,)
+    posteriors, frames = model.posteriors([first, second])                   # (2, longest, K)
+
+Every utterance gets the numbers that it would get alone, whatever it is batched with, and those of ``softhubert features hubert``.
+"""
+
+from __future__ import annotations
+
+import warnings
+from pathlib import Path
+from typing import Any, Dict, List, NamedTuple, Optional, Sequence, Union
+
+import numpy as np
+import torch
+import torch.nn.functional as F
+
+from softhubert_plugin.errors import SoftHubertError
+from softhubert_plugin.features.conv_layers import receptive_field, total_stride
+from softhubert_plugin.features.hidden_states import can_batch, check_layers, hidden_states, pieces
+from softhubert_plugin.files import PathLike
+from softhubert_plugin.gmm.mixture import GaussianMixture
+from softhubert_plugin.interop.checkpoints import LoadedModel, checkpoint_sha256, load_checkpoint
+from softhubert_plugin.manifests import SAMPLE_RATE
+
+Waveforms = Union[torch.Tensor, np.ndarray, Sequence[Union[torch.Tensor, np.ndarray]]]
+ENCLOSED_MIXTURE = "gmm.safetensors"
+
+
+class Frames(NamedTuple):
+    """A padded batch.
+
+    Attributes:
+        values: ``(B, longest, D)`` float32, zero beyond each utterance's end.
+        lengths: ``(B,)`` int64, frames of each.
+    """
+
+    values: torch.Tensor
+    lengths: torch.Tensor
+
+
+class SpeechEncoder(torch.nn.Module):
+    """A HuBERT for inference; :func:`load` makes one.
+
+    Attributes:
+        encoder: fairseq's module.
+        layers: how many transformer layers there are.
+        dimension: values a frame.
+        sample_rate, frame_rate: of the audio and of the features, a second.
+        mixture: for :meth:`posteriors`, if one was given.
+    """
+
+    def __init__(self, loaded: LoadedModel, mixture: Optional[GaussianMixture] = None) -> None:
+        super().__init__()
+        self.encoder = loaded.encoder.eval().requires_grad_(False)
+        self.layers = len(loaded.encoder.encoder.layers)
+        self.dimension = int(loaded.encoder.encoder.embedding_dim)
+        self.sample_rate = SAMPLE_RATE
+        self.frame_rate = SAMPLE_RATE / total_stride(loaded.conv_layers)
+        self.mixture = mixture
+        self._conv_layers = loaded.conv_layers
+        self._normalize = loaded.normalize
+
+    def train(self, mode: bool = True) -> SpeechEncoder:
+        """It stays in evaluation mode: a module around it may be trained, it is not."""
+        return super().train(False)
+
+    def extract_features(self, waveforms: Waveforms, layer: Optional[int] = None, lengths: Optional[Sequence[int]] = None) -> Frames:
+        """Hidden states of one layer.
+
+        Args:
+            waveforms: one utterance ``(samples,)``, a padded batch ``(B, samples)``, or a list of ``(samples,)``; float, one channel, at
+                16 kHz, neither scaled nor normalised: what the model wants is done here.
+            layer: 1 to ``layers``, after its residual and norm; 0 for the projected convolutional features; the last by default.
+            lengths: samples of each utterance of a padded batch; all by default.
+
+        Raises:
+            SoftHubertError: the model has no such layer, or a waveform is not what it should be.
+        """
+        layer = self.layers if layer is None else layer
+        return self.extract_layers(waveforms, [layer], lengths)[layer]
+
+    @torch.inference_mode()
+    def extract_layers(self, waveforms: Waveforms, layers: Sequence[int], lengths: Optional[Sequence[int]] = None) -> Dict[int, Frames]:
+        """Hidden states of several layers from one forward pass; otherwise as :meth:`extract_features`."""
+        check_layers(layers, self.layers)
+        utterances = self._utterances(waveforms, lengths)
+        cut = [(row, utterance[piece]) for row, utterance in enumerate(utterances) for piece in pieces(len(utterance), self._conv_layers)]
+        together = len(cut) if can_batch(self.encoder) else 1
+        parts: List[Dict[int, torch.Tensor]] = []
+        for first in range(0, len(cut), together):
+            parts.extend(hidden_states(self.encoder, [waveform for _, waveform in cut[first : first + together]], layers))
+        found = {}
+        for layer in layers:
+            rows = [torch.cat([part[layer] for (row, _), part in zip(cut, parts) if row == number]) for number in range(len(utterances))]
+            counts = torch.tensor([len(row) for row in rows], device=rows[0].device)
+            found[layer] = Frames(torch.nn.utils.rnn.pad_sequence(rows, batch_first=True), counts)
+        return found
+
+    def posteriors(self, waveforms: Waveforms, lengths: Optional[Sequence[int]] = None) -> Frames:
+        """Soft units: the mixture's tempered posteriors of every frame, from the layer that it was fitted on.
+
+        Returns:
+            ``values (B, longest, K)``, summing to one within each utterance.
+
+        Raises:
+            SoftHubertError: there is no mixture, or a waveform is not what it should be.
+        """
+        if self.mixture is None:
+            raise SoftHubertError("posteriors need a mixture; give one: softhubert_plugin.load(checkpoint, mixture='gmm.safetensors')")
+        features, frames = self.extract_features(waveforms, self.mixture.metadata["features"]["layer"], lengths)
+        inside = torch.arange(features.shape[1], device=features.device) < frames[:, None]
+        found = features.new_zeros((*features.shape[:2], self.mixture.n_components))
+        found[inside] = self.mixture.predict_proba(features[inside].cpu()).to(found)
+        return Frames(found, frames)
+
+    def _utterances(self, waveforms: Waveforms, lengths: Optional[Sequence[int]]) -> List[torch.Tensor]:
+        """``(samples,)`` each, as the encoder wants them."""
+        single = isinstance(waveforms, (torch.Tensor, np.ndarray)) and waveforms.ndim == 1
+        rows = [waveforms] if single else list(waveforms)
+        if not rows or (lengths is not None and len(lengths) != len(rows)):
+            raise SoftHubertError(
+                f"{len(rows)} waveforms{'' if lengths is None else f' and {len(lengths)} lengths'}; expected one length for each"
+            )
+        device = next(self.encoder.parameters()).device
+        shortest = receptive_field(self._conv_layers)
+        found = []
+        for number, row in enumerate(rows):
+            waveform = torch.as_tensor(row)
+            if waveform.ndim != 1 or not waveform.is_floating_point():
+                what = f"{waveform.dtype} of shape {tuple(waveform.shape)}"
+                raise SoftHubertError(f"waveform {number}: {what}; expected floats (samples,), of one channel at 16 kHz")
+            if lengths is not None:
+                if not 0 < int(lengths[number]) <= len(waveform):
+                    raise SoftHubertError(f"waveform {number}: a length of {lengths[number]} for {len(waveform)} samples")
+                waveform = waveform[: int(lengths[number])]
+            if len(waveform) < shortest:
+                raise SoftHubertError(f"waveform {number}: {len(waveform)} samples, too short for a single frame ({shortest} samples)")
+            waveform = waveform.to(device=device, dtype=torch.float32)
+            found.append(F.layer_norm(waveform, waveform.shape) if self._normalize else waveform)
+        return found
+
+
+def load(path: PathLike, *, mixture: Optional[PathLike] = None, device: Union[str, torch.device] = "cpu") -> SpeechEncoder:
+    """Open a model for inference.
+
+    Args:
+        path: a checkpoint (stock, ours, fine-tuned or distilled), or a folder of transformers', whose enclosed mixture is taken too.
+        mixture: fitted on hidden states of this model, by ``softhubert gmm learn``; for :meth:`SpeechEncoder.posteriors`.
+
+    Raises:
+        SoftHubertError: a file is missing, damaged or unsafe, or the mixture was not fitted on hidden states of this model's size.
+    """
+    encoder = SpeechEncoder(load_checkpoint(path))
+    enclosed = Path(path) / ENCLOSED_MIXTURE
+    if mixture is not None or enclosed.is_file():
+        source = enclosed if mixture is None else mixture
+        fitted = GaussianMixture.load(source)
+        features: Dict[str, Any] = fitted.metadata.get("features", {})
+        if features.get("kind") == "hubert" and "layer" in features:
+            _check_mixture(fitted, features, encoder, path, source, strict=mixture is not None)
+            encoder.mixture = fitted
+        elif mixture is not None:
+            raise SoftHubertError(
+                f"{mixture}: fitted on {features.get('kind', 'unknown features')}, not on a layer of a model; "
+                "learn one from 'softhubert features hubert'"
+            )
+    return encoder.to(device)
+
+
+def _check_mixture(
+    mixture: GaussianMixture, features: Dict[str, Any], encoder: SpeechEncoder, path: PathLike, source: PathLike, *, strict: bool
+) -> None:
+    if mixture.input_dimension != encoder.dimension or features["layer"] > encoder.layers:
+        raise SoftHubertError(
+            f"{source}: fitted on layer {features['layer']} of {mixture.input_dimension} values, but {path} has {encoder.layers} layers of "
+            f"{encoder.dimension}; give the mixture of this model"
+        )
+    recorded = features.get("checkpoint_sha256")
+    if strict and recorded is not None and recorded != checkpoint_sha256(path):
+        warnings.warn(
+            f"{source}: fitted on another checkpoint ({recorded[:12]}) than {path}; its posteriors may mean little here", stacklevel=3
+        )

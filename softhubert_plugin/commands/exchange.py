@@ -1,0 +1,75 @@
+"""``softhubert export`` and ``softhubert import``."""
+
+from __future__ import annotations
+
+import argparse
+
+from softhubert_plugin.commands.parser import Commands
+
+
+def add_export(commands: Commands) -> None:
+    def transformers(a: argparse.Namespace) -> str:
+        from softhubert_plugin.interop.export_transformers import export_transformers
+
+        return export_transformers(a.checkpoint, a.dest, mixture=a.mixture, data=a.data)
+
+    parser = commands.add(
+        "transformers",
+        "a folder for HubertModel.from_pretrained, or HubertForCTC and Wav2Vec2Processor",
+        "softhubert export transformers exp/pretrain/checkpoints/checkpoint_best.pt exp/hubert-soft --mixture exp/gmm.safetensors",
+        transformers,
+    )
+    _add_places(parser, "folder to write; it must not be there yet")
+    parser.add_argument("--mixture", metavar="GMM_PATH", help="the mixture to enclose, of the model's targets or of its hidden states")
+    parser.add_argument("--data", metavar="TEXT", help="what it was trained on, for the model card (default: the recorded folder)")
+
+    def torchaudio(a: argparse.Namespace) -> str:
+        from softhubert_plugin.interop.export_torchaudio import export_torchaudio
+
+        return export_torchaudio(a.checkpoint, a.dest)
+
+    parser = commands.add(
+        "torchaudio",
+        "weights and arguments for torchaudio.models.wav2vec2_model",
+        "softhubert export torchaudio exp/pretrain/checkpoints/checkpoint_best.pt exp/hubert-soft-torchaudio",
+        torchaudio,
+    )
+    _add_places(parser, "folder to write; it must not be there yet")
+
+    def fairseq(a: argparse.Namespace) -> str:
+        from softhubert_plugin.interop.export_fairseq import export_fairseq
+
+        return export_fairseq(a.checkpoint, a.dest)
+
+    parser = commands.add(
+        "fairseq",
+        "a checkpoint that fairseq loads without this plugin",
+        "softhubert export fairseq exp/pretrain/checkpoints/checkpoint_best.pt exp/stock/hubert.pt",
+        fairseq,
+    )
+    _add_places(parser, "checkpoint to write; of a fine-tuned model dict.ltr.txt comes beside it")
+
+
+def add_import(commands: Commands) -> None:
+    def transformers(a: argparse.Namespace) -> str:
+        from softhubert_plugin.interop.import_transformers import import_transformers
+
+        return import_transformers(a.folder, a.checkpoint)
+
+    parser = commands.add(
+        "transformers",
+        "a checkpoint from a folder with config.json and model.safetensors (or pytorch_model.bin)",
+        "softhubert import transformers models/hubert-base-ls960 exp/hubert_base.pt",
+        transformers,
+    )
+    parser.add_argument(
+        "folder", metavar="DIR", help="local folder, as save_pretrained or a download of facebook/hubert-base-ls960 makes it"
+    )
+    parser.add_argument(
+        "checkpoint", metavar="CKPT", help="checkpoint to write, for model.init_from, model.teacher, model.w2v_path and features"
+    )
+
+
+def _add_places(parser: argparse.ArgumentParser, dest: str) -> None:
+    parser.add_argument("checkpoint", metavar="CKPT", help="pretrained, fine-tuned or distilled checkpoint of fairseq's or ours")
+    parser.add_argument("dest", metavar="DEST", help=dest)

@@ -1,0 +1,81 @@
+"""What a HuBERT's settings are called in fairseq and in transformers, and whether the other toolkits can express them at all."""
+
+from __future__ import annotations
+
+from typing import Any, Dict, List, Mapping, Sequence
+
+import torch
+
+from softhubert_plugin.errors import SoftHubertError
+from softhubert_plugin.features.conv_layers import ConvLayer
+from softhubert_plugin.files import PathLike
+from softhubert_plugin.interop.checkpoints import PRETRAINING_HEAD, LoadedModel
+
+# (fairseq's HubertConfig, transformers' HubertConfig): the value is the same.
+SETTINGS = (
+    ("encoder_embed_dim", "hidden_size"),
+    ("encoder_layers", "num_hidden_layers"),
+    ("encoder_attention_heads", "num_attention_heads"),
+    ("encoder_ffn_embed_dim", "intermediate_size"),
+    ("activation_fn", "hidden_act"),
+    ("dropout", "hidden_dropout"),
+    ("activation_dropout", "activation_dropout"),
+    ("attention_dropout", "attention_dropout"),
+    ("dropout_input", "feat_proj_dropout"),
+    ("encoder_layerdrop", "layerdrop"),
+    ("layer_norm_first", "do_stable_layer_norm"),
+    ("conv_pos", "num_conv_pos_embeddings"),
+    ("conv_pos_groups", "num_conv_pos_embedding_groups"),
+    ("conv_bias", "conv_bias"),
+    ("feature_layer_norm", "feat_proj_layer_norm"),
+)
+EXTRACTOR_NORMS = {"default": "group", "layer_norm": "layer"}
+ACTIVATIONS = ("gelu", "relu")  # those that both compute by the same formula
+
+
+def encoder_settings(loaded: LoadedModel, path: PathLike) -> Dict[str, Any]:
+    """The encoder's configuration in fairseq's words, as plain values.
+
+    Raises:
+        SoftHubertError: no other toolkit has such an encoder.
+    """
+    cfg = loaded.encoder_cfg
+    if str(cfg.layer_type) != "transformer" or str(cfg.activation_fn) not in ACTIVATIONS:
+        raise SoftHubertError(
+            f"{path}: {cfg.layer_type} layers with {cfg.activation_fn}; only transformer layers with gelu or relu exist outside fairseq"
+        )
+    if cfg.get("conv_pos_batch_norm", False):  # newer fairseq only
+        raise SoftHubertError(f"{path}: conv_pos_batch_norm; the positional convolution is exported with weight norm only")
+    settings = {ours: cfg.get(ours, True) if ours == "feature_layer_norm" else cfg[ours] for ours, _ in SETTINGS}
+    return {**settings, "activation_fn": str(cfg.activation_fn), "extractor_mode": str(cfg.extractor_mode)}
+
+
+def encoder_weights(loaded: LoadedModel) -> Dict[str, torch.Tensor]:
+    """The encoder's parameters under fairseq's names, float32, without pretraining heads.
+
+    fairseq has no projection where front end and transformer are equally wide; the others always have one: there it is the identity.
+    """
+    state = {name: tensor for name, tensor in loaded.encoder.state_dict().items() if not name.startswith(PRETRAINING_HEAD)}
+    if loaded.encoder.post_extract_proj is None:
+        width = int(loaded.encoder.encoder.embedding_dim)
+        state.update({"post_extract_proj.weight": torch.eye(width), "post_extract_proj.bias": torch.zeros(width)})
+    return {name: tensor.detach().float().contiguous() for name, tensor in state.items()}
+
+
+def pretraining_head(loaded: LoadedModel) -> Dict[str, torch.Tensor]:
+    """The parameters that score codewords, float32; empty for an encoder without, and for the heads of a distillation."""
+    if not hasattr(loaded.encoder, "label_embs_concat"):
+        return {}
+    state = loaded.encoder.state_dict()
+    return {name: tensor.detach().float().contiguous() for name, tensor in state.items() if name.startswith(PRETRAINING_HEAD)}
+
+
+def parameters_of(weights: Mapping[str, torch.Tensor]) -> int:
+    """How many numbers there are."""
+    return sum(tensor.numel() for tensor in weights.values())
+
+
+def conv_columns(conv_layers: Sequence[ConvLayer]) -> Dict[str, List[int]]:
+    """The front end as transformers describes it."""
+    channels, kernels, strides = zip(*conv_layers)
+    return {"conv_dim": list(channels), "conv_kernel": list(kernels), "conv_stride": list(strides)}

@@ -1,0 +1,39 @@
+"""Folders that appear whole or not at all: exported models are several files that mean nothing apart."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import shutil
+import tempfile
+from pathlib import Path
+from typing import Iterator
+
+from softhubert_plugin.errors import SoftHubertError
+from softhubert_plugin.files import PathLike, disk_errors
+
+
+@contextlib.contextmanager
+def new_folder(dest: PathLike) -> Iterator[Path]:
+    """Yield an empty folder beside ``dest``; on success it is renamed to ``dest``, on failure removed.
+
+    Raises:
+        SoftHubertError: ``dest`` is there already and not empty, the disk is full, or the place cannot be written.
+    """
+    target = Path(os.path.abspath(dest))
+    if target.exists() and (not target.is_dir() or any(target.iterdir())):
+        raise SoftHubertError(f"{dest}: is there already; remove it, or choose another folder")
+    temporary = None
+    try:
+        with disk_errors(dest):
+            target.parent.mkdir(parents=True, exist_ok=True)
+            temporary = Path(tempfile.mkdtemp(dir=target.parent, prefix=f".{target.name}.", suffix=".partial"))
+            temporary.chmod(0o755)
+            yield temporary
+            if target.exists():
+                target.rmdir()
+            temporary.replace(target)
+            temporary = None
+    finally:
+        if temporary is not None:
+            shutil.rmtree(temporary, ignore_errors=True)

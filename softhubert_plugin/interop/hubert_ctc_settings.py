@@ -1,0 +1,17 @@
+"""A setting that fairseq-fixed's ``hubert_ctc`` asks for and its configuration lacks, so that it could not be built at all."""
+
+from __future__ import annotations
+
+from dataclasses import field, make_dataclass
+
+
+def complete_hubert_ctc() -> None:
+    """Add ``autoregressive: false``; does nothing on a fairseq that asks for no such thing, or has it."""
+    from fairseq.models import MODEL_DATACLASS_REGISTRY
+    from fairseq.models.hubert.hubert_asr import HubertSeq2SeqConfig
+
+    name = "autoregressive"
+    known = MODEL_DATACLASS_REGISTRY["hubert_ctc"]
+    if name in HubertSeq2SeqConfig.__dataclass_fields__ and name not in known.__dataclass_fields__:
+        completed = make_dataclass(known.__name__, [(name, bool, field(default=False))], bases=(known,))
+        MODEL_DATACLASS_REGISTRY["hubert_ctc"] = completed

@@ -1,0 +1,70 @@
+"""The teacher of a distillation: a HuBERT that is looked at and never changed.
+
+It is no part of the student: not among its parameters, its checkpoints, or what is exchanged between processes. The layers that are asked
+for come from one forward pass without gradients and without dropout; layers above the deepest of them are not even kept.
+"""
+
+from __future__ import annotations
+
+from typing import List, Optional, Sequence
+
+import torch
+
+from softhubert_plugin.errors import SoftHubertError
+from softhubert_plugin.features.hidden_states import check_layers
+from softhubert_plugin.files import PathLike
+from softhubert_plugin.interop.checkpoints import load_checkpoint
+from softhubert_plugin.models.transformer import can_walk, layer_outputs
+
+
+class Teacher:
+    """A frozen HuBERT.
+
+    Args:
+        path: its checkpoint: stock, ours, fine-tuned, distilled, or a folder of transformers'.
+        layers: which of its layers to predict, numbered from 1.
+
+    Attributes:
+        width: values a frame.
+        normalize: whether it wants waveforms of zero mean and unit variance.
+        front_end: kernel and stride of each convolution, which decide where its frames lie.
+
+    Raises:
+        SoftHubertError: the checkpoint is unusable, or lacks a layer.
+    """
+
+    def __init__(self, path: PathLike, layers: Sequence[int]) -> None:
+        loaded = load_checkpoint(path, quiet=False)
+        encoder = loaded.encoder.eval().requires_grad_(False)
+        if not layers or min(layers) < 1:
+            raise SoftHubertError(f"model.predicted_layers={list(layers)}: expected numbers from 1, as in [4,8,12]")
+        try:
+            check_layers(layers, len(encoder.encoder.layers))
+        except SoftHubertError as error:
+            raise SoftHubertError(f"{path}: {error}; set model.predicted_layers") from None
+        if not can_walk(encoder.encoder):
+            raise SoftHubertError(f"{path}: a teacher needs transformer layers; conformer layers cannot be distilled")
+        del encoder.encoder.layers[max(layers) :]
+        self.layers = list(layers)
+        self.width = int(encoder.encoder.embedding_dim)
+        self.normalize = loaded.normalize
+        self.front_end = [(kernel, stride) for _, kernel, stride in loaded.conv_layers]
+        self.encoder = encoder
+
+    @torch.no_grad()
+    def __call__(self, source: torch.Tensor, padding_mask: Optional[torch.Tensor] = None) -> List[torch.Tensor]:
+        """Hidden states of a batch.
+
+        Args:
+            source: ``(B, samples)``; the teacher follows its device and precision.
+            padding_mask: ``(B, samples)``, true where padded, or ``None``.
+
+        Returns:
+            ``(B, frames, width)`` for each layer asked for.
+        """
+        encoder = self.encoder.to(device=source.device, dtype=source.dtype)
+        x = encoder.layer_norm(encoder.feature_extractor(source).transpose(1, 2))
+        padded = None if padding_mask is None else encoder.forward_padding_mask(x, padding_mask)
+        if encoder.post_extract_proj is not None:
+            x = encoder.post_extract_proj(x)
+        return layer_outputs(encoder.encoder, x, padded, self.layers)

@@ -1,0 +1,88 @@
+"""Checkpoints of random weights in the shapes that other toolkits know: Base, Large and DistilHuBERT, small and full size."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any, Dict
+
+import torch
+
+from softhubert_plugin.interop.checkpoints import register_plugin
+from softhubert_plugin.interop.write_checkpoint import assemble, defaults, finetuned_checkpoint, whole_configuration, write_checkpoint
+
+SMALL = {
+    "conv_feature_layers": "[(24,10,5)] + [(24,3,2)] * 4 + [(24,2,2)] * 2",
+    "encoder_layers": 3,
+    "encoder_embed_dim": 32,
+    "encoder_ffn_embed_dim": 64,
+    "encoder_attention_heads": 4,
+    "conv_pos": 16,
+    "conv_pos_groups": 4,
+    "final_dim": 16,
+}
+LARGE = {"extractor_mode": "layer_norm", "layer_norm_first": True, "normalize": True}
+FULL_LARGE = {**LARGE, "encoder_layers": 24, "encoder_embed_dim": 1024, "encoder_ffn_embed_dim": 4096, "encoder_attention_heads": 16}
+SHAPES: Dict[str, Dict[str, Any]] = {
+    "Base, small": SMALL,
+    "Large, small": {**SMALL, **LARGE},
+    "Large with biased convolutions, small": {**SMALL, **LARGE, "conv_bias": True},
+    "equal widths, small": {**SMALL, "encoder_embed_dim": 24},
+    "DistilHuBERT, small": {**SMALL, "encoder_layers": 2, "predicted_layers": [1, 3], "teacher_embed_dim": 40},
+    "DistilHuBERT as published, small": {**SMALL, "encoder_layers": 2, "predicted_layers": [1, 3], "feature_layer_norm": False},
+}
+FULL: Dict[str, Dict[str, Any]] = {
+    "DistilHuBERT": {"encoder_layers": 2, "predicted_layers": [4, 8, 12]},
+    "Base": {"encoder_layers": 12},
+    "Large": FULL_LARGE,
+}
+LETTERS = "|ETAONIHSRDLUMCWFGYPBVK'XJQZ"
+CODEWORDS = 20
+
+
+def save_pretrained(path: Path, shape: Dict[str, Any], *, seed: int = 0, labels: str = "gmm") -> Path:
+    """A ``soft_hubert`` checkpoint, or a ``distil_hubert`` one where the shape predicts layers; norms and biases are random too."""
+    from fairseq import tasks
+    from omegaconf import OmegaConf
+
+    from softhubert_plugin.models.distil_hubert import DistilHubertConfig
+    from softhubert_plugin.models.soft_hubert import SoftHubertConfig
+    from softhubert_plugin.tasks.soft_hubert_pretraining import SoftHubertPretrainingConfig
+
+    register_plugin()
+    distilled = "predicted_layers" in shape
+    kind, name = (DistilHubertConfig(), "distil_hubert") if distilled else (SoftHubertConfig(), "soft_hubert")
+    labels_of = [] if distilled else [labels]
+    task_cfg = {"_name": "soft_hubert_pretraining", "data": "/gone", "labels": labels_of, "label_rate": 50.0}
+    cfg = whole_configuration(
+        model=defaults(kind, {"_name": name, **shape}),
+        task=defaults(SoftHubertPretrainingConfig(), {**task_cfg, "normalize": shape.get("normalize", False)}),
+    )
+    task = tasks.setup_task(OmegaConf.create(cfg).task)
+    task.load_state_dict({"codewords": None if distilled else [CODEWORDS]})
+    torch.manual_seed(seed)
+    model = task.build_model(OmegaConf.create(cfg).model, from_checkpoint=True)
+    unsettle(model)
+    write_checkpoint(path, assemble(cfg, model.state_dict(), task.state_dict(), updates=7))
+    return path
+
+
+def save_finetuned(path: Path, shape: Dict[str, Any], *, seed: int = 0) -> Path:
+    """A ``hubert_ctc`` checkpoint on letters."""
+    from softhubert_plugin.interop.checkpoints import read_checkpoint
+
+    state = read_checkpoint(save_pretrained(path, {**shape, "final_dim": 0}, seed=seed))
+    head = ("label_embs_concat", "final_proj.", "heads.")
+    encoder = {name: tensor for name, tensor in state["model"].items() if not name.startswith(head)}
+    width = len(encoder["mask_emb"])
+    projection = {"weight": torch.randn(4 + len(LETTERS), width), "bias": torch.randn(4 + len(LETTERS))}
+    settings = {name: value for name, value in state["cfg"]["model"].items() if not name.startswith("_")}
+    write_checkpoint(path, finetuned_checkpoint(settings, encoder, projection, list(LETTERS), normalize=shape.get("normalize", False)))
+    return path
+
+
+def unsettle(model: torch.nn.Module) -> None:
+    """Give what starts as ones and zeros random values, so that nothing is right by luck."""
+    with torch.no_grad():
+        for parameter in model.parameters():
+            if parameter.dim() == 1:
+                parameter.add_(0.1 * torch.randn_like(parameter))

@@ -1,0 +1,218 @@
+"""DistilHuBERT: its loss against transformers' models, its learning, and what becomes of its checkpoints."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any, Dict, List
+
+import pytest
+import soundfile
+import torch
+import torch.nn.functional as F
+from fairseq.tasks.hubert_pretraining import HubertPretrainingConfig
+from omegaconf import OmegaConf
+from shapes import SMALL, save_pretrained, unsettle
+
+from softhubert_plugin.criterions.distil_hubert import DistilHubertCriterion
+from softhubert_plugin.errors import SoftHubertError
+from softhubert_plugin.features.hidden_states import hidden_states
+from softhubert_plugin.interop.checkpoints import load_checkpoint, read_checkpoint, register_plugin
+from softhubert_plugin.interop.export_transformers import export_transformers
+from softhubert_plugin.models.distil_hubert import DistilHubertConfig, DistilHubertModel
+from softhubert_plugin.models.soft_hubert import SoftHubertConfig, SoftHubertModel
+from softhubert_plugin.models.starting_point import start_from
+from softhubert_plugin.models.teacher import Teacher
+
+register_plugin()
+
+REPOSITORY = Path(__file__).parents[1]
+LENGTHS = (16_000, 12_600, 9_700)
+PREDICTED = [1, 3]
+PLAIN = {"dropout": 0.0, "attention_dropout": 0.0, "activation_dropout": 0.0, "label_rate": 50.0}
+
+
+def _student(teacher: Teacher, **changes: Any) -> DistilHubertModel:
+    settings = {**SMALL, **PLAIN, "encoder_layers": 2, "predicted_layers": teacher.layers, "teacher_embed_dim": teacher.width, **changes}
+    cfg = OmegaConf.merge(OmegaConf.structured(DistilHubertConfig()), settings)
+    torch.manual_seed(1)
+    student = DistilHubertModel(cfg, HubertPretrainingConfig())
+    student.learn_from(teacher, normalize=False)
+    return student
+
+
+def _sample(waveforms: List[torch.Tensor]) -> Dict[str, Any]:
+    source = torch.nn.utils.rnn.pad_sequence(waveforms, batch_first=True)
+    lengths = torch.tensor([len(waveform) for waveform in waveforms])
+    padding = torch.arange(source.shape[1]) >= lengths[:, None] if lengths.min() < lengths.max() else None
+    return {"id": torch.arange(len(source)), "net_input": {"source": source, "padding_mask": padding}}
+
+
+@pytest.fixture()
+def teacher_path(tmp_path: Path) -> Path:
+    return save_pretrained(tmp_path / "teacher.pt", SMALL)
+
+
+@pytest.mark.parametrize("cosine_weight", [0.0, 1.0])
+@pytest.mark.parametrize("utterances", [1, 3])
+def test_the_loss_is_that_of_transformers_models(utterances: int, cosine_weight: float, teacher_path: Path, tmp_path: Path) -> None:
+    """The reference: transformers' forward passes of teacher and student, and the formula of the paper frame by frame."""
+    transformers = pytest.importorskip("transformers", reason="bash install.sh --extras transformers")
+    student = _student(Teacher(teacher_path, PREDICTED)).eval()
+    unsettle(student)
+    generator = torch.Generator().manual_seed(3)
+    sample = _sample([0.1 * torch.randn(length, generator=generator) for length in LENGTHS[:utterances]])
+    found, frames, log = DistilHubertCriterion(None, cosine_weight)(student, sample)
+
+    export_transformers(teacher_path, tmp_path / "teacher")
+    export_transformers(_saved(student, tmp_path / "student.pt"), tmp_path / "student")
+    models = [transformers.HubertModel.from_pretrained(tmp_path / name).eval() for name in ("teacher", "student")]
+    source, padding = sample["net_input"]["source"], sample["net_input"]["padding_mask"]
+    mask = None if padding is None else (~padding).long()
+    with torch.inference_mode():
+        targets = models[0](source, attention_mask=mask, output_hidden_states=True).hidden_states
+        hidden = models[1](source, attention_mask=mask).last_hidden_state
+        expected, counted = 0.0, 0
+        for row, length in enumerate(LENGTHS[:utterances]):
+            for frame in range((length - 400) // 320 + 1):
+                counted += 1
+                for head, layer in zip(student.heads, PREDICTED):
+                    prediction, target = head(hidden[row, frame]), targets[layer][row, frame]
+                    cosine = prediction @ target / prediction.norm() / target.norm()
+                    absolute = (prediction - target).abs().sum() / len(target)
+                    expected += float(absolute - cosine_weight * torch.sigmoid(cosine).log()) / len(PREDICTED)
+    assert frames == counted == log["sample_size"]
+    assert float(found.detach()) == pytest.approx(expected, rel=1e-5)
+
+
+def _saved(student: DistilHubertModel, path: Path) -> Path:
+    """A checkpoint of a student, in place of one with random weights."""
+    shape = {**SMALL, "encoder_layers": 2, "predicted_layers": student.predicted_layers, "teacher_embed_dim": student.teacher_width}
+    state = read_checkpoint(save_pretrained(path, shape))
+    assert state["model"].keys() == student.state_dict().keys()
+    torch.save({**state, "model": student.state_dict()}, path)
+    return path
+
+
+@pytest.mark.parametrize("kind", ["checkpoint", "folder"])
+def test_all_targets_are_the_teachers_layers(kind: str, teacher_path: Path, tmp_path: Path) -> None:
+    if kind == "folder":
+        export_transformers(teacher_path, tmp_path / "folder")
+    teacher = Teacher(tmp_path / "folder" if kind == "folder" else teacher_path, [3, 1])
+    waveform = 0.1 * torch.randn(9_999)
+    expected = hidden_states(load_checkpoint(teacher_path).encoder, [waveform], [1, 3])[0]
+    third, first = teacher(waveform[None])
+    torch.testing.assert_close(first[0], expected[1], atol=1e-5, rtol=0)
+    torch.testing.assert_close(third[0], expected[3], atol=1e-5, rtol=0)
+
+
+def test_two_hundred_updates_on_real_speech_reduce_the_loss_steadily_and_leave_the_teacher_alone(teacher_path: Path, speech: Path) -> None:
+    paths = sorted((speech / "LibriSpeech").rglob("*.flac"))[:12]
+    waveforms = [torch.from_numpy(soundfile.read(str(path), frames=16_000, dtype="float32")[0]) for path in paths]
+    held_out = _sample(waveforms[:4])
+    teacher = Teacher(teacher_path, PREDICTED)
+    before = {name: tensor.clone() for name, tensor in teacher.encoder.state_dict().items()}
+    student, criterion = _student(teacher), DistilHubertCriterion(None)
+    start_from(student, teacher_path)
+    optimizer = torch.optim.Adam(student.parameters(), lr=1e-3)
+    torch.manual_seed(2)
+    losses, seen = [], []
+    for update in range(201):
+        if update % 50 == 0:
+            with torch.no_grad():
+                loss, frames, _ = criterion(student.eval(), held_out)
+            losses.append(float(loss) / frames)
+        student.train()
+        optimizer.zero_grad()
+        chosen = (torch.randperm(8)[:4] + 4).tolist()
+        seen.extend(chosen)
+        loss, frames, _ = criterion(student, _sample([waveforms[index] for index in chosen]))
+        (loss / frames).backward()
+        optimizer.step()
+    assert min(seen) >= 4  # the loss is measured on other utterances than those that are learnt from
+    assert all(later < 0.97 * earlier for earlier, later in zip(losses, losses[1:])), losses
+    assert losses[-1] < 0.6 * losses[0], losses
+    after = teacher.encoder.state_dict()
+    assert all(torch.equal(after[name], tensor) for name, tensor in before.items())
+    assert not any(parameter.requires_grad or parameter.grad is not None for parameter in teacher.encoder.parameters())
+
+
+def test_the_student_starts_as_the_teachers_first_layers_and_never_contains_it(teacher_path: Path) -> None:
+    student = _student(Teacher(teacher_path, PREDICTED))
+    start = start_from(student, teacher_path)
+    taught, learnt = load_checkpoint(teacher_path).encoder.state_dict(), student.state_dict()
+    assert {name.partition(".")[0] for name in start.fresh} == {"heads"}
+    assert all(torch.equal(learnt[name], taught[name]) for name in start.loaded)
+    assert {name for name in learnt if not name.startswith("heads.")} == set(start.loaded)
+
+
+@pytest.mark.parametrize(
+    ("changes", "complaint"),
+    [
+        ({"conv_feature_layers": "[(24,10,5)] + [(24,2,2)] * 6"}, "frames do not coincide"),
+        ({"teacher_embed_dim": 31}, "teacher_embed_dim at 0"),
+    ],
+)
+def test_a_student_that_does_not_fit_its_teacher_is_refused(changes: Dict[str, Any], complaint: str, teacher_path: Path) -> None:
+    with pytest.raises(SoftHubertError, match=complaint):
+        _student(Teacher(teacher_path, PREDICTED), **changes)
+
+
+def test_layers_that_the_teacher_lacks_and_audio_that_it_does_not_know_are_refused(teacher_path: Path) -> None:
+    for layers, complaint in (([4], "layer 4: this model has layers 1 to 3"), ([0], "numbers from 1"), ([], "numbers from 1")):
+        with pytest.raises(SoftHubertError, match=complaint):
+            Teacher(teacher_path, layers)
+    student = _student(Teacher(teacher_path, PREDICTED))
+    with pytest.raises(SoftHubertError, match="task.normalize=False"):
+        student.learn_from(student.teacher, normalize=True)
+
+
+def _train(config: str, cwd: Path, *settings: str) -> subprocess.CompletedProcess:
+    folder, name = os.path.split(config)
+    command = [sys.executable, "-m", "fairseq_cli.hydra_train", "--config-dir", str(REPOSITORY / "config" / folder), "--config-name", name]
+    command += [
+        "common.cpu=true",
+        "common.fp16=false",
+        "common.tensorboard_logdir=null",
+        f"hydra.run.dir={cwd}",
+        "dataset.num_workers=0",
+        *settings,
+    ]
+    environment = {**os.environ, "HYDRA_FULL_ERROR": "1", "PYTHONPATH": str(REPOSITORY)}
+    command.append(f"common.user_dir={REPOSITORY / 'softhubert_plugin'}")
+    return subprocess.run(command, capture_output=True, text=True, check=False, env=environment, cwd=cwd.parent)
+
+
+def test_the_recipe_distils_its_result_fine_tunes_and_starts_a_soft_hubert(corpus: Path, teacher_path: Path, tmp_path: Path) -> None:
+    small = [f"{'' if name in ('conv_feature_layers', 'encoder_layers') else '+'}model.{name}={value!r}" for name, value in SMALL.items()]
+    small = [setting.replace("model.encoder_layers=3", "model.encoder_layers=2") for setting in small]
+    short = ["optimization.max_update=3", "lr_scheduler.warmup_updates=1", "task.min_sample_size=400", f"model.teacher={teacher_path}"]
+    short += ["dataset.batch_size=1"]  # several batches an epoch: fairseq-fixed leaves the last one out
+    data = f"task.data={corpus}"
+    done = _train("pretrain/distilhubert_base_librispeech", tmp_path / "distilled", data, "model.predicted_layers=[1,3]", *small, *short)
+    assert done.returncode == 0, done.stdout[-3000:] + done.stderr[-3000:]
+    assert '"valid_cosine_3"' in done.stdout
+    checkpoint = tmp_path / "distilled" / "checkpoints" / "checkpoint_last.pt"
+    teacher_path.unlink()  # from here on the student stands alone
+    state = read_checkpoint(checkpoint)
+    assert state["cfg"]["model"]["teacher_embed_dim"] == 32 and "encoder.layers.2.fc1.weight" not in state["model"]
+    loaded = load_checkpoint(checkpoint)
+    assert hidden_states(loaded.encoder, [torch.randn(8_000)], [2])[0][2].shape == (24, 32)
+    soft = SoftHubertModel(OmegaConf.merge(OmegaConf.structured(SoftHubertConfig()), {**SMALL, **PLAIN}), HubertPretrainingConfig(), [5])
+    assert torch.equal(start_from(soft, checkpoint) and soft.encoder.layers[1].fc1.weight, state["model"]["encoder.layers.1.fc1.weight"])
+
+    tuning = ["optimization.max_update=2", "distributed_training.distributed_world_size=1", "model.mask_channel_length=4"]
+    tuning += [
+        "dataset.max_tokens=25000",
+        "dataset.train_subset=train",
+        "dataset.valid_subset=valid",
+        "optimization.update_freq=[1]",
+        f"task.label_dir={corpus}",
+    ]
+    done = _train("finetune/base_1h", tmp_path / "tuned", data, f"model.w2v_path={checkpoint}", *tuning)
+    assert done.returncode == 0, done.stdout[-3000:] + done.stderr[-3000:]
+    tuned = load_checkpoint(tmp_path / "tuned" / "checkpoints" / "checkpoint_last.pt")
+    assert not any("heads" in name for name in tuned.model.state_dict())
+    assert F.cosine_similarity(tuned.encoder.mask_emb, loaded.encoder.mask_emb, dim=0) > 0.999
