@@ -20,6 +20,7 @@ from omegaconf import open_dict
 from softhubert_plugin.errors import SoftHubertError, refuse_in_one_line
 from softhubert_plugin.features.conv_layers import parse_conv_feature_layers, total_stride
 from softhubert_plugin.models.codewords import codeword_logits
+from softhubert_plugin.models.dropout import dropout
 from softhubert_plugin.models.freezing import Freezing
 from softhubert_plugin.models.transformer import can_walk, encode
 
@@ -176,7 +177,7 @@ class SoftHubertModel(HubertModel):
             padded = None if padding_mask is None else self.forward_padding_mask(x, padding_mask)
             if self.post_extract_proj is not None:
                 x = self.post_extract_proj(x)
-            x = self.dropout_input(x)
+            x = dropout(x, self.dropout_input.p, training=self.dropout_input.training)
             # Chosen rather than assigned: an assignment would ask the device how many frames there are.
             if mask_indices is not None:
                 x = torch.where(mask_indices[..., None], self.mask_emb.to(x.dtype), x)

@@ -1,8 +1,8 @@
 """fairseq's transformer encoder, walked layer by layer with fused attention: the same parameters, the same outputs, less work.
 
-One product makes queries, keys and values; attention is PyTorch's ``scaled_dot_product_attention``, without a mask where nothing
-is padded (which lets it use its fastest kernels); nothing is transposed to time-first and back. A frozen prefix of the layers runs
-without gradients. Feature extraction and fine-tuning go through fairseq's own forward pass.
+Attention is PyTorch's ``scaled_dot_product_attention`` (on a CPU with dropout :mod:`~softhubert_plugin.models.attention`), without a
+mask where nothing is padded, which lets it use its fastest kernels; nothing is transposed to time-first and back. A frozen prefix of the
+layers runs without gradients. Feature extraction and fine-tuning go through fairseq's own forward pass.
 """
 
 from __future__ import annotations
@@ -13,6 +13,9 @@ import torch
 import torch.nn.functional as F
 from fairseq.models.wav2vec.wav2vec2 import TransformerSentenceEncoderLayer
 from torch.utils.checkpoint import checkpoint
+
+from softhubert_plugin.models.attention import attend
+from softhubert_plugin.models.dropout import dropout
 
 
 def can_walk(encoder: Any) -> bool:
@@ -43,7 +46,7 @@ def encode(
         x = x + encoder.pos_conv(x.transpose(1, 2)).transpose(1, 2)
         if not encoder.layer_norm_first:
             x = encoder.layer_norm(x)
-        x = F.dropout(x, encoder.dropout, training=encoder.training and frozen_layers == 0)
+        x = dropout(x, encoder.dropout, training=encoder.training and frozen_layers == 0)
     # From torch's generator, which fairseq seeds by update, so that a resumed run drops the same layers.
     dropped = torch.rand(len(encoder.layers)) < encoder.layerdrop if encoder.training and encoder.layerdrop > 0 else None
     for number, layer in enumerate(encoder.layers):
@@ -60,17 +63,19 @@ def encode(
 
 def _layer(layer: Any, x: torch.Tensor, keep: Optional[torch.Tensor]) -> torch.Tensor:
     if layer.layer_norm_first:
-        x = x + layer.dropout1(_attention(layer.self_attn, layer.self_attn_layer_norm(x), keep))
-        return x + layer.dropout3(_feed_forward(layer, layer.final_layer_norm(x)))
-    x = layer.self_attn_layer_norm(x + layer.dropout1(_attention(layer.self_attn, x, keep)))
-    return layer.final_layer_norm(x + layer.dropout3(_feed_forward(layer, x)))
+        x = x + _dropped(layer.dropout1, _attention(layer.self_attn, layer.self_attn_layer_norm(x), keep))
+        return x + _dropped(layer.dropout3, _feed_forward(layer, layer.final_layer_norm(x)))
+    x = layer.self_attn_layer_norm(x + _dropped(layer.dropout1, _attention(layer.self_attn, x, keep)))
+    return layer.final_layer_norm(x + _dropped(layer.dropout3, _feed_forward(layer, x)))
+
+
+def _dropped(module: Any, x: torch.Tensor) -> torch.Tensor:
+    return dropout(x, module.p, training=module.training)
 
 
 def _feed_forward(layer: Any, x: torch.Tensor) -> torch.Tensor:
     hidden = layer.activation_fn(layer.fc1(x))
-    if layer.activation_dropout > 0:
-        hidden = layer.dropout2(hidden)
-    return layer.fc2(hidden)
+    return layer.fc2(_dropped(layer.dropout2, hidden))
 
 
 def _attention(attention: Any, x: torch.Tensor, keep: Optional[torch.Tensor]) -> torch.Tensor:
@@ -80,6 +85,5 @@ def _attention(attention: Any, x: torch.Tensor, keep: Optional[torch.Tensor]) ->
     bias = torch.cat([attention.q_proj.bias, attention.k_proj.bias, attention.v_proj.bias])
     packed = F.linear(x, weight, bias).view(batch, frames, 3, attention.num_heads, attention.head_dim)
     q, k, v = packed.permute(2, 0, 3, 1, 4)
-    dropout = attention.dropout_module.p if attention.training else 0.0
-    mixed = F.scaled_dot_product_attention(q, k, v, attn_mask=keep, dropout_p=dropout)
+    mixed = attend(q, k, v, keep, attention.dropout_module.p if attention.training else 0.0)
     return attention.out_proj(mixed.transpose(1, 2).reshape(batch, frames, width))

@@ -1,8 +1,10 @@
 """The pretraining step against fairseq's HuBERT: the codeword head, the whole step of HuBERT Base, and the step with frozen layers.
 
-    python -m tests.benchmarks.pretraining [head] [step] [freeze] [--seconds 15.6] [--rounds 2]
+    python -m tests.benchmarks.pretraining [head] [step] [freeze] [where] [--seconds 15.6] [--rounds 2] [--threads N]
 
 A step is forward and backward of two utterances of noise in training mode, dropout and all, with 500 hard labels: the same work for both.
+``where`` tells, by PyTorch's profiler, what the time of one step goes to. On a machine with other work, one thread and processor seconds
+say more than the clock.
 """
 
 from __future__ import annotations
@@ -18,6 +20,17 @@ import torch.nn.functional as F
 from tests.benchmarks.measure import Work, compare, measured
 
 FRAMES, CODEWORDS, DIMENSION, CLUSTERS = 2_500, 504, 256, 500
+THREADS = "SOFTHUBERT_BENCHMARK_THREADS"
+KINDS = {
+    "matrix products": ("aten::mm", "aten::bmm", "aten::addmm"),
+    "convolutions": ("aten::mkldnn_convolution", "aten::convolution_backward"),
+    "random numbers": ("aten::bernoulli_", "aten::random_", "aten::ge"),
+    "softmax": ("softmax", "logsumexp", "aten::exp_", "aten::amax", "aten::isneginf", "aten::where", "aten::masked_fill"),
+    "GELU": ("aten::gelu",),
+    "norms": ("norm",),
+    "elementwise": ("aten::mul", "aten::add", "aten::div", "aten::sub", "aten::neg", "aten::eq", "aten::all"),
+    "copies": ("aten::copy_", "aten::cat", "aten::fill_"),
+}
 
 
 def prepare_head(ours: bool) -> Work:
@@ -144,7 +157,11 @@ def _quiet() -> None:
     from softhubert_plugin.interop.checkpoints import register_plugin
 
     register_plugin()
-    torch.set_num_threads(os.cpu_count() or 1)
+    torch.set_num_threads(_threads())
+
+
+def _threads() -> int:
+    return int(os.environ.get(THREADS) or os.cpu_count() or 1)
 
 
 def head() -> None:
@@ -158,11 +175,35 @@ def head() -> None:
 
 def step(seconds: float, rounds: int) -> None:
     stock, ours = (measured(prepare_step, which, seconds, rounds=rounds) for which in (False, True))
-    compare(f"HuBERT Base step, 2 × {seconds:g} s, {os.cpu_count()} cores", stock, ours)
+    compare(f"HuBERT Base step, 2 × {seconds:g} s, {_threads()} threads", stock, ours)
     half = measured(prepare_step, True, seconds, 0, False, True, rounds=rounds)
     print(f"  ours with model.autocast_bf16=true: {half.seconds:.2f} s, {stock.seconds / half.seconds:.2f} ×, peak {half.peak:.0f} MiB")
     print(f"  loss a frame {ours.result['loss']:.5f} in float32, {half.result['loss']:.5f} in bfloat16 (dropout differs from step to step)")
     print(f"  masked frames {stock.result['frames']} and {ours.result['frames']}")
+
+
+def prepare_profile(ours: bool, seconds: float) -> Work:
+    """One step under the profiler: the seconds that each kind of operation takes itself."""
+    work = prepare_step(ours, seconds)
+
+    def profiled() -> Dict[str, Any]:
+        with torch.profiler.profile(activities=[torch.profiler.ProfilerActivity.CPU]) as profile:
+            work()
+        taken = dict.fromkeys([*KINDS, "everything else"], 0.0)
+        for operation in profile.key_averages():
+            fitting = (kind for kind, names in KINDS.items() if any(name in operation.key for name in names))
+            taken[next(fitting, "everything else")] += operation.self_cpu_time_total / 1e6
+        return taken
+
+    return profiled
+
+
+def where(seconds: float) -> None:
+    stock, ours = (measured(prepare_profile, which, seconds, rounds=1).result for which in (False, True))
+    print(f"HuBERT Base step, 2 × {seconds:g} s, {_threads()} threads: seconds by kind of operation, under the profiler")
+    for kind in stock:
+        print(f"  {kind:<16} stock {stock[kind]:7.2f}   ours {ours[kind]:7.2f}")
+    print(f"  {'in all':<16} stock {sum(stock.values()):7.2f}   ours {sum(ours.values()):7.2f}", flush=True)
 
 
 def freeze(seconds: float, rounds: int) -> None:
@@ -177,10 +218,12 @@ def freeze(seconds: float, rounds: int) -> None:
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("what", nargs="*", choices=["head", "step", "freeze", []], help="default: all")
+    parser.add_argument("what", nargs="*", choices=["head", "step", "freeze", "where", []], help="default: all but where")
     parser.add_argument("--seconds", type=float, default=15.6, help="of each of the two utterances")
     parser.add_argument("--rounds", type=int, default=2, help="steps that count, after one that does not")
+    parser.add_argument("--threads", type=int, default=os.cpu_count(), help="default: all cores")
     a = parser.parse_args()
+    os.environ[THREADS] = str(a.threads)
     what = a.what or ["head", "step", "freeze"]
     if "head" in what:
         head()
@@ -188,6 +231,8 @@ def main() -> None:
         step(a.seconds, a.rounds)
     if "freeze" in what:
         freeze(a.seconds, a.rounds)
+    if "where" in what:
+        where(a.seconds)
 
 
 if __name__ == "__main__":
