@@ -10,7 +10,8 @@ from typing import Any, Dict
 import pytest
 import torch
 from conftest import TINY_HUBERT
-from test_soft_hubert import _batch, _twins
+from fairseq.tasks.hubert_pretraining import HubertPretrainingConfig
+from test_soft_hubert import _batch, _config, _twins
 
 from softhubert_plugin.criterions.soft_hubert import SoftHubertCriterion
 from softhubert_plugin.errors import SoftHubertError
@@ -18,6 +19,7 @@ from softhubert_plugin.interop.checkpoints import read_checkpoint
 from softhubert_plugin.models.attention import attend
 from softhubert_plugin.models.dropout import dropout, keep_mask, kept_share
 from softhubert_plugin.models.freezing import Freezing
+from softhubert_plugin.models.soft_hubert import SoftHubertConfig, SoftHubertModel
 from softhubert_plugin.models.starting_point import start_from
 from softhubert_plugin.models.transformer import encode
 
@@ -100,6 +102,25 @@ def test_dropout_drops_the_share_asked_for_and_keeps_the_mean() -> None:
     torch.manual_seed(0)
     assert torch.equal(dropout(x, 0.1, training=True), y)
     assert dropout(x, 0.1, training=False) is x or torch.equal(dropout(x, 0.1, training=False), x)
+
+
+@pytest.mark.slow
+def test_a_compiled_model_has_the_same_names_outputs_and_gradients() -> None:
+    _, plain = _twins(1)
+    compiled = SoftHubertModel(_config(SoftHubertConfig, compile=True), HubertPretrainingConfig(), plain.num_classes)
+    compiled.load_state_dict(plain.state_dict(), strict=True)
+    assert list(compiled.state_dict()) == list(plain.state_dict())
+    _, batch = _batch(1)
+    losses = []
+    for model in (plain.train(), compiled.train()):
+        loss, _, _ = CRITERION(model, batch)
+        loss.backward()
+        losses.append(loss.detach())
+    torch.testing.assert_close(losses[1], losses[0], rtol=1e-5, atol=1e-5)
+    for (name, one), (_, other) in zip(plain.named_parameters(), compiled.named_parameters()):
+        if one.grad is not None:
+            scale = max(float(one.grad.abs().max()), 1e-3)
+            torch.testing.assert_close(other.grad, one.grad, rtol=1e-4, atol=1e-4 * scale, msg=lambda m, name=name: f"{name}: {m}")
 
 
 def test_dropped_layers_are_those_of_torchs_generator_so_that_a_resumed_run_drops_the_same() -> None:

@@ -1,8 +1,8 @@
 """Attention with dropout on a CPU, one head of one utterance at a time, in memory that does not grow with the heads.
 
 PyTorch's fused attention has no dropout on a CPU and falls back to arrays of batch × heads × frames × frames, several for a layer. Here a
-head's weights live in one scratch array that stays in cache, and the backward pass makes them again from their normaliser, as FlashAttention
-does (Dao et al. 2022, arXiv 2205.14135); of that size only the dropout's choices are kept, a byte each.
+head's weights live in one scratch array that stays in cache, and the backward pass makes them again from their normaliser, as in
+FlashAttention (Dao et al. 2022, arXiv 2205.14135); of that size only the dropout's choices are kept, a byte each.
 """
 
 from __future__ import annotations

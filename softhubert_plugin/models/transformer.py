@@ -7,7 +7,7 @@ layers runs without gradients. Feature extraction and fine-tuning go through fai
 
 from __future__ import annotations
 
-from typing import Any, Optional
+from typing import Any, Callable, Optional
 
 import torch
 import torch.nn.functional as F
@@ -23,8 +23,23 @@ def can_walk(encoder: Any) -> bool:
     return all(isinstance(layer, TransformerSentenceEncoderLayer) for layer in encoder.layers)
 
 
+def walk_layer(layer: Any, x: torch.Tensor, keep: Optional[torch.Tensor]) -> torch.Tensor:
+    """What one ``TransformerSentenceEncoderLayer`` computes of ``(B, T, D)``; ``keep``, ``(B, 1, 1, T)``, is true where a frame counts."""
+    if layer.layer_norm_first:
+        x = x + _dropped(layer.dropout1, _attention(layer.self_attn, layer.self_attn_layer_norm(x), keep))
+        return x + _dropped(layer.dropout3, _feed_forward(layer, layer.final_layer_norm(x)))
+    x = layer.self_attn_layer_norm(x + _dropped(layer.dropout1, _attention(layer.self_attn, x, keep)))
+    return layer.final_layer_norm(x + _dropped(layer.dropout3, _feed_forward(layer, x)))
+
+
 def encode(
-    encoder: Any, x: torch.Tensor, padded: Optional[torch.Tensor], *, frozen_layers: int = 0, checkpoint_activations: bool = False
+    encoder: Any,
+    x: torch.Tensor,
+    padded: Optional[torch.Tensor],
+    *,
+    frozen_layers: int = 0,
+    checkpoint_activations: bool = False,
+    walk_layer: Callable[..., torch.Tensor] = walk_layer,
 ) -> torch.Tensor:
     """What ``encoder(x, padding_mask=padded)`` computes.
 
@@ -34,6 +49,7 @@ def encode(
         padded: ``(B, T)`` bool, or ``None`` where no frame is.
         frozen_layers: the first so many layers, and what comes before them, take no gradient.
         checkpoint_activations: recompute a layer's activations in the backward pass.
+        walk_layer: :func:`walk_layer`, compiled or not.
 
     Returns:
         ``(B, T, D)``.
@@ -55,18 +71,10 @@ def encode(
             continue
         with torch.set_grad_enabled(torch.is_grad_enabled() and not frozen):
             if checkpoint_activations and torch.is_grad_enabled():
-                x = checkpoint(_layer, layer, x, keep, use_reentrant=False)
+                x = checkpoint(walk_layer, layer, x, keep, use_reentrant=False)
             else:
-                x = _layer(layer, x, keep)
+                x = walk_layer(layer, x, keep)
     return encoder.layer_norm(x) if encoder.layer_norm_first else x
-
-
-def _layer(layer: Any, x: torch.Tensor, keep: Optional[torch.Tensor]) -> torch.Tensor:
-    if layer.layer_norm_first:
-        x = x + _dropped(layer.dropout1, _attention(layer.self_attn, layer.self_attn_layer_norm(x), keep))
-        return x + _dropped(layer.dropout3, _feed_forward(layer, layer.final_layer_norm(x)))
-    x = layer.self_attn_layer_norm(x + _dropped(layer.dropout1, _attention(layer.self_attn, x, keep)))
-    return layer.final_layer_norm(x + _dropped(layer.dropout3, _feed_forward(layer, x)))
 
 
 def _dropped(module: Any, x: torch.Tensor) -> torch.Tensor:

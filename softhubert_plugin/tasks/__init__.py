@@ -4,6 +4,6 @@ from softhubert_plugin.interop.safe_globals import accept_stock_checkpoints
 
 accept_stock_checkpoints()
 
-from softhubert_plugin import criterions  # noqa: E402  (needs fairseq, like the tasks themselves)
+from softhubert_plugin import criterions, optim  # noqa: E402  (need fairseq, like the tasks themselves)
 
-__all__ = ["criterions"]
+__all__ = ["criterions", "optim"]
