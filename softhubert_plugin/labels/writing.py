@@ -73,7 +73,8 @@ def write_packed_labels(path: PathLike, utterances: Iterable[SteppedTargets], in
     Raises:
         SoftHubertError: a frame names a component twice.
     """
-    frames, ends, crcs = [0], [0], []
+    frames, ends = [0], [0]
+    crcs: List[int] = []
     ranks = ranks_of(neighbours)
     with contextlib.ExitStack() as stack:
         temporary = stack.enter_context(atomic_path(path))
