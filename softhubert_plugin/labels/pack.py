@@ -16,11 +16,13 @@ from softhubert_plugin.labels.soft import SoftLabels
 from softhubert_plugin.labels.writing import write_packed_labels
 
 STEP = 0.02
-MOST_COMPONENTS = 8_192  # the table of neighbours holds as many squared
+MOST_COMPONENTS = 4_096  # the table of neighbours holds as many squared
 
 
 def pack_labels(source: PathLike, dest: PathLike, *, step: float = STEP) -> str:
     """Write ``dest`` from an unpacked ``source``, reading it twice; readers take either.
+
+    The description stays the source's, perplexity and histogram included.
 
     Args:
         step: of the square root of a probability. The smaller, the more bytes and the less divergence.
