@@ -9,6 +9,7 @@ import numpy as np
 import pytest
 from test_labels import INFO, dense, random_targets, write
 
+from softhubert_plugin.cli import main
 from softhubert_plugin.errors import SoftHubertError
 from softhubert_plugin.labels.frames import FrameTargets
 from softhubert_plugin.labels.merge import merge_labels
@@ -91,11 +92,13 @@ def test_packed_shards_merge_into_a_plain_file(tmp_path: Path) -> None:
         np.testing.assert_allclose(dense(merged.utterance(rank)), expected, atol=1e-4)
 
 
-def test_what_cannot_be_packed_is_refused(tmp_path: Path) -> None:
+def test_the_command_packs_what_can_be_packed_and_refuses_the_rest(tmp_path: Path) -> None:
     rng = np.random.default_rng(3)
     plain = tmp_path / "plain.gmm"
     write(plain, [random_targets(rng, 30)])
     pack_labels(plain, tmp_path / "packed.gmm")
+    assert main(["labels", "pack", str(plain), str(tmp_path / "as-command.gmm")]) == 0
+    assert (tmp_path / "as-command.gmm").read_bytes() == (tmp_path / "packed.gmm").read_bytes()
     for source, dest, step, why in (
         (tmp_path / "packed.gmm", tmp_path / "again.gmm", STEP, "packed already"),
         (plain, tmp_path / "again.gmm", 0.9, "--step"),
