@@ -10,12 +10,16 @@ from typing import Any, Dict
 import pytest
 import torch
 from conftest import TINY_HUBERT
-from test_soft_hubert import _batch, _twins
+from fairseq.tasks.hubert_pretraining import HubertPretrainingConfig
+from test_soft_hubert import _batch, _config, _twins
 
 from softhubert_plugin.criterions.soft_hubert import SoftHubertCriterion
 from softhubert_plugin.errors import SoftHubertError
 from softhubert_plugin.interop.checkpoints import read_checkpoint
+from softhubert_plugin.models.attention import attend
+from softhubert_plugin.models.dropout import dropout, keep_mask, kept_share
 from softhubert_plugin.models.freezing import Freezing
+from softhubert_plugin.models.soft_hubert import SoftHubertConfig, SoftHubertModel
 from softhubert_plugin.models.starting_point import start_from
 from softhubert_plugin.models.transformer import encode
 
@@ -46,6 +50,77 @@ def test_the_walked_encoder_gives_fairseqs_outputs_and_gradients(changes: Dict[s
                 continue
             scale = max(float(one.grad.abs().max()), 1e-3)
             torch.testing.assert_close(two.grad, one.grad, rtol=1e-4, atol=1e-4 * scale, msg=lambda m, name=name: f"{name}: {m}")
+
+
+@pytest.mark.parametrize("padded", [False, True])
+def test_attention_with_dropout_equals_the_formula_on_the_same_choices(padded: bool) -> None:
+    q, k, v = (torch.randn(2, 3, 17, 8, dtype=torch.float32, requires_grad=True) for _ in range(3))
+    keep = None
+    if padded:
+        keep = torch.ones(2, 1, 1, 17, dtype=torch.bool)
+        keep[1, ..., 12:] = False
+    torch.manual_seed(3)
+    found = attend(q, k, v, keep, 0.3)
+    torch.manual_seed(3)
+    stays = keep_mask((2, 3, 17, 17), 0.3)
+    scores = q @ k.transpose(-1, -2) / 8**0.5
+    if keep is not None:
+        scores = scores.masked_fill(~keep, -torch.inf)
+    expected = (scores.softmax(-1) * stays / kept_share(0.3)) @ v
+    torch.testing.assert_close(found, expected)
+    direction = torch.randn_like(found)
+    for one, other in zip(torch.autograd.grad(found, (q, k, v), direction), torch.autograd.grad(expected, (q, k, v), direction)):
+        torch.testing.assert_close(one, other, rtol=1e-5, atol=1e-5)
+
+
+def test_attention_with_dropout_takes_bfloat16() -> None:
+    q, k, v = (torch.randn(1, 2, 40, 16, requires_grad=True) for _ in range(3))
+    torch.manual_seed(0)
+    exact = attend(q, k, v, None, 0.1)
+    torch.manual_seed(0)
+    half = attend(q.bfloat16(), k.bfloat16(), v.bfloat16(), None, 0.1)
+    assert half.dtype == torch.bfloat16
+    torch.testing.assert_close(half.float(), exact, rtol=0.02, atol=0.02)
+    half.sum().backward()
+    assert all(torch.isfinite(tensor.grad).all() for tensor in (q, k, v))
+
+
+def test_dropout_drops_the_share_asked_for_and_keeps_the_mean() -> None:
+    x = torch.ones(1001, 1001, requires_grad=True)
+    torch.manual_seed(0)
+    y = dropout(x, 0.1, training=True)
+    share = float((y == 0).float().mean())
+    assert abs(share - 0.1) < 4 * (0.1 * 0.9 / x.numel()) ** 0.5
+    assert abs(float(y.detach().mean()) - 1) < 2e-3
+    dropped = (y == 0).float()
+    for axis in (0, 1):  # no row or column is favoured, though four elements share a draw
+        assert float(dropped.mean(axis).var()) == pytest.approx(0.1 * 0.9 / 1001, rel=0.3)
+    neighbours = float((dropped[:, 1:] * dropped[:, :-1]).mean())
+    assert neighbours == pytest.approx(share**2, rel=0.05)
+    y.sum().backward()
+    assert torch.equal(x.grad, y.detach())
+    torch.manual_seed(0)
+    assert torch.equal(dropout(x, 0.1, training=True), y)
+    assert dropout(x, 0.1, training=False) is x or torch.equal(dropout(x, 0.1, training=False), x)
+
+
+@pytest.mark.slow
+def test_a_compiled_model_has_the_same_names_outputs_and_gradients() -> None:
+    _, plain = _twins(1)
+    compiled = SoftHubertModel(_config(SoftHubertConfig, compile=True), HubertPretrainingConfig(), plain.num_classes)
+    compiled.load_state_dict(plain.state_dict(), strict=True)
+    assert list(compiled.state_dict()) == list(plain.state_dict())
+    _, batch = _batch(1)
+    losses = []
+    for model in (plain.train(), compiled.train()):
+        loss, _, _ = CRITERION(model, batch)
+        loss.backward()
+        losses.append(loss.detach())
+    torch.testing.assert_close(losses[1], losses[0], rtol=1e-5, atol=1e-5)
+    for (name, one), (_, other) in zip(plain.named_parameters(), compiled.named_parameters()):
+        if one.grad is not None:
+            scale = max(float(one.grad.abs().max()), 1e-3)
+            torch.testing.assert_close(other.grad, one.grad, rtol=1e-4, atol=1e-4 * scale, msg=lambda m, name=name: f"{name}: {m}")
 
 
 def test_dropped_layers_are_those_of_torchs_generator_so_that_a_resumed_run_drops_the_same() -> None:

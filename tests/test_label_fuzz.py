@@ -12,7 +12,7 @@ from test_labels import random_targets, write
 
 from softhubert_plugin.errors import SoftHubertError
 from softhubert_plugin.labels import open_labels
-from softhubert_plugin.labels.layout import TENSORS
+from softhubert_plugin.labels.pack import pack_labels
 from softhubert_plugin.labels.soft import SoftLabels
 
 MUTATIONS_OF_A_KIND = 200
@@ -76,7 +76,7 @@ def _with_header(content: bytes, tensors: Dict[str, object]) -> bytes:
 def _header_edited(rng: np.random.Generator, content: bytes) -> bytes:
     """Still JSON, but two tensors exchanged, or one entry replaced."""
     tensors = json.loads(content[8 : _header_end(content)])
-    names = list(TENSORS)
+    names = [name for name in tensors if name != "__metadata__"]
     one, other = (names[int(i)] for i in rng.choice(len(names), 2, replace=False))
     kind = int(rng.integers(5))
     if kind == 0:
@@ -127,11 +127,17 @@ def _everything(path: Path) -> List[object]:
     return [labels.info, labels.lengths.tolist(), stored]
 
 
+@pytest.mark.parametrize("packed", [False, True], ids=["plain", "packed"])
 @pytest.mark.parametrize("mutation", MUTATIONS, ids=lambda mutation: mutation.__name__.strip("_"))
-def test_every_mutation_is_refused_by_name_or_read_as_it_was_written(tmp_path: Path, mutation: Mutation) -> None:
+def test_every_mutation_is_refused_by_name_or_read_as_it_was_written(tmp_path: Path, mutation: Mutation, packed: bool) -> None:
     rng = np.random.default_rng(MUTATIONS.index(mutation))
     path = tmp_path / "train.gmm"
-    write(path, [random_targets(rng, frames) for frames in (7, 1, 12, 5)])
+    utterances = [random_targets(rng, frames, 20) for frames in (7, 1, 12, 5)]
+    if packed:
+        write(tmp_path / "plain.gmm", utterances, n_components=20)
+        pack_labels(tmp_path / "plain.gmm", path)
+    else:
+        write(path, utterances, n_components=20)
     content, written = path.read_bytes(), _everything(path)
     refused = 0
     for number in range(MUTATIONS_OF_A_KIND):

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import importlib.util
+import subprocess
+import sys
 from pathlib import Path
 from typing import Any, List
 
@@ -47,6 +50,34 @@ def test_every_recipe_keeps_its_batch_on_every_number_of_gpus(recipe: str, run: 
     _check(cfg)
     assert cfg.model.label_rate == cfg.task.label_rate
     assert cfg.distributed_training.distributed_world_size % cfg.distributed_training.nprocs_per_node == 0
+
+
+def _composed_for_slurm(tmp_path: Path) -> subprocess.CompletedProcess[str]:
+    """The recipe as hydra hands it to its launcher, nothing being submitted."""
+    paths = [f"task.data={tmp_path}", f"task.label_dir={tmp_path}", f"hydra.sweep.dir={tmp_path}"]
+    launcher = ["+run=slurm", "hydra/launcher=submitit_slurm", "hydra.launcher.partition=gpu"]
+    command = [str(Path(sys.executable).parent / "fairseq-hydra-train"), "--config-dir", str(CONFIGS)]
+    recipe = ["--config-name", "soft_hubert_base_librispeech"]
+    return subprocess.run([*command, *recipe, "--cfg", "hydra", *launcher, *paths], capture_output=True, text=True, timeout=300)
+
+
+def test_the_slurm_run_composes_with_hydras_launcher(tmp_path: Path) -> None:
+    pytest.importorskip("hydra_plugins.hydra_submitit_launcher", reason="needs hydra-submitit-launcher")
+    done = _composed_for_slurm(tmp_path)
+    assert done.returncode == 0, done.stderr
+    launcher = OmegaConf.create(done.stdout).hydra.launcher
+    cfg = _compose("soft_hubert_base_librispeech", "slurm")
+    assert launcher.nodes * launcher.gpus_per_node == cfg.distributed_training.distributed_world_size
+    assert (launcher.partition, launcher.submitit_folder) == ("gpu", f"{tmp_path}/submitit/%j")
+
+
+def test_without_the_launcher_the_slurm_run_says_what_is_missing(tmp_path: Path) -> None:
+    if importlib.util.find_spec("hydra_plugins"):
+        pytest.skip("a launcher is installed")
+    done = _composed_for_slurm(tmp_path)
+    assert done.returncode != 0
+    assert "Could not load hydra/launcher/submitit_slurm" in done.stdout + done.stderr
+    assert "Traceback" not in done.stdout + done.stderr
 
 
 def test_a_recipe_without_a_run_does_not_start() -> None:

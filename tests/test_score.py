@@ -86,7 +86,7 @@ def test_lines_match_by_id_whatever_their_order(tmp_path: Path) -> None:
         ("", "A (None-0)\n", "empty"),
         ("A (None-0)\n", "(None-0)\n", "no reference words"),
         ("A (None-0)\n\n", "A (None-0)\n", "line 2: expected 'WORDS \\(id\\)', found ''"),
-        ("\udcff (None-0)\n", "A (None-0)\n", "hyp: not UTF-8 text"),
+        ("\udcff (None-0)\n", "A (None-0)\n", "hyp, line 1: not UTF-8 text"),
     ],
 )
 def test_files_that_do_not_match_are_refused(tmp_path: Path, hypotheses: str, references: str, complaint: str) -> None:

@@ -21,8 +21,10 @@ from softhubert_plugin.data.targets import select_targets
 from softhubert_plugin.errors import SoftHubertError
 from softhubert_plugin.features.conv_layers import parse_conv_feature_layers, receptive_field, total_stride
 from softhubert_plugin.interop.checkpoints import register_plugin
-from softhubert_plugin.labels import HardLabels
+from softhubert_plugin.labels import HardLabels, open_labels
 from softhubert_plugin.labels.frames import FrameTargets
+from softhubert_plugin.labels.pack import pack_labels
+from softhubert_plugin.labels.soft import SoftLabelInfo, quantised, write_soft_labels
 from softhubert_plugin.manifests import read_manifest, write_cluster_dictionary
 from softhubert_plugin.models.soft_hubert import SoftHubertConfig, SoftHubertModel
 
@@ -238,6 +240,30 @@ def test_cropped_labels_stay_on_their_frames(corpus: Path) -> None:
             starts.add(start)
             assert [targets[row, frame] for frame in range(19)] == [2 * frame + start // 160 for frame in range(19)]
     assert len(starts) > 3
+
+
+def test_label_sets_of_different_rates_each_stay_on_their_frames(corpus: Path) -> None:
+    sizes = read_manifest(corpus / "train.tsv").sizes
+    fast = [list(range(1 + (int(size) - 400) // 160)) for size in sizes]
+    slow = [np.arange(1 + (int(size) - 400) // 320) for size in sizes]
+    targets = [FrameTargets(np.ones(len(row), dtype=np.int64), row, np.ones(len(row), dtype=np.float32)) for row in slow]
+    info = SoftLabelInfo(200, 50.0, "train", 1.0, 1, 1.0, "m" * 64, "", sum(map(len, slow)), 1.0, 1.0, 0.0, 0.0, [])
+    write_soft_labels(corpus / "plain.gmm", map(quantised, targets), info)
+    pack_labels(corpus / "plain.gmm", corpus / "train.gmm")
+    dataset = _dataset(corpus, fast, max_sample_size=6_400)
+    both = SoftHubertDataset(
+        read_manifest(corpus / "train.tsv"),
+        [dataset.labels[0], open_labels(corpus, "train", "gmm")],
+        label_rates=[100.0, 50.0],
+        frame_rate=50.0,
+        label_pooling="mean",
+        sample_rate=16_000,
+        max_sample_size=6_400,
+    )
+    batch = both.collater([both[index] for index in range(len(both))])
+    hard, soft = (_rows(found, 19) for found in batch["target_list"])
+    assert hard == {key: 2 * frame for key, frame in soft.items()}
+    assert len(hard) == 19 * len(both) and len(set(hard.values())) > 19
 
 
 def test_padded_batches_hold_whole_utterances_and_no_label_beyond_them(corpus: Path) -> None:

@@ -279,8 +279,6 @@ def _read(path: PathLike) -> Dict[str, str]:
         raise SoftHubertError(f"{path}: no such file; write it with 'softhubert decode'") from None
     except IsADirectoryError:
         raise SoftHubertError(f"{path}: a folder; give the file in it, such as {Path(path) / 'hypo.word'}") from None
-    except UnicodeDecodeError as error:
-        raise SoftHubertError(f"{path}: not UTF-8 text ({error.reason}); give a file of 'WORDS (id)' lines") from None
     texts: Dict[str, str] = {}
     for number, line in enumerate(lines, start=1):
         match = _LINE.fullmatch(line.strip())

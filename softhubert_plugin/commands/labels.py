@@ -56,6 +56,23 @@ def add_labels(commands: Commands) -> None:
     parser.add_argument("--mass", type=float, default=0.999, help="how much of a dense posterior to keep (default: 0.999)")
     parser.add_argument("--max-components", type=int, default=16, help="at most so many entries a frame (default: 16)")
 
+    def pack(a: argparse.Namespace) -> str:
+        from softhubert_plugin.labels.pack import pack_labels
+
+        return pack_labels(a.source, a.dest, step=a.step)
+
+    parser = commands.add(
+        "pack",
+        "the same soft labels in a third to a quarter of the bytes, read by all the rest as they are",
+        "softhubert labels pack exp/labels/train.gmm exp/packed/train.gmm --step 0.02",
+        pack,
+    )
+    parser.add_argument("source", metavar="SOURCE", help="a .gmm file; best made with --mass 0.9999 --max-components 64")
+    parser.add_argument("dest", metavar="DEST", help="the packed .gmm file to write")
+    parser.add_argument(
+        "--step", type=float, default=0.02, help="of the square root of a probability: smaller is closer and larger (default: %(default)s)"
+    )
+
     def verify(a: argparse.Namespace) -> str:
         from softhubert_plugin.labels.verify import verify_file
 

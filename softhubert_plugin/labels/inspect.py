@@ -33,6 +33,7 @@ def describe(path: PathLike) -> Dict[str, Any]:
         "temperature": info.temperature,
         "mass": info.mass,
         "max_components": info.max_components,
+        "step": info.step,
         "perplexity_before": info.perplexity_before,
         "perplexity": info.perplexity,
         "entropy_nats": info.entropy,
@@ -54,6 +55,7 @@ def as_text(description: Dict[str, Any]) -> str:
         f"components        {description['components']}",
         f"bytes a frame     {description['bytes_per_frame']:.2f}",
         f"kept              {description['mass']:g} of the mass, at most {description['max_components']} components",
+        f"packed            {_packed(description['step'])}",
         f"temperature       {description['temperature']:.4g}",
         f"mean perplexity   {description['perplexity']:.3f} ({description['perplexity_before']:.3f} before truncation)",
         f"mean entropy      {description['entropy_nats']:.3f} nats of {histogram['edges'][-1]:.3f}",
@@ -63,6 +65,10 @@ def as_text(description: Dict[str, Any]) -> str:
         "entropy (nats)  perplexity   frames",
     ]
     return "\n".join([*lines, *_bars(histogram["edges"], histogram["counts"])])
+
+
+def _packed(step: float) -> str:
+    return f"square roots of probabilities in steps of {step:g}" if step else "no"
 
 
 def _bars(edges: List[float], counts: List[int]) -> List[str]:

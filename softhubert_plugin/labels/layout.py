@@ -4,6 +4,9 @@ For N utterances, F frames and E entries in all: ``utterance_frames`` and ``utte
 ``utterance_crc`` ``(N,)`` uint32, the CRC-32 of each utterance's part, ``frame_counts`` ``(F,)`` uint8, ``components`` ``(E,)`` uint16 and
 ``probabilities`` ``(E,)`` uint16 in units of 1/65535 (renormalised when read). The header's metadata says what the labels were made
 from, so that a reader can refuse labels that do not fit, and holds a CRC-32 of that description and of the offsets.
+
+A packed file has, instead of entries, the ``packed`` bytes of :mod:`softhubert_plugin.labels.packing`, ``utterance_bytes`` ``(N + 1)``
+int64 offsets into them, and ``neighbours`` ``(K²,)`` uint16; its ``utterance_crc`` are of the packed bytes.
 """
 
 from __future__ import annotations
@@ -23,6 +26,8 @@ PROBABILITY_UNIT = 65_535
 INDEX = {"utterance_frames": "I64", "utterance_entries": "I64", "utterance_crc": "U32"}
 CONTENT = {"components": "U16", "probabilities": "U16", "frame_counts": "U8"}  # wide types first: each stays aligned
 TENSORS = {**INDEX, **CONTENT}
+PACKED_INDEX = {"utterance_frames": "I64", "utterance_bytes": "I64", "utterance_crc": "U32", "neighbours": "U16"}
+PACKED_CONTENT = {"packed": "U8"}
 NUMPY = {"I64": "<i8", "U32": "<u4", "U16": "<u2", "U8": "u1"}
 ENTROPY_BINS = 60
 
@@ -46,6 +51,7 @@ class SoftLabelInfo:
         perplexity_before, perplexity: mean ``exp(H)`` before and after truncation.
         entropy_before, entropy: mean H in nats before and after truncation.
         entropy_histogram: counts of frames by entropy after truncation, in equal bins from 0 to ln K.
+        step: of the square roots of probabilities in a packed file; 0 in one that is not packed.
     """
 
     n_components: int
@@ -62,6 +68,7 @@ class SoftLabelInfo:
     entropy_before: float
     entropy: float
     entropy_histogram: List[int]
+    step: float = 0.0
 
 
 def quantised(targets: FrameTargets) -> StoredTargets:
@@ -81,20 +88,23 @@ def utterance_crc(stored: StoredTargets) -> int:
 def index_crc(info_text: str, index: Dict[str, np.ndarray]) -> str:
     """The CRC-32 of the description and the offsets, as eight hexadecimal digits."""
     value = zlib.crc32(info_text.encode())
-    for name, kind in INDEX.items():
+    for name, kind in (PACKED_INDEX if "neighbours" in index else INDEX).items():
         value = zlib.crc32(np.ascontiguousarray(index[name], dtype=NUMPY[kind]).data, value)
     return f"{value:08x}"
 
 
-def header(info: SoftLabelInfo, index: Dict[str, np.ndarray], entries: int) -> bytes:
+def header(info: SoftLabelInfo, index: Dict[str, np.ndarray], content: Dict[str, int]) -> bytes:
     """A safetensors header: the length of its JSON as eight bytes, little-endian, then the JSON, padded to a multiple of eight bytes
-    (https://huggingface.co/docs/safetensors, "Format")."""
+    (https://huggingface.co/docs/safetensors, "Format").
+
+    Args:
+        content: how long each tensor is that follows the index.
+    """
     text = json.dumps(asdict(info), sort_keys=True)
     tensors: Dict[str, object] = {"__metadata__": {FORMAT: text, INDEX_CRC: index_crc(text, index)}}
-    shapes = {name: len(array) for name, array in index.items()}
-    shapes.update(components=entries, probabilities=entries, frame_counts=int(index["utterance_frames"][-1]))
+    shapes = {**{name: len(array) for name, array in index.items()}, **content}
     position = 0
-    for name, kind in TENSORS.items():
+    for name, kind in ({**PACKED_INDEX, **PACKED_CONTENT} if "neighbours" in index else TENSORS).items():
         size = shapes[name] * np.dtype(NUMPY[kind]).itemsize
         tensors[name] = {"dtype": kind, "shape": [shapes[name]], "data_offsets": [position, position + size]}
         position += size

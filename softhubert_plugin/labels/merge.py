@@ -1,4 +1,4 @@
-"""Join the label shards of a split into one file, utterance by utterance."""
+"""Join the label shards of a split into one file, utterance by utterance; the file is not packed, whatever the shards are."""
 
 from __future__ import annotations
 
@@ -45,4 +45,4 @@ def _merged_info(parts: List[SoftLabelInfo]) -> SoftLabelInfo:
         for name in ("perplexity_before", "perplexity", "entropy_before", "entropy")
     }
     histogram = [sum(counts) for counts in zip(*(part.entropy_histogram for part in parts))]
-    return replace(parts[0], frames=frames, entropy_histogram=histogram, **means)
+    return replace(parts[0], frames=frames, entropy_histogram=histogram, step=0.0, **means)

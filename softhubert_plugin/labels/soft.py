@@ -8,6 +8,7 @@ from __future__ import annotations
 import json
 import math
 import mmap
+import zlib
 from pathlib import Path
 from typing import Any
 
@@ -21,6 +22,8 @@ from softhubert_plugin.labels.layout import (
     FORMAT,
     INDEX_CRC,
     NUMPY,
+    PACKED_CONTENT,
+    PACKED_INDEX,
     PROBABILITY_UNIT,
     TENSORS,
     SoftLabelInfo,
@@ -29,6 +32,7 @@ from softhubert_plugin.labels.layout import (
     quantised,
     utterance_crc,
 )
+from softhubert_plugin.labels.packing import probabilities_of, unpack
 from softhubert_plugin.labels.writing import write_soft_labels
 
 __all__ = [
@@ -76,7 +80,8 @@ class SoftLabels:
             raise SoftHubertError(f"{self.path}: not a soft-label file; make one with 'softhubert gmm dump'")
         position = start
         arrays = {}
-        for name, kind in TENSORS.items():
+        layout = {**PACKED_INDEX, **PACKED_CONTENT} if "packed" in tensors else TENSORS
+        for name, kind in layout.items():
             dtype, (length,) = np.dtype(NUMPY[kind]), tensors[name]["shape"]
             if type(length) is not int or not 0 <= length <= len(content):
                 raise ValueError(f"{name} of shape [{length}]")
@@ -85,7 +90,7 @@ class SoftLabels:
                 raise ValueError(f"{name} does not lie where it should")
             arrays[name] = (dtype, length, position)
             position += size
-        if tensors.keys() != TENSORS.keys() or position != len(content):
+        if tensors.keys() != layout.keys() or position != len(content):
             raise ValueError(f"{len(content)} bytes instead of {position}")
         self._arrays = {name: np.frombuffer(content, *where) for name, where in arrays.items()}
         if index_crc(metadata[FORMAT], self._arrays) != metadata[INDEX_CRC]:
@@ -95,13 +100,19 @@ class SoftLabels:
 
     def _check_offsets(self) -> None:
         """A file with a fitting checksum may still come from a faulty writer."""
-        frames, entries = self._arrays["utterance_frames"], self._arrays["utterance_entries"]
-        for offsets, last in ((frames, self._arrays["frame_counts"]), (entries, self._arrays["components"])):
-            if len(offsets) != len(self) + 1 or offsets[0] != 0 or offsets[-1] != len(last) or (np.diff(offsets) <= 0).any():
+        info, arrays = self.info, self._arrays
+        frames, packed = arrays["utterance_frames"], "packed" in arrays
+        ends, content = ("utterance_bytes", "packed") if packed else ("utterance_entries", "components")
+        for offsets, last in ((frames, info.frames if packed else len(arrays["frame_counts"])), (arrays[ends], len(arrays[content]))):
+            if len(offsets) != len(self) + 1 or offsets[0] != 0 or offsets[-1] != last or (np.diff(offsets) <= 0).any():
                 raise ValueError("the offsets of the utterances are not those of the labels")
-        if len(self) == 0 or len(self._arrays["probabilities"]) != entries[-1] or self.info.frames != frames[-1]:
+        sizes_fit = (
+            arrays["neighbours"].size == info.n_components**2 if packed else len(arrays["probabilities"]) == len(arrays["components"])
+        )
+        if len(self) == 0 or not sizes_fit or info.frames != frames[-1] or (info.step > 0) != packed:
             raise ValueError("the sizes of its parts disagree")
-        info = self.info
+        if packed and arrays["neighbours"].max() >= info.n_components:
+            raise ValueError("neighbours beyond the last component")
         numbers = (info.label_rate, info.temperature, info.mass, info.perplexity)
         if not 0 < info.n_components <= 65_536 or not all(math.isfinite(number) and number > 0 for number in numbers):
             raise ValueError("its description makes no sense")
@@ -130,11 +141,13 @@ class SoftLabels:
         return self.path.stat().st_size / self.info.frames
 
     def stored(self, index: int) -> StoredTargets:
-        """One utterance as it lies in the file.
+        """One utterance as it lies in the file (of a packed one: as it would lie in one that is not).
 
         Raises:
             SoftHubertError: its bytes were altered since they were written, or are no labels.
         """
+        if self.info.step:
+            return quantised(self._unpacked(index))
         first, last = self._arrays["utterance_frames"][index : index + 2]
         counts = self._arrays["frame_counts"][first:last]
         first, last = self._arrays["utterance_entries"][index : index + 2]
@@ -149,11 +162,25 @@ class SoftLabels:
 
     def utterance(self, index: int) -> FrameTargets:
         """The targets of one utterance, each frame summing to one; raises as :meth:`stored`."""
+        if self.info.step:
+            return self._unpacked(index)
         counts, components, probabilities = self.stored(index)
         wide = counts.astype(np.int64)
         values = probabilities.astype(np.float32)
         totals = np.add.reduceat(values, np.cumsum(wide) - wide)
         return FrameTargets(wide, components.astype(np.int64), values / np.repeat(totals, wide))
+
+    def _unpacked(self, index: int) -> FrameTargets:
+        first, last = self._arrays["utterance_bytes"][index : index + 2]
+        packed = self._arrays["packed"][first:last].tobytes()
+        try:
+            if zlib.crc32(packed) != self._arrays["utterance_crc"][index]:
+                raise ValueError("its checksum is another")
+            neighbours = self._arrays["neighbours"].reshape(self.n_components, self.n_components)
+            counts, components, levels = unpack(packed, int(np.diff(self._arrays["utterance_frames"][index : index + 2])[0]), neighbours)
+        except ValueError as error:
+            raise SoftHubertError(f"{self.path}: the labels of utterance {index} are damaged ({error}); {AGAIN}") from None
+        return FrameTargets(counts.astype(np.int64), components.astype(np.int64), probabilities_of(counts, levels))
 
     def __reduce__(self) -> Any:
         # A data-loading worker maps the file itself: only the path travels to it.

@@ -9,6 +9,7 @@ from __future__ import annotations
 import contextlib
 import shutil
 import tempfile
+import zlib
 from pathlib import Path
 from typing import BinaryIO, Callable, Dict, Iterable, List, Union
 
@@ -17,6 +18,7 @@ import numpy as np
 from softhubert_plugin.errors import SoftHubertError
 from softhubert_plugin.files import PathLike, atomic_path
 from softhubert_plugin.labels.layout import CONTENT, NUMPY, SoftLabelInfo, StoredTargets, header, utterance_crc
+from softhubert_plugin.labels.packing import SteppedTargets, pack, ranks_of
 
 BLOCK = 1 << 22
 
@@ -52,12 +54,52 @@ def write_soft_labels(path: PathLike, utterances: Iterable[StoredTargets], info:
             raise SoftHubertError(f"{path}: {len(crcs)} utterances of {frames[-1]} frames, but {described.frames} frames were announced")
         index = _index(frames, entries, crcs)
         with open(temporary, "wb") as stream:
-            stream.write(header(described, index, entries[-1]))
+            stream.write(header(described, index, {"components": entries[-1], "probabilities": entries[-1], "frame_counts": frames[-1]}))
             for array in index.values():
                 stream.write(array.data)
             for name in CONTENT:
                 scratch[name].seek(0)
                 shutil.copyfileobj(scratch[name], stream, BLOCK)
+
+
+def write_packed_labels(path: PathLike, utterances: Iterable[SteppedTargets], info: SoftLabelInfo, neighbours: np.ndarray) -> None:
+    """Write a packed soft-label file, atomically.
+
+    Args:
+        utterances: in manifest order; each is packed as it comes.
+        info: the description, its ``step`` that of the utterances.
+        neighbours: ``(K, K)`` uint16, each row all components in order of nearness to its own, itself first.
+
+    Raises:
+        SoftHubertError: a frame names a component twice.
+    """
+    frames, ends = [0], [0]
+    crcs: List[int] = []
+    ranks = ranks_of(neighbours)
+    with contextlib.ExitStack() as stack:
+        temporary = stack.enter_context(atomic_path(path))
+        scratch = stack.enter_context(tempfile.TemporaryFile(dir=temporary.parent))
+        for targets in utterances:
+            try:
+                packed = pack(targets, ranks)
+            except ValueError as error:
+                raise SoftHubertError(f"{path}: utterance {len(crcs)}: {error}; make the labels again") from None
+            scratch.write(packed)
+            frames.append(frames[-1] + len(targets[0]))
+            ends.append(ends[-1] + len(packed))
+            crcs.append(zlib.crc32(packed))
+        index = {
+            "utterance_frames": np.asarray(frames, dtype="<i8"),
+            "utterance_bytes": np.asarray(ends, dtype="<i8"),
+            "utterance_crc": np.asarray(crcs, dtype="<u4"),
+            "neighbours": np.ascontiguousarray(neighbours, dtype="<u2").reshape(-1),
+        }
+        with open(temporary, "wb") as stream:
+            stream.write(header(info, index, {"packed": ends[-1]}))
+            for array in index.values():
+                stream.write(array.data)
+            scratch.seek(0)
+            shutil.copyfileobj(scratch, stream, BLOCK)
 
 
 def _index(frames: List[int], entries: List[int], crcs: List[int]) -> Dict[str, np.ndarray]:

@@ -8,7 +8,7 @@ frames that carry weight (:mod:`~softhubert_plugin.models.codewords`). It never 
 # No postponed annotations here: omegaconf 2.0 reads the configuration's types, and knows no strings.
 import contextlib
 from dataclasses import dataclass, field
-from typing import Any, Dict, List, Optional, Sequence, Tuple
+from typing import Any, Callable, Dict, List, Optional, Sequence, Tuple
 
 import torch
 import torch.nn.functional as F
@@ -20,8 +20,9 @@ from omegaconf import open_dict
 from softhubert_plugin.errors import SoftHubertError, refuse_in_one_line
 from softhubert_plugin.features.conv_layers import parse_conv_feature_layers, total_stride
 from softhubert_plugin.models.codewords import codeword_logits
+from softhubert_plugin.models.dropout import dropout
 from softhubert_plugin.models.freezing import Freezing
-from softhubert_plugin.models.transformer import can_walk, encode
+from softhubert_plugin.models.transformer import can_walk, encode, walk_layer
 
 
 @dataclass
@@ -38,6 +39,9 @@ class SoftHubertConfig(HubertConfig):
     )
     autocast_bf16: bool = field(
         default=False, metadata={"help": "multiply in bfloat16 while pretraining, weights and loss staying float32 (leave common.fp16 off)"}
+    )
+    compile: bool = field(
+        default=False, metadata={"help": "let torch.compile fuse the front end and the transformer layers (needs a C++ compiler)"}
     )
     freeze_feature_extractor: bool = field(default=False, metadata={"help": "keep the convolutional front end as it is"})
     freeze_layers: int = field(default=0, metadata={"help": "keep the first so many transformer layers, and all before them, as they are"})
@@ -76,6 +80,11 @@ class SoftHubertModel(HubertModel):
             torch.nn.init.normal_(self.label_embs_concat)
         self.checkpoint_activations = bool(cfg.checkpoint_activations)
         self.autocast_bf16 = bool(cfg.autocast_bf16)
+        self.walk_layer: Callable[..., torch.Tensor] = walk_layer
+        if cfg.compile:
+            # Compiled in place and layer by layer: names of parameters stay, and any of the layers may be dropped.
+            self.feature_extractor.compile(dynamic=True)
+            self.walk_layer = torch.compile(walk_layer, dynamic=True)
 
     @classmethod
     def build_model(cls, cfg: SoftHubertConfig, task: Any) -> "SoftHubertModel":
@@ -181,14 +190,21 @@ class SoftHubertModel(HubertModel):
             padded = None if padding_mask is None else self.forward_padding_mask(x, padding_mask)
             if self.post_extract_proj is not None:
                 x = self.post_extract_proj(x)
-            x = self.dropout_input(x)
+            x = dropout(x, self.dropout_input.p, training=self.dropout_input.training)
             # Chosen rather than assigned: an assignment would ask the device how many frames there are.
             if mask_indices is not None:
                 x = torch.where(mask_indices[..., None], self.mask_emb.to(x.dtype), x)
             if mask_channel_indices is not None:
                 x = x.masked_fill(mask_channel_indices[:, None], 0)
         if can_walk(self.encoder):
-            x = encode(self.encoder, x, padded, frozen_layers=frozen.layers, checkpoint_activations=self.checkpoint_activations)
+            x = encode(
+                self.encoder,
+                x,
+                padded,
+                frozen_layers=frozen.layers,
+                checkpoint_activations=self.checkpoint_activations,
+                walk_layer=self.walk_layer,
+            )
         else:
             x, _ = self.encoder(x, padding_mask=padded)
         return x, features_pen, padded

@@ -1,18 +1,21 @@
 """fairseq's transformer encoder, walked layer by layer with fused attention: the same parameters, the same outputs, less work.
 
-One product makes queries, keys and values; attention is PyTorch's ``scaled_dot_product_attention``, without a mask where nothing
-is padded (which lets it use its fastest kernels); nothing is transposed to time-first and back. A frozen prefix of the layers runs
-without gradients. Feature extraction and fine-tuning go through fairseq's own forward pass.
+Attention is PyTorch's ``scaled_dot_product_attention`` (on a CPU with dropout :mod:`~softhubert_plugin.models.attention`), without a
+mask where nothing is padded, which lets it use its fastest kernels; nothing is transposed to time-first and back. A frozen prefix of the
+layers runs without gradients. Feature extraction and fine-tuning go through fairseq's own forward pass.
 """
 
 from __future__ import annotations
 
-from typing import Any, List, Optional, Sequence
+from typing import Any, Callable, List, Optional, Sequence
 
 import torch
 import torch.nn.functional as F
 from fairseq.models.wav2vec.wav2vec2 import TransformerSentenceEncoderLayer
 from torch.utils.checkpoint import checkpoint
+
+from softhubert_plugin.models.attention import attend
+from softhubert_plugin.models.dropout import dropout
 
 
 def can_walk(encoder: Any) -> bool:
@@ -20,8 +23,23 @@ def can_walk(encoder: Any) -> bool:
     return all(isinstance(layer, TransformerSentenceEncoderLayer) for layer in encoder.layers)
 
 
+def walk_layer(layer: Any, x: torch.Tensor, keep: Optional[torch.Tensor]) -> torch.Tensor:
+    """What one ``TransformerSentenceEncoderLayer`` computes of ``(B, T, D)``; ``keep``, ``(B, 1, 1, T)``, is true where a frame counts."""
+    if layer.layer_norm_first:
+        x = x + _dropped(layer.dropout1, _attention(layer.self_attn, layer.self_attn_layer_norm(x), keep))
+        return x + _dropped(layer.dropout3, _feed_forward(layer, layer.final_layer_norm(x)))
+    x = layer.self_attn_layer_norm(x + _dropped(layer.dropout1, _attention(layer.self_attn, x, keep)))
+    return layer.final_layer_norm(x + _dropped(layer.dropout3, _feed_forward(layer, x)))
+
+
 def encode(
-    encoder: Any, x: torch.Tensor, padded: Optional[torch.Tensor], *, frozen_layers: int = 0, checkpoint_activations: bool = False
+    encoder: Any,
+    x: torch.Tensor,
+    padded: Optional[torch.Tensor],
+    *,
+    frozen_layers: int = 0,
+    checkpoint_activations: bool = False,
+    walk_layer: Callable[..., torch.Tensor] = walk_layer,
 ) -> torch.Tensor:
     """What ``encoder(x, padding_mask=padded)`` computes.
 
@@ -31,13 +49,14 @@ def encode(
         padded: ``(B, T)`` bool, or ``None`` where no frame is.
         frozen_layers: the first so many layers, and what comes before them, take no gradient.
         checkpoint_activations: recompute a layer's activations in the backward pass.
+        walk_layer: :func:`walk_layer`, compiled or not.
 
     Returns:
         ``(B, T, D)``.
     """
     with torch.set_grad_enabled(torch.is_grad_enabled() and frozen_layers == 0):
         x = _enter(encoder, x, padded)
-        x = F.dropout(x, encoder.dropout, training=encoder.training and frozen_layers == 0)
+        x = dropout(x, encoder.dropout, training=encoder.training and frozen_layers == 0)
     keep = None if padded is None else ~padded[:, None, None, :]
     # From torch's generator, which fairseq seeds by update, so that a resumed run drops the same layers.
     dropped = torch.rand(len(encoder.layers)) < encoder.layerdrop if encoder.training and encoder.layerdrop > 0 else None
@@ -47,9 +66,9 @@ def encode(
             continue
         with torch.set_grad_enabled(torch.is_grad_enabled() and not frozen):
             if checkpoint_activations and torch.is_grad_enabled():
-                x = checkpoint(_layer, layer, x, keep, use_reentrant=False)
+                x = checkpoint(walk_layer, layer, x, keep, use_reentrant=False)
             else:
-                x = _layer(layer, x, keep)
+                x = walk_layer(layer, x, keep)
     return encoder.layer_norm(x) if encoder.layer_norm_first else x
 
 
@@ -68,7 +87,7 @@ def layer_outputs(encoder: Any, x: torch.Tensor, padded: Optional[torch.Tensor],
     keep = None if padded is None else ~padded[:, None, None, :]
     outputs = {}
     for number, layer in enumerate(encoder.layers[: max(layers)], start=1):
-        x = _layer(layer, x, keep)
+        x = walk_layer(layer, x, keep)
         if number in layers:
             outputs[number] = x
     return [outputs[number] for number in layers]
@@ -82,19 +101,13 @@ def _enter(encoder: Any, x: torch.Tensor, padded: Optional[torch.Tensor]) -> tor
     return x if encoder.layer_norm_first else encoder.layer_norm(x)
 
 
-def _layer(layer: Any, x: torch.Tensor, keep: Optional[torch.Tensor]) -> torch.Tensor:
-    if layer.layer_norm_first:
-        x = x + layer.dropout1(_attention(layer.self_attn, layer.self_attn_layer_norm(x), keep))
-        return x + layer.dropout3(_feed_forward(layer, layer.final_layer_norm(x)))
-    x = layer.self_attn_layer_norm(x + layer.dropout1(_attention(layer.self_attn, x, keep)))
-    return layer.final_layer_norm(x + layer.dropout3(_feed_forward(layer, x)))
+def _dropped(module: Any, x: torch.Tensor) -> torch.Tensor:
+    return dropout(x, module.p, training=module.training)
 
 
 def _feed_forward(layer: Any, x: torch.Tensor) -> torch.Tensor:
     hidden = layer.activation_fn(layer.fc1(x))
-    if layer.activation_dropout > 0:
-        hidden = layer.dropout2(hidden)
-    return layer.fc2(hidden)
+    return layer.fc2(_dropped(layer.dropout2, hidden))
 
 
 def _attention(attention: Any, x: torch.Tensor, keep: Optional[torch.Tensor]) -> torch.Tensor:
@@ -104,6 +117,5 @@ def _attention(attention: Any, x: torch.Tensor, keep: Optional[torch.Tensor]) ->
     bias = torch.cat([attention.q_proj.bias, attention.k_proj.bias, attention.v_proj.bias])
     packed = F.linear(x, weight, bias).view(batch, frames, 3, attention.num_heads, attention.head_dim)
     q, k, v = packed.permute(2, 0, 3, 1, 4)
-    dropout = attention.dropout_module.p if attention.training else 0.0
-    mixed = F.scaled_dot_product_attention(q, k, v, attn_mask=keep, dropout_p=dropout)
+    mixed = attend(q, k, v, keep, attention.dropout_module.p if attention.training else 0.0)
     return attention.out_proj(mixed.transpose(1, 2).reshape(batch, frames, width))

@@ -12,6 +12,6 @@ exchange_objects_with_torch()
 complete_hubert_ctc()
 silence_known_warnings()
 
-from softhubert_plugin import criterions  # noqa: E402  (needs fairseq, like the tasks themselves)
+from softhubert_plugin import criterions, optim  # noqa: E402  (need fairseq, like the tasks themselves)
 
-__all__ = ["criterions"]
+__all__ = ["criterions", "optim"]

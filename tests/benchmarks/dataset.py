@@ -1,17 +1,22 @@
-"""Batches a second of cropped LibriSpeech FLAC with two workers, soft labels against fairseq's dataset on hard ones.
+"""Batches a second of cropped LibriSpeech FLAC with two workers, soft labels against fairseq's dataset on hard ones; and large manifests.
 
     python -m tests.benchmarks.dataset DATA_DIR SOFT_LABEL_DIR HARD_LABEL_DIR [--crop 80000]
+    python -m tests.benchmarks.dataset --entries 300000
 
 The folders hold ``train.tsv``, ``train.gmm``, and ``train.km`` with ``dict.km.txt``. Ours draws the masks too, which fairseq leaves to the
-training thread.
+training thread. ``--entries`` opens a manifest of so many files with labels, as training starts, and shows what a data-loading worker
+that is spawned would be sent.
 """
 
 from __future__ import annotations
 
 import argparse
+import itertools
+import pickle
+import tempfile
 import time
 from pathlib import Path
-from typing import Any, List
+from typing import Any, Dict, List
 
 import numpy as np
 import torch
@@ -21,7 +26,9 @@ from fairseq.tasks.hubert_pretraining import LabelEncoder
 
 from softhubert_plugin.data.soft_hubert_dataset import SoftHubertDataset
 from softhubert_plugin.labels import open_labels
-from softhubert_plugin.manifests import read_manifest
+from softhubert_plugin.labels.soft import PROBABILITY_UNIT, SoftLabelInfo, write_soft_labels
+from softhubert_plugin.manifests import read_manifest, write_cluster_dictionary
+from tests.benchmarks.measure import Work, compare, measured
 
 BATCH = 8
 
@@ -65,14 +72,49 @@ def _seconds(dataset: Any, batches: List[List[int]]) -> float:
     return best
 
 
+def prepare_opening(ours: bool, folder: Path) -> Work:
+    """Manifest and labels to a dataset in the order of the first epoch."""
+
+    def work() -> Dict[str, Any]:
+        dataset: Any = _ours(folder, folder, "gmm", 50.0, 250_000) if ours else _stock(folder, folder, 50.0, 250_000)
+        order = dataset.ordered_indices()
+        return {"utterances": len(order), "pickled": len(pickle.dumps(dataset))}
+
+    return work
+
+
+def opening(entries: int) -> None:
+    """Time and memory of opening, ours with soft labels against fairseq's dataset with hard ones of as many frames (ten an utterance)."""
+    frames = 10
+    with tempfile.TemporaryDirectory() as name:
+        folder = Path(name)
+        lines = [f"{n % 1000}/{n}/{n % 1000}-{n}-{n % 97:04d}.flac\t{frames * 320 + 80}" for n in range(entries)]
+        (folder / "train.tsv").write_text("\n".join([str(folder), *lines]) + "\n", encoding="utf-8")
+        (folder / "train.km").write_text("7 8 9 1 2 3 4 5 6 0\n" * entries, encoding="utf-8")
+        write_cluster_dictionary(folder, "km", 10)
+        ones = np.ones(frames, np.uint8), np.arange(frames, dtype=np.uint16), np.full(frames, PROBABILITY_UNIT, np.uint16)
+        info = SoftLabelInfo(10, 50.0, "train", 1.0, 1, 1.0, "m" * 64, "", frames * entries, 1.0, 1.0, 0.0, 0.0, [])
+        write_soft_labels(folder / "train.gmm", itertools.repeat(ones, entries), info)
+        stock, ours = (measured(prepare_opening, which, folder, rounds=2) for which in (False, True))
+        compare(f"opening {entries} utterances with their labels", stock, ours)
+        for title, one in (("stock", stock), ("ours", ours)):
+            print(f"  {title:<6} {one.result['utterances']} utterances, {one.result['pickled'] / 1e6:.2f} MB to a spawned worker")
+
+
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("data", type=Path)
-    parser.add_argument("soft", type=Path)
-    parser.add_argument("hard", type=Path)
+    parser.add_argument("data", type=Path, nargs="?")
+    parser.add_argument("soft", type=Path, nargs="?")
+    parser.add_argument("hard", type=Path, nargs="?")
+    parser.add_argument("--entries", type=int, help="open a manifest of so many files instead")
     parser.add_argument("--crop", type=int, default=80_000, help="samples")
     parser.add_argument("--label-rate", type=float, default=100.0)
     a = parser.parse_args()
+    if a.entries:
+        opening(a.entries)
+        return
+    if a.hard is None:
+        parser.error("three folders, or --entries")
     stock = _stock(a.data, a.hard, a.label_rate, a.crop)
     order = np.random.default_rng(0).permutation(len(stock)).tolist()
     batches = [order[first : first + BATCH] for first in range(0, len(order), BATCH)]

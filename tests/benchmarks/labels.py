@@ -1,21 +1,27 @@
 """Label files: bytes and loss by encoding, random access against fairseq's ``.km``, and opening a large file.
 
-    python -m tests.benchmarks.labels [--posteriors FEATURES.npy MIXTURE.safetensors] [--frames 10000000]
+    python -m tests.benchmarks.labels [access] [encodings] [bound] [packing] [--frames 10000000] [--work FOLDER]
 
-KL is that of the stored labels from the dense posteriors, KL(stored‖dense), in nats a frame: the other way round it is infinite as soon as
-one component is left out.
+``encodings`` is what unpacked files cost, ``packing`` what packed ones do, as files, with the speed of reading them; ``bound`` estimates
+how few bytes any coder of this kind could do with. These three take the posteriors of 500 diagonal components at perplexity 4 on the
+MFCC of the speech in SOFTHUBERT_SPEECH (made once, two minutes, kept in ``--work``). Divergences are in nats a frame; KL(dense‖stored) is
+infinite as soon as one component is left out, so there the missing share is spread over those left out: evenly, by how often they occur,
+or by how often they occur beside the most probable one.
 """
 
 from __future__ import annotations
 
 import argparse
+import os
+import sys
 import tempfile
 import time
 from dataclasses import replace
 from pathlib import Path
-from typing import Any, Callable, Iterator, Optional, Tuple
+from typing import Any, Callable, Iterator, Tuple
 
 import numpy as np
+import torch
 
 from softhubert_plugin.labels.hard import HardLabels
 from softhubert_plugin.labels.layout import SoftLabelInfo, StoredTargets
@@ -26,19 +32,38 @@ K, UTTERANCE, ENTRIES = 500, 600, 4
 INFO = SoftLabelInfo(K, 50.0, "train", 0.999, 16, 1.0, "m" * 64, "", 0, 4.0, 4.0, 1.2, 1.2, [0] * 60)
 
 
-def encodings(features: str, mixture: str) -> None:
-    """Bytes a frame and divergence by mass, maximum count and bits of a probability."""
-    import torch
-
+def _posteriors(work: Path) -> Tuple[np.ndarray, np.ndarray, Path]:
+    """``(frames, 500)`` posteriors of held-out and of training frames, and the folder that they come from."""
+    from softhubert_plugin.corpora.folder import write_folder_manifest
+    from softhubert_plugin.features.mfcc import dump_mfcc
+    from softhubert_plugin.gmm.learn_gmm import GmmOptions, learn_gmm
     from softhubert_plugin.gmm.mixture import GaussianMixture
 
-    frames = torch.from_numpy(np.array(np.load(features, mmap_mode="r")[:15_000]))
-    dense = GaussianMixture.load(mixture).predict_proba(frames).double().numpy()
+    speech = Path(os.environ.get("SOFTHUBERT_SPEECH", "../shared/speech")) / "LibriSpeech"
+    if not speech.is_dir():
+        sys.exit(f"{speech}: no such folder; set SOFTHUBERT_SPEECH to a folder that holds LibriSpeech/")
+    mixture = work / "gmm.safetensors"
+    if not mixture.exists():
+        write_folder_manifest(speech, work, extension="flac", valid_percent=0.05)
+        for split in ("train", "valid"):
+            dump_mfcc(work, split, 1, 0, work)
+        learn_gmm(work, "train", 1, mixture, GmmOptions(n_components=K, perplexity=4.0, percent=0.1))
+    fitted = GaussianMixture.load(mixture)
+
+    def of(split: str, every: int) -> np.ndarray:
+        frames = np.load(work / f"{split}_0_1.npy", mmap_mode="r")[::every]
+        return fitted.predict_proba(torch.from_numpy(np.array(frames))).double().numpy()
+
+    return of("valid", 1), of("train", 8), work
+
+
+def encodings(dense: np.ndarray) -> None:
+    """Bytes a frame and divergence by mass, maximum count and bits of a probability."""
     entropy = -(dense * np.log(np.where(dense > 0, dense, 1))).sum(1)
     falling = -np.sort(-dense, axis=1)[:, :64]
     mass_before = np.cumsum(falling, axis=1) - falling
     print(f"{len(dense)} frames, {dense.shape[1]} components, mean perplexity {np.exp(entropy).mean():.2f}")
-    print("  mass   most  bits   entries  bytes a frame     KL")
+    print("  mass   most  bits   entries  bytes a frame  KL(stored‖dense)")
     for mass, most in ((0.9, 8), (0.99, 8), (0.99, 16), (0.999, 16), (0.999, 32), (0.9999, 64)):
         for bits in (8, 16):
             keep = (mass_before < mass) & (np.arange(64) < most)
@@ -49,6 +74,85 @@ def encodings(features: str, mixture: str) -> None:
             loss = np.where(keep, stored * np.log(np.where(keep, stored, 1) / np.where(keep, falling, 1)), 0).sum(1).mean()
             entries = keep.sum(1).mean()
             print(f"  {mass:<6} {most:4d}  {bits:4d}  {entries:8.2f}  {1 + entries * (2 + bits / 8):13.1f}  {loss:9.2e}")
+
+
+def bound(dense: np.ndarray, training: np.ndarray) -> None:
+    """What an ideal coder would need: the entropy of every component's step of √p, given its rank beside the frame's most probable one (by
+    their joint posterior in the training frames), and given that rank and its own step in the frame before. The estimate is from below:
+    the counts behind it are those of the very frames that are coded, and nothing is charged for their table."""
+    rows = np.arange(len(dense))
+    together = np.zeros((K, K))
+    np.add.at(together, training.argmax(1), training)
+    together += 1e-3 * training.mean(0)
+    ranks = np.argsort(np.argsort(-together, axis=1, kind="stable"), axis=1)
+    best = dense.argmax(1)
+    near = np.floor(2 * np.log2(ranks[best] + 1)).astype(int)
+    print(f"{len(dense)} held-out frames: ideal bytes a frame, and KL(dense‖stored) by how the missing share is spread")
+    print("  step    entries   by rank   and the frame before   KL(stored‖dense)   evenly   by usage   beside the best")
+    for step in (0.005, 0.0075, 0.009, 0.01, 0.02, 0.03, 0.04):
+        steps = np.rint(np.sqrt(dense) / step).astype(int)
+        steps[rows, best] = np.maximum(steps[rows, best], 1)
+        keep = steps > 0
+        before = np.minimum(np.vstack([np.zeros((1, K), int), steps[:-1]]), 60)
+        ideal = [_conditional_entropy(steps, context) / 8 / len(dense) for context in (near, near * 61 + before)]
+        stored = (steps * step) ** 2.0
+        stored /= stored.sum(1, keepdims=True)
+        missing = np.where(keep, 0, dense).sum(1).mean()
+        divergences = []
+        for weights in (np.ones((1, K)), training.mean(0)[None], together[best]):
+            spread = np.where(keep, 0, weights)
+            spread = missing * spread / np.maximum(spread.sum(1, keepdims=True), 1e-30)
+            whole = np.where(keep, stored * (1 - missing), spread)
+            divergences.append((dense * np.log(np.maximum(dense, 1e-30) / np.maximum(whole, 1e-30))).sum(1).mean())
+        backwards = _kl(stored, dense)
+        figures = "   ".join(f"{divergence:8.2e}" for divergence in divergences)
+        print(f"  {step:<6} {keep.sum(1).mean():8.2f} {ideal[0]:9.2f} {ideal[1]:22.2f} {backwards:18.2e}   {figures}", flush=True)
+
+
+def _conditional_entropy(symbols: np.ndarray, context: np.ndarray) -> float:
+    """Bits of all symbols together, given their contexts."""
+    width = int(symbols.max()) + 1
+    counts = np.bincount((context * width + symbols).ravel())
+    counts = np.pad(counts, (0, -len(counts) % width)).reshape(-1, width)
+    shares = counts / np.maximum(counts.sum(1, keepdims=True), 1)
+    return float(-(counts * np.log2(np.where(counts > 0, shares, 1))).sum())
+
+
+def _kl(p: np.ndarray, q: np.ndarray) -> float:
+    return float((p * np.log(np.where(p > 0, p, 1) / np.maximum(q, 1e-30))).sum(1).mean())
+
+
+def packing(dense: np.ndarray, work: Path) -> None:
+    """Files of the held-out frames as ``gmm dump`` writes them by default, as wide as is worth packing, and packed."""
+    from softhubert_plugin.gmm.dump_gmm_posteriors import dump_gmm_posteriors
+    from softhubert_plugin.labels.pack import pack_labels
+
+    def report(name: str, path: Path) -> None:
+        labels = SoftLabels(path)
+        everything = [labels.utterance(index) for index in range(len(labels))]
+        stored = np.zeros(dense.shape)
+        frame = np.repeat(np.arange(len(dense)), np.concatenate([targets.counts for targets in everything]))
+        components, probabilities = (np.concatenate([getattr(t, part) for t in everything]) for part in ("components", "probabilities"))
+        stored[frame, components] = probabilities
+        missing = np.where(stored > 0, 0, dense).sum(1).mean()
+        gap = stored == 0
+        whole = np.where(gap, missing / np.maximum(gap.sum(1, keepdims=True), 1), stored * (1 - missing))
+        seconds = _best(lambda: [labels.utterance(index) for index in range(len(labels))], 3)
+        table = 2 * K * K if labels.info.step else 0
+        size = (path.stat().st_size - table) / len(dense)
+        divergences = f"KL(stored‖dense) {_kl(stored, dense):.2e}   KL(dense‖stored, spread evenly) {_kl(dense, whole):.2e}"
+        print(f"  {name:<26} {size:7.2f} bytes a frame   {divergences}   {1e9 * seconds / len(dense):6.0f} ns a frame to read", flush=True)
+
+    print(f"files of {len(dense)} frames (a packed one holds a table of {2 * K * K / 1e6:.1f} MB, counted apart here)")
+    for mass, most in ((0.999, 16), (0.9999, 64)):
+        with tempfile.TemporaryDirectory() as folder:
+            dump_gmm_posteriors(work, "valid", work / "gmm.safetensors", 1, 0, folder, mass=mass, max_components=most)
+            plain = Path(folder) / "valid_0_1.gmm"
+            report(f"mass {mass}, at most {most}", plain)
+            for step in (0.01, 0.02, 0.03, 0.04) if most == 64 else ():
+                packed = Path(folder) / f"packed-{step}.gmm"
+                pack_labels(plain, packed, step=step)
+                report(f"  packed, step {step}", packed)
 
 
 def _stream(frames: int) -> Iterator[StoredTargets]:
@@ -109,14 +213,22 @@ def access(frames: int, folder: Path) -> None:
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--posteriors", nargs=2, metavar=("FEATURES.npy", "MIXTURE"), help="measure encodings on these")
-    parser.add_argument("--frames", type=int, default=10_000_000)
+    parser.add_argument("what", nargs="*", choices=["access", "encodings", "bound", "packing", []], help="default: access")
+    parser.add_argument("--frames", type=int, default=10_000_000, help="of the file for access")
+    parser.add_argument("--work", type=Path, default=Path("/tmp/softhubert-benchmarks/labels"), help="default: %(default)s")
     a = parser.parse_args()
-    posteriors: Optional[Tuple[str, str]] = a.posteriors
-    if posteriors:
-        encodings(*posteriors)
-    with tempfile.TemporaryDirectory() as folder:
-        access(a.frames, Path(folder))
+    what = a.what or ["access"]
+    if set(what) - {"access"}:
+        dense, training, work = _posteriors(a.work)
+        if "encodings" in what:
+            encodings(dense)
+        if "bound" in what:
+            bound(dense, training)
+        if "packing" in what:
+            packing(dense, work)
+    if "access" in what:
+        with tempfile.TemporaryDirectory() as folder:
+            access(a.frames, Path(folder))
 
 
 if __name__ == "__main__":

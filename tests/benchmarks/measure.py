@@ -14,11 +14,13 @@ Work = Callable[[], Dict[str, Any]]
 
 @dataclass(frozen=True)
 class Measured:
-    """Best seconds of a few rounds, memory above what was held before in MiB, and what the work gave back."""
+    """Best seconds of a few rounds, memory above what was held before in MiB, what the work gave back, and its best processor seconds
+    over all cores, which other work on the machine stretches less."""
 
     seconds: float
     peak: float
     result: Dict[str, Any]
+    processor: float = 0.0
 
 
 def measured(prepare: Callable[..., Work], *arguments: Any, rounds: int = 2) -> Measured:
@@ -32,12 +34,14 @@ def _measure(prepare: Callable[..., Work], arguments: Any, rounds: int) -> Measu
     work = prepare(*arguments)
     held = _resident()
     result = work()
-    seconds = []
+    seconds, processor = [], []
     for _ in range(rounds):
-        started = time.perf_counter()
+        started, used = time.perf_counter(), time.process_time()
         result = work()
         seconds.append(time.perf_counter() - started)
-    return Measured(min(seconds), resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024 - held, result)
+        processor.append(time.process_time() - used)
+    peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024 - held
+    return Measured(min(seconds), peak, result, min(processor))
 
 
 def _resident() -> float:
@@ -49,6 +53,7 @@ def compare(title: str, stock: Measured, ours: Measured, *, digits: int = 2) -> 
     """Print both and their ratio."""
     print(title)
     for name, one in (("stock", stock), ("ours", ours)):
-        print(f"  {name:<6} {one.seconds:10.{digits}f} s   peak {one.peak:8.0f} MiB")
+        print(f"  {name:<6} {one.seconds:10.{digits}f} s   processor {one.processor:8.{digits}f} s   peak {one.peak:8.0f} MiB")
     share = 100 * ours.peak / max(stock.peak, 1)
-    print(f"  ratio  {stock.seconds / ours.seconds:10.2f} ×   memory {share:6.1f} %", flush=True)
+    processor = stock.processor / max(ours.processor, 1e-9)
+    print(f"  ratio  {stock.seconds / ours.seconds:10.2f} ×   processor {processor:8.2f} ×   memory {share:6.1f} %", flush=True)

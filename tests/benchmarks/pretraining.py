@@ -1,8 +1,10 @@
 """The pretraining step against fairseq's HuBERT: the codeword head, the whole step of HuBERT Base, and the step with frozen layers.
 
-    python -m tests.benchmarks.pretraining [head] [step] [freeze] [--seconds 15.6] [--rounds 2]
+    python -m tests.benchmarks.pretraining [head] [step] [freeze] [optimizer] [where] [--seconds 15.6] [--rounds 2] [--threads N]
 
 A step is forward and backward of two utterances of noise in training mode, dropout and all, with 500 hard labels: the same work for both.
+``where`` tells, by PyTorch's profiler, what the time of one step goes to. On a machine with other work, one thread and processor seconds
+say more than the clock.
 """
 
 from __future__ import annotations
@@ -18,6 +20,17 @@ import torch.nn.functional as F
 from tests.benchmarks.measure import Work, compare, measured
 
 FRAMES, CODEWORDS, DIMENSION, CLUSTERS = 2_500, 504, 256, 500
+THREADS = "SOFTHUBERT_BENCHMARK_THREADS"
+KINDS = {
+    "matrix products": ("aten::mm", "aten::bmm", "aten::addmm"),
+    "convolutions": ("aten::mkldnn_convolution", "aten::convolution_backward"),
+    "random numbers": ("aten::bernoulli_", "aten::random_", "aten::ge"),
+    "softmax": ("softmax", "logsumexp", "aten::exp_", "aten::amax", "aten::isneginf", "aten::where", "aten::masked_fill"),
+    "GELU": ("aten::gelu",),
+    "norms": ("norm",),
+    "elementwise": ("aten::mul", "aten::add", "aten::div", "aten::sub", "aten::neg", "aten::eq", "aten::all"),
+    "copies": ("aten::copy_", "aten::cat", "aten::fill_"),
+}
 
 
 def prepare_head(ours: bool) -> Work:
@@ -50,9 +63,10 @@ def prepare_head(ours: bool) -> Work:
     return work
 
 
-def prepare_step(ours: bool, seconds: float, frozen_layers: int = 0, memory: bool = False, bf16: bool = False) -> Work:
-    """One step of HuBERT Base as its recipe trains it; with ``memory``, only its forward pass, for what that keeps."""
-    _quiet()
+def pretraining_step(
+    ours: bool, samples: int, *, utterances: int = 2, frozen_layers: int = 0, bf16: bool = False, compiled: bool = False
+) -> Tuple[Any, Any, Dict[str, Any]]:
+    """HuBERT Base as its recipe trains it, fairseq's or ours: the model in training mode, its criterion and a batch of noise."""
     from fairseq.criterions.hubert_criterion import HubertCriterion
     from fairseq.data import Dictionary
     from fairseq.models.hubert.hubert import HubertConfig, HubertModel
@@ -63,18 +77,18 @@ def prepare_step(ours: bool, seconds: float, frozen_layers: int = 0, memory: boo
     from softhubert_plugin.models.freezing import Freezing
     from softhubert_plugin.models.soft_hubert import SoftHubertConfig, SoftHubertModel
 
-    recipe = {
+    recipe: Dict[str, Any] = {
         "label_rate": 50.0,
         "mask_prob": 0.8,
         "final_dim": 256,
-        "encoder_layerdrop": 0.0,  # 0.05 in the recipe: here both must do all layers
+        "encoder_layerdrop": 0.0,  # 0.05 in the recipe: here all must do all layers
         "dropout_input": 0.1,
         "dropout_features": 0.1,
         "feature_grad_mult": 0.1,
         "untie_final_proj": True,
     }
-    if bf16:
-        recipe["autocast_bf16"] = True
+    if ours:
+        recipe.update(autocast_bf16=bf16, compile=compiled)
     kind = SoftHubertConfig if ours else HubertConfig
     cfg = OmegaConf.merge(OmegaConf.structured(kind()), recipe)
     torch.manual_seed(0)
@@ -90,7 +104,13 @@ def prepare_step(ours: bool, seconds: float, frozen_layers: int = 0, memory: boo
         model = HubertModel(cfg, HubertPretrainingConfig(), [dictionary])
     model.train()
     criterion: Any = SoftHubertCriterion(None, 1.0, 0.0, [10.0]) if ours else HubertCriterion(None, 1.0, 0.0, [10.0])
-    batch = _batch(ours, int(seconds * 16_000))
+    return model, criterion, _batch(ours, utterances, samples)
+
+
+def prepare_step(ours: bool, seconds: float, frozen_layers: int = 0, memory: bool = False, bf16: bool = False) -> Work:
+    """One step of HuBERT Base; with ``memory``, only its forward pass, for what that keeps."""
+    _quiet()
+    model, criterion, batch = pretraining_step(ours, int(seconds * 16_000), frozen_layers=frozen_layers, bf16=bf16)
 
     def work() -> Dict[str, Any]:
         model.zero_grad()
@@ -104,25 +124,32 @@ def prepare_step(ours: bool, seconds: float, frozen_layers: int = 0, memory: boo
     return saved if memory else work
 
 
-def _batch(ours: bool, samples: int) -> Dict[str, Any]:
-    from softhubert_plugin.data.masking import SpanMasking
+def _batch(ours: bool, utterances: int, samples: int) -> Dict[str, Any]:
     from softhubert_plugin.data.targets import select_targets
     from softhubert_plugin.labels.frames import FrameTargets
 
-    source = torch.randn(2, samples)
+    source = torch.randn(utterances, samples)
     frames = (samples - 400) // 320 + 1
-    ids = np.random.default_rng(0).integers(0, CLUSTERS, (2, frames))
+    ids = np.random.default_rng(0).integers(0, CLUSTERS, (utterances, frames))
+    numbers = torch.arange(utterances)
     if not ours:
-        padding = torch.zeros(2, samples, dtype=torch.bool)
-        return {"id": torch.arange(2), "net_input": {"source": source, "padding_mask": padding}, "target_list": [torch.from_numpy(ids) + 4]}
-    masks = SpanMasking().frames([frames, frames], frames, [(1, 1, 0), (1, 1, 1)])
+        padding = torch.zeros(utterances, samples, dtype=torch.bool)
+        return {"id": numbers, "net_input": {"source": source, "padding_mask": padding}, "target_list": [torch.from_numpy(ids) + 4]}
+    masks = draw_masks(utterances, frames)
     ones = np.ones(frames, dtype=np.int64)
     targets = [FrameTargets(ones, row, ones.astype(np.float32)) for row in ids]
     return {
-        "id": torch.arange(2),
+        "id": numbers,
         "net_input": {"source": source, "padding_mask": None, "mask_indices": torch.from_numpy(masks)},
         "target_list": [{"masked": select_targets(targets, masks), "unmasked": select_targets(targets, ~masks)}],
     }
+
+
+def draw_masks(utterances: int, frames: int) -> np.ndarray:
+    """``(utterances, frames)`` bool, as the recipe masks."""
+    from softhubert_plugin.data.masking import SpanMasking
+
+    return SpanMasking().frames([frames] * utterances, frames, [(1, 1, number) for number in range(utterances)])
 
 
 def _saved_by(forward: Any) -> float:
@@ -144,7 +171,11 @@ def _quiet() -> None:
     from softhubert_plugin.interop.checkpoints import register_plugin
 
     register_plugin()
-    torch.set_num_threads(os.cpu_count() or 1)
+    torch.set_num_threads(_threads())
+
+
+def _threads() -> int:
+    return int(os.environ.get(THREADS) or os.cpu_count() or 1)
 
 
 def head() -> None:
@@ -158,11 +189,66 @@ def head() -> None:
 
 def step(seconds: float, rounds: int) -> None:
     stock, ours = (measured(prepare_step, which, seconds, rounds=rounds) for which in (False, True))
-    compare(f"HuBERT Base step, 2 × {seconds:g} s, {os.cpu_count()} cores", stock, ours)
+    compare(f"HuBERT Base step, 2 × {seconds:g} s, {_threads()} threads", stock, ours)
     half = measured(prepare_step, True, seconds, 0, False, True, rounds=rounds)
     print(f"  ours with model.autocast_bf16=true: {half.seconds:.2f} s, {stock.seconds / half.seconds:.2f} ×, peak {half.peak:.0f} MiB")
     print(f"  loss a frame {ours.result['loss']:.5f} in float32, {half.result['loss']:.5f} in bfloat16 (dropout differs from step to step)")
     print(f"  masked frames {stock.result['frames']} and {ours.result['frames']}")
+
+
+def prepare_profile(ours: bool, seconds: float) -> Work:
+    """One step under the profiler: the seconds that each kind of operation takes itself."""
+    work = prepare_step(ours, seconds)
+
+    def profiled() -> Dict[str, Any]:
+        with torch.profiler.profile(activities=[torch.profiler.ProfilerActivity.CPU]) as profile:
+            work()
+        taken = dict.fromkeys([*KINDS, "everything else"], 0.0)
+        for operation in profile.key_averages():
+            fitting = (kind for kind, names in KINDS.items() if any(name in operation.key for name in names))
+            taken[next(fitting, "everything else")] += operation.self_cpu_time_total / 1e6
+        return taken
+
+    return profiled
+
+
+def where(seconds: float) -> None:
+    stock, ours = (measured(prepare_profile, which, seconds, rounds=1).result for which in (False, True))
+    print(f"HuBERT Base step, 2 × {seconds:g} s, {_threads()} threads: seconds by kind of operation, under the profiler")
+    for kind in stock:
+        print(f"  {kind:<16} stock {stock[kind]:7.2f}   ours {ours[kind]:7.2f}")
+    print(f"  {'in all':<16} stock {sum(stock.values()):7.2f}   ours {sum(ours.values()):7.2f}", flush=True)
+
+
+def prepare_optimizer(ours: bool) -> Work:
+    """One update of as many parameters as HuBERT Base has."""
+    _quiet()
+    from fairseq.optim import build_optimizer
+    from fairseq.optim.adam import FairseqAdamConfig
+    from omegaconf import OmegaConf
+
+    from softhubert_plugin.optim.fused_adamw import FusedAdamWConfig
+
+    torch.manual_seed(0)
+    parameters = [torch.nn.Parameter(torch.randn(shape)) for shape in [(768, 768), (3072, 768), (768,)] * 32]
+    for parameter in parameters:
+        parameter.grad = torch.ones_like(parameter)
+    settings = {"_name": "fused_adamw" if ours else "adam", "lr": [5e-4], "weight_decay": 0.01, **({} if ours else {"tpu": False})}
+    optimizer = build_optimizer(
+        OmegaConf.merge(OmegaConf.structured(FusedAdamWConfig if ours else FairseqAdamConfig), settings), parameters
+    )
+
+    def work() -> Dict[str, Any]:
+        optimizer.step()
+        return {"parameters": sum(parameter.numel() for parameter in parameters)}
+
+    return work
+
+
+def optimizer(rounds: int) -> None:
+    stock, ours = (measured(prepare_optimizer, which, rounds=3 * rounds) for which in (False, True))
+    title = f"update of {ours.result['parameters'] / 1e6:.0f} M parameters, fairseq's adam and optimizer._name=fused_adamw"
+    compare(title, stock, ours, digits=3)
 
 
 def freeze(seconds: float, rounds: int) -> None:
@@ -177,17 +263,23 @@ def freeze(seconds: float, rounds: int) -> None:
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("what", nargs="*", choices=["head", "step", "freeze", []], help="default: all")
+    parser.add_argument("what", nargs="*", choices=["head", "step", "freeze", "optimizer", "where", []], help="default: all but where")
     parser.add_argument("--seconds", type=float, default=15.6, help="of each of the two utterances")
     parser.add_argument("--rounds", type=int, default=2, help="steps that count, after one that does not")
+    parser.add_argument("--threads", type=int, default=os.cpu_count(), help="default: all cores")
     a = parser.parse_args()
-    what = a.what or ["head", "step", "freeze"]
+    os.environ[THREADS] = str(a.threads)
+    what = a.what or ["head", "step", "freeze", "optimizer"]
     if "head" in what:
         head()
     if "step" in what:
         step(a.seconds, a.rounds)
     if "freeze" in what:
         freeze(a.seconds, a.rounds)
+    if "optimizer" in what:
+        optimizer(a.rounds)
+    if "where" in what:
+        where(a.seconds)
 
 
 if __name__ == "__main__":

@@ -1,0 +1,96 @@
+"""Attention with dropout on a CPU, one head of one utterance at a time, in memory that does not grow with the heads.
+
+PyTorch's fused attention has no dropout on a CPU and falls back to arrays of batch × heads × frames × frames, several for a layer. Here a
+head's weights live in one scratch array that stays in cache, and the backward pass makes them again from their normaliser, as in
+FlashAttention (Dao et al. 2022, arXiv 2205.14135); of that size only the dropout's choices are kept, a byte each.
+"""
+
+from __future__ import annotations
+
+from typing import Any, Optional, Tuple
+
+import torch
+import torch.nn.functional as F
+
+from softhubert_plugin.models.dropout import keep_mask, kept_share
+
+
+def attend(q: torch.Tensor, k: torch.Tensor, v: torch.Tensor, keep: Optional[torch.Tensor], dropout: float) -> torch.Tensor:
+    """``dropout(softmax(q kᵀ / √d)) v``, as ``scaled_dot_product_attention`` computes it.
+
+    Args:
+        q, k, v: ``(B, H, T, d)``.
+        keep: ``(B, 1, 1, T)`` bool, true where a frame may be attended to; ``None`` where all may.
+        dropout: probability for an attention weight.
+
+    Returns:
+        ``(B, H, T, d)``.
+    """
+    if q.device.type != "cpu" or not 0 < dropout < 1 or torch.compiler.is_compiling():
+        return F.scaled_dot_product_attention(q, k, v, attn_mask=keep, dropout_p=dropout)
+    return _Attention.apply(q, k, v, keep, dropout)
+
+
+class _Attention(torch.autograd.Function):
+    @staticmethod
+    def forward(ctx: Any, q: torch.Tensor, k: torch.Tensor, v: torch.Tensor, keep: Optional[torch.Tensor], dropout: float) -> torch.Tensor:
+        share, scale = kept_share(dropout), q.shape[-1] ** -0.5
+        stays = keep_mask((*q.shape[:3], k.shape[2]), dropout)
+        out = torch.empty_like(q)
+        log_totals = torch.empty(*q.shape[:3], 1)
+        scores, mask = _scratch(q, k), _scratch(q, k)
+        with torch.autocast("cpu", enabled=False):
+            for head in _heads(q):
+                _scores(scores, q[head], k[head], scale, _bias(keep, head))
+                log_totals[head] = torch.logsumexp(scores, 1, keepdim=True)
+                scores.sub_(log_totals[head]).exp_().mul_(mask.copy_(stays[head]))
+                out[head] = (scores.to(v.dtype) @ v[head]).div_(share)
+        ctx.save_for_backward(q, k, v, keep, out, log_totals, stays)
+        ctx.share, ctx.scale = share, scale
+        return out
+
+    @staticmethod
+    def backward(ctx: Any, *gradients: torch.Tensor) -> Tuple[Optional[torch.Tensor], ...]:
+        q, k, v, keep, out, log_totals, stays = ctx.saved_tensors
+        (gradient,) = gradients
+        # Σ_j weight_j · ∂/∂weight_j, the term of the softmax's derivative that all of a row's entries share.
+        shared = (gradient.float() * out.float()).sum(-1, keepdim=True)
+        dq, dk, dv = (torch.empty_like(tensor) for tensor in (q, k, v))
+        weights, change, mask = _scratch(q, k), _scratch(q, k), _scratch(q, k)
+        with torch.autocast("cpu", enabled=False):
+            for head in _heads(q):
+                _scores(weights, q[head], k[head], ctx.scale, _bias(keep, head))
+                weights.sub_(log_totals[head]).exp_()
+                mask.copy_(stays[head]).div_(ctx.share)
+                _product(change, gradient[head], v[head].T)
+                change.mul_(mask).sub_(shared[head]).mul_(weights).mul_(ctx.scale)
+                narrow = change.to(q.dtype)
+                dq[head], dk[head] = narrow @ k[head], narrow.T @ q[head]
+                dv[head] = weights.mul_(mask).to(v.dtype).T @ gradient[head]
+        return dq, dk, dv, None, None
+
+
+def _heads(q: torch.Tensor) -> Any:
+    return ((utterance, head) for utterance in range(q.shape[0]) for head in range(q.shape[1]))
+
+
+def _scratch(q: torch.Tensor, k: torch.Tensor) -> torch.Tensor:
+    return torch.empty(q.shape[2], k.shape[2])
+
+
+def _bias(keep: Optional[torch.Tensor], head: Tuple[int, int]) -> Optional[torch.Tensor]:
+    return None if keep is None else ~keep[head[0], 0]
+
+
+def _scores(into: torch.Tensor, q: torch.Tensor, k: torch.Tensor, scale: float, hidden: Optional[torch.Tensor]) -> None:
+    _product(into, q * scale, k.T)
+    if hidden is not None:
+        into.masked_fill_(hidden, -torch.inf)
+
+
+def _product(into: torch.Tensor, a: torch.Tensor, b: torch.Tensor) -> None:
+    """``a b`` in float32, from whichever precision."""
+    if a.dtype == into.dtype:
+        torch.mm(a, b, out=into)
+    else:
+        into.copy_(a @ b)

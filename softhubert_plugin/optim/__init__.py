@@ -1,0 +1,5 @@
+"""Optimizers of the plugin; imported by ``tasks`` because fairseq does not import a user directory's optimizers itself."""
+
+from softhubert_plugin.optim import fused_adamw
+
+__all__ = ["fused_adamw"]

@@ -1,0 +1,62 @@
+"""The optimizer ``fused_adamw``: AdamW in one pass over the parameters, PyTorch's own kernel.
+
+fairseq's ``adam`` is AdamW too (Loshchilov and Hutter 2019, arXiv 1711.05101), but unless apex is installed it walks the parameters one by
+one, ten operations each. The two differ in where eps counts: it is added here after the bias correction of the second moment, there before.
+"""
+
+# No postponed annotations here: omegaconf 2.0 reads the configuration's types, and knows no strings.
+import ast
+from dataclasses import dataclass, field
+from typing import Any, Dict, Iterable, List, Optional
+
+import torch
+from fairseq.dataclass import FairseqDataclass
+from fairseq.optim import FairseqOptimizer, register_optimizer
+from omegaconf import II
+
+from softhubert_plugin.errors import SoftHubertError, refuse_in_one_line
+
+
+@dataclass
+class FusedAdamWConfig(FairseqDataclass):
+    adam_betas: Any = field(default=(0.9, 0.999), metadata={"help": "decay of the gradient's first and second moments"})
+    adam_eps: float = field(default=1e-8, metadata={"help": "added to the root of the second moment"})
+    weight_decay: float = field(default=0.0, metadata={"help": "share of a parameter taken off at each update, times the learning rate"})
+    lr: List[float] = II("optimization.lr")  # noqa: RUF009 (a string, for omegaconf to look up)
+
+
+@register_optimizer("fused_adamw", dataclass=FusedAdamWConfig)
+class FusedAdamW(FairseqOptimizer):
+    """AdamW on float32 parameters; under ``common.fp16`` fairseq hands it a float32 copy."""
+
+    def __init__(self, cfg: FusedAdamWConfig, params: Iterable[torch.nn.Parameter]) -> None:
+        super().__init__(cfg)
+        self._optimizer = _AdamW(params, fused=True, **self.optimizer_config)
+
+    @property
+    def optimizer_config(self) -> Dict[str, Any]:
+        """Settings that override those of a checkpoint."""
+        rate = self.cfg.lr if isinstance(self.cfg.lr, float) else self.cfg.lr[0]
+        return {"lr": rate, "betas": _betas(self.cfg.adam_betas), "eps": self.cfg.adam_eps, "weight_decay": self.cfg.weight_decay}
+
+    def load_state_dict(self, state_dict: Dict[str, Any], optimizer_overrides: Optional[Dict[str, Any]] = None) -> None:
+        """Go on from a saved state, also one of fairseq's ``adam``, whose groups know nothing of fused kernels (under ``common.fp16``
+        fairseq does not tell the two apart)."""
+        groups = [{**self._optimizer.defaults, **group, "fused": True} for group in state_dict["param_groups"]]
+        super().load_state_dict({**state_dict, "param_groups": groups}, optimizer_overrides)
+
+
+class _AdamW(torch.optim.AdamW):
+    supports_flat_params = True
+
+
+def _betas(given: Any) -> Any:
+    """Two numbers, from a list or from fairseq's ``"(0.9, 0.98)"``, which is read and not evaluated."""
+    with refuse_in_one_line():
+        try:
+            betas = tuple(float(beta) for beta in (ast.literal_eval(given) if isinstance(given, str) else given))
+        except (ValueError, SyntaxError, TypeError):
+            betas = ()
+        if len(betas) != 2 or not all(0 <= beta < 1 for beta in betas):
+            raise SoftHubertError(f"optimizer.adam_betas={given}: expected two numbers from 0 to 1, such as (0.9,0.98)")
+        return betas
