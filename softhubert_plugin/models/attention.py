@@ -28,7 +28,7 @@ def attend(q: torch.Tensor, k: torch.Tensor, v: torch.Tensor, keep: Optional[tor
     """
     if q.device.type != "cpu" or not 0 < dropout < 1 or torch.compiler.is_compiling():
         return F.scaled_dot_product_attention(q, k, v, attn_mask=keep, dropout_p=dropout)
-    return _Attention.apply(q, k, v, keep, dropout)
+    return _Attention.apply(q, k, v, keep, dropout)  # type: ignore[no-untyped-call]
 
 
 class _Attention(torch.autograd.Function):
