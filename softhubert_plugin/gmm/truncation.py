@@ -61,7 +61,7 @@ def largest(log_joint: torch.Tensor, temperature: float, count: int) -> Largest:
     first = _smallest(keys, min(count, components))
     return Largest(
         components=first & ((1 << id_bits) - 1),
-        depths=(first >> id_bits).to(torch.float32).mul_(DEPTH / steps),
+        depths=(first >> id_bits).to(torch.float32).div_(steps).mul_(DEPTH),
         total=total.cpu(),
         entropy=entropy.cpu(),
     )
