@@ -1,6 +1,6 @@
 """The pretraining step against fairseq's HuBERT: the codeword head, the whole step of HuBERT Base, and the step with frozen layers.
 
-    python -m tests.benchmarks.pretraining [head] [step] [freeze] [attention] [optimizer] [where] [--seconds 15.6] [--rounds 2] [--threads N]
+    python -m tests.benchmarks.pretraining [head] [step] [freeze] [attention] [optimizer] [where] [--seconds 15.6] [--rounds 2]
 
 A step is forward and backward of two utterances of noise in training mode, dropout and all, with 500 hard labels: the same work for both.
 ``where`` tells, by PyTorch's profiler, what the time of one step goes to. On a machine with other work, one thread and processor seconds
@@ -287,13 +287,14 @@ def freeze(seconds: float, rounds: int) -> None:
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("what", nargs="*", choices=["head", "step", "freeze", "attention", "optimizer", "where", []], help="default: all but where")
+    everything = ["head", "step", "freeze", "attention", "optimizer"]
+    parser.add_argument("what", nargs="*", choices=[*everything, "where", []], help="default: all but where")
     parser.add_argument("--seconds", type=float, default=15.6, help="of each of the two utterances")
     parser.add_argument("--rounds", type=int, default=2, help="steps that count, after one that does not")
     parser.add_argument("--threads", type=int, default=os.cpu_count(), help="default: all cores")
     a = parser.parse_args()
     os.environ[THREADS] = str(a.threads)
-    what = a.what or ["head", "step", "freeze", "attention", "optimizer"]
+    what = a.what or everything
     if "head" in what:
         head()
     if "step" in what:
