@@ -1,6 +1,6 @@
 """The pretraining step against fairseq's HuBERT: the codeword head, the whole step of HuBERT Base, and the step with frozen layers.
 
-    python -m tests.benchmarks.pretraining [head] [step] [freeze] [optimizer] [where] [--seconds 15.6] [--rounds 2] [--threads N]
+    python -m tests.benchmarks.pretraining [head] [step] [freeze] [attention] [optimizer] [where] [--seconds 15.6] [--rounds 2]
 
 A step is forward and backward of two utterances of noise in training mode, dropout and all, with 500 hard labels: the same work for both.
 ``where`` tells, by PyTorch's profiler, what the time of one step goes to. On a machine with other work, one thread and processor seconds
@@ -220,6 +220,30 @@ def where(seconds: float) -> None:
     print(f"  {'in all':<16} stock {sum(stock.values()):7.2f}   ours {sum(ours.values()):7.2f}", flush=True)
 
 
+def prepare_attention(ours: bool, seconds: float) -> Work:
+    """Attention with dropout of one layer of HuBERT Base, forward and backward: PyTorch's, and ours for a CPU."""
+    _quiet()
+    from softhubert_plugin.models.attention import attend
+
+    torch.manual_seed(0)
+    shape = (2, 12, int(seconds * 50), 64)
+    q, k, v = (torch.randn(shape, requires_grad=True) for _ in range(3))
+    direction = torch.randn(shape)
+
+    def work() -> Dict[str, Any]:
+        q.grad = k.grad = v.grad = None
+        out = attend(q, k, v, None, 0.1) if ours else F.scaled_dot_product_attention(q, k, v, dropout_p=0.1)
+        out.backward(direction)
+        return {"mean": float(out.mean())}
+
+    return work
+
+
+def attention(seconds: float, rounds: int) -> None:
+    stock, ours = (measured(prepare_attention, which, seconds, rounds=2 * rounds) for which in (False, True))
+    compare(f"attention of one layer with dropout, 2 × {seconds:g} s, PyTorch's and ours, {_threads()} threads", stock, ours, digits=3)
+
+
 def prepare_optimizer(ours: bool) -> Work:
     """One update of as many parameters as HuBERT Base has."""
     _quiet()
@@ -263,19 +287,22 @@ def freeze(seconds: float, rounds: int) -> None:
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("what", nargs="*", choices=["head", "step", "freeze", "optimizer", "where", []], help="default: all but where")
+    everything = ["head", "step", "freeze", "attention", "optimizer"]
+    parser.add_argument("what", nargs="*", choices=[*everything, "where", []], help="default: all but where")
     parser.add_argument("--seconds", type=float, default=15.6, help="of each of the two utterances")
     parser.add_argument("--rounds", type=int, default=2, help="steps that count, after one that does not")
     parser.add_argument("--threads", type=int, default=os.cpu_count(), help="default: all cores")
     a = parser.parse_args()
     os.environ[THREADS] = str(a.threads)
-    what = a.what or ["head", "step", "freeze", "optimizer"]
+    what = a.what or everything
     if "head" in what:
         head()
     if "step" in what:
         step(a.seconds, a.rounds)
     if "freeze" in what:
         freeze(a.seconds, a.rounds)
+    if "attention" in what:
+        attention(a.seconds, a.rounds)
     if "optimizer" in what:
         optimizer(a.rounds)
     if "where" in what:
