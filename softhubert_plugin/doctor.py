@@ -39,7 +39,7 @@ OPTIONAL = {
     "espeakng-loader": ("demo", "the spoken demonstration corpus"),
     "flashlight-text": ("lm", "decoding with a language model"),
     "kenlm": ("lm", "decoding with a language model"),
-    "transformers": ("transformers", "checkpoints to and from transformers"),
+    "transformers": ("transformers", "opening what 'softhubert export transformers' writes"),
 }
 # What is imported for a trial: those whose shared libraries are known to go missing, fairseq last since it needs the others.
 TRIED = ("torch", "torchaudio", "soundfile", "sklearn", "npy_append_array", "fairseq")

@@ -22,6 +22,7 @@ from softhubert_plugin.errors import SoftHubertError
 from softhubert_plugin.features.shards import read_shard
 from softhubert_plugin.gmm.mixture import GaussianMixture
 from softhubert_plugin.interop.checkpoints import load_checkpoint
+from softhubert_plugin.interop.write_checkpoint import defaults
 from softhubert_plugin.models.teacher import Teacher
 from softhubert_plugin.tasks.soft_hubert_pretraining import SoftHubertPretrainingTask
 
@@ -199,7 +200,7 @@ def _fine_tune(start: Path) -> None:
     task = SoftHubertPretrainingTask(task_cfg)
     task.load_state_dict({"target_symbols": ["A", "B"]})
     model = {"_name": "hubert_ctc", "w2v_path": str(start), "normalize": False, "data": ""}
-    task.build_model(OmegaConf.merge(OmegaConf.structured(HubertCtcConfig()), model))
+    task.build_model(OmegaConf.create(defaults(HubertCtcConfig(), model)))
 
 
 def test_a_harmless_stock_checkpoint_passes_the_same_checks(stock_checkpoint: Path) -> None:

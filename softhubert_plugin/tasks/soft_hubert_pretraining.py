@@ -166,8 +166,9 @@ class SoftHubertPretrainingTask(HubertPretrainingTask):
                 raise SoftHubertError(
                     "task.labels is empty: a model other than distil_hubert has nothing to predict; set 'task.labels=[gmm]'"
                 )
-            start = cfg.init_from if cfg.init_from is not None or teacher is None else cfg.teacher
-            if start is not None:
+            # A student starts as its teacher's first layers, unless told otherwise (a student of another width: init_from='').
+            start = cfg.teacher if cfg.init_from is None and teacher is not None else cfg.init_from
+            if start:
                 for line in start_from(model, start).describe():
                     logger.info("%s: %s", start, line)
             model.freeze(Freezing(cfg.freeze_feature_extractor, cfg.freeze_layers, cfg.freeze_updates))
