@@ -1,5 +1,6 @@
 """Tasks of the plugin. fairseq imports this package first, so it brings in what fairseq does not look for itself."""
 
+from softhubert_plugin.interop.batches import keep_the_last_batch
 from softhubert_plugin.interop.broadcast import exchange_objects_with_torch
 from softhubert_plugin.interop.checkpoint_files import write_checkpoints_atomically
 from softhubert_plugin.interop.known_warnings import silence_known_warnings
@@ -8,6 +9,7 @@ from softhubert_plugin.interop.safe_globals import accept_stock_checkpoints
 accept_stock_checkpoints()
 write_checkpoints_atomically()
 exchange_objects_with_torch()
+keep_the_last_batch()
 silence_known_warnings()
 
 from softhubert_plugin import criterions  # noqa: E402  (needs fairseq, like the tasks themselves)
