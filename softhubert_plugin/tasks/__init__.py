@@ -3,6 +3,7 @@
 from softhubert_plugin.interop.batches import keep_the_last_batch
 from softhubert_plugin.interop.broadcast import exchange_objects_with_torch
 from softhubert_plugin.interop.checkpoint_files import write_checkpoints_atomically
+from softhubert_plugin.interop.ctc_configuration import complete_ctc_configuration
 from softhubert_plugin.interop.known_warnings import silence_known_warnings
 from softhubert_plugin.interop.safe_globals import accept_stock_checkpoints
 
@@ -10,6 +11,7 @@ accept_stock_checkpoints()
 write_checkpoints_atomically()
 exchange_objects_with_torch()
 keep_the_last_batch()
+complete_ctc_configuration()
 silence_known_warnings()
 
 from softhubert_plugin import criterions  # noqa: E402  (needs fairseq, like the tasks themselves)

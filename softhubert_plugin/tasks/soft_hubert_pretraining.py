@@ -114,9 +114,6 @@ class SoftHubertPretrainingTask(HubertPretrainingTask):
         with refuse_in_one_line():
             if getattr(cfg, "w2v_args", None) is None and not Path(start).is_file():
                 raise SoftHubertError(f"{start}: no such pretrained checkpoint; set model.w2v_path to one")
-        if "autoregressive" not in cfg:  # fairseq-fixed asks for it, and its own configuration of hubert_ctc lacks it
-            with open_dict(cfg):
-                cfg.autoregressive = False
         model = super().build_model(cfg, from_checkpoint)
         pretrained = model.cfg.w2v_args
         with open_dict(pretrained), open_dict(cfg):
