@@ -1,7 +1,6 @@
 """The option that fairseq-fixed's ``hubert_ctc`` asks for and its configuration lacks: without it nothing can be fine-tuned or decoded."""
 
-from __future__ import annotations
-
+# No postponed annotations here: omegaconf 2.0 reads the field's type, and knows no strings.
 import dataclasses
 
 
@@ -11,7 +10,7 @@ class _Missing:
 
 
 def complete_ctc_configuration() -> None:
-    """Give ``HubertCtcConfig`` the field ``autoregressive``, false; stock fairseq knows neither field nor question."""
+    """Give ``HubertCtcConfig`` the field ``autoregressive``, false; stock fairseq does not ask for it, and does not mind."""
     from fairseq.models.hubert import hubert_asr
 
     configuration = hubert_asr.HubertCtcConfig
