@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import pickle
 from pathlib import Path
 from typing import Any
 
@@ -10,7 +11,7 @@ import pytest
 import torch
 
 from softhubert_plugin.errors import SoftHubertError
-from softhubert_plugin.interop.checkpoints import load_checkpoint, read_checkpoint
+from softhubert_plugin.interop.checkpoints import load_checkpoint, read_checkpoint, register_plugin
 
 
 class _Attack:
@@ -42,6 +43,17 @@ def test_a_checkpoint_that_would_run_code_is_refused_and_runs_none(stock_checkpo
     torch.save(state, tmp_path / "evil.pt")
     with pytest.raises(SoftHubertError, match="conv_feature_layers"):
         load_checkpoint(tmp_path / "evil.pt")
+    assert not (tmp_path / "ran").exists()
+
+
+def test_fairseqs_own_loader_runs_none_either(tmp_path: Path) -> None:
+    """The one that fine-tuning reads the pretrained model with; before torch 2.6 it would."""
+    from fairseq.checkpoint_utils import load_checkpoint_to_cpu
+
+    register_plugin()
+    torch.save({"model": {}, "extra_state": _Attack(tmp_path / "ran")}, tmp_path / "evil.pt")
+    with pytest.raises(pickle.UnpicklingError):
+        load_checkpoint_to_cpu(str(tmp_path / "evil.pt"))
     assert not (tmp_path / "ran").exists()
 
 

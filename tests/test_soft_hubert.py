@@ -335,3 +335,13 @@ def test_the_front_end_is_parsed_and_never_evaluated() -> None:
 def test_a_front_end_of_another_frame_rate_is_refused() -> None:
     with pytest.raises(SoftHubertError, match="every 160 samples, 100 a second, but task.frame_rate is 50"):
         SoftHubertModel(_config(SoftHubertConfig, conv_feature_layers="[(16,10,5)] + [(16,3,2)] * 5"), HubertPretrainingConfig(), [5])
+
+
+@pytest.mark.parametrize("multiple", [1, 2, 8])
+def test_every_utterance_is_in_a_batch(multiple: int, corpus: Path) -> None:
+    import softhubert_plugin.tasks  # noqa: F401
+
+    dataset = _dataset(corpus, [[0] * (1 + (int(size) - 400) // 160) for size in read_manifest(corpus / "train.tsv").sizes])
+    for tokens in (25_000, 60_000, 1_000_000):
+        batches = dataset.batch_by_size(dataset.ordered_indices(), max_tokens=tokens, required_batch_size_multiple=multiple)
+        assert sorted(np.concatenate(batches).tolist()) == [0, 1, 2, 3]

@@ -1,4 +1,5 @@
-"""Let torch ≥ 2.6 load stock fairseq checkpoints without switching its safety off.
+"""Let fairseq load stock checkpoints with torch's safety on: without switching it off where it is the default (torch ≥ 2.6), and
+switched on where it is not.
 
 Such checkpoints hold fairseq's ``Dictionary`` objects (and, before hydra, ``argparse.Namespace``). Both are plain containers, so
 they are added to what ``weights_only=True`` accepts. Nothing else is.
@@ -7,14 +8,15 @@ they are added to what ``weights_only=True`` accepts. Nothing else is.
 from __future__ import annotations
 
 import argparse
+import os
 
 import torch
 
 
 def accept_stock_checkpoints() -> None:
-    """Register the two classes; does nothing on a torch that has no such list."""
+    """Register the two classes, and have every ``torch.load`` of this process refuse what is not plain data."""
     from fairseq.data.dictionary import Dictionary
 
-    register = getattr(torch.serialization, "add_safe_globals", None)
-    if register is not None:
-        register([Dictionary, argparse.Namespace])
+    torch.serialization.add_safe_globals([Dictionary, argparse.Namespace])
+    if torch.__version__ < "2.6":  # a TorchVersion, which compares by number
+        os.environ.setdefault("TORCH_FORCE_WEIGHTS_ONLY_LOAD", "1")

@@ -1,5 +1,6 @@
 """Tasks of the plugin. fairseq imports this package first, so it brings in what fairseq does not look for itself."""
 
+from softhubert_plugin.interop.batches import keep_the_last_batch
 from softhubert_plugin.interop.broadcast import exchange_objects_with_torch
 from softhubert_plugin.interop.checkpoint_files import write_checkpoints_atomically
 from softhubert_plugin.interop.hubert_ctc_settings import complete_hubert_ctc
@@ -9,6 +10,7 @@ from softhubert_plugin.interop.safe_globals import accept_stock_checkpoints
 accept_stock_checkpoints()
 write_checkpoints_atomically()
 exchange_objects_with_torch()
+keep_the_last_batch()
 complete_hubert_ctc()
 silence_known_warnings()
 
