@@ -25,10 +25,10 @@ from softhubert_plugin.features.hidden_states import can_batch, check_layers, hi
 from softhubert_plugin.files import PathLike
 from softhubert_plugin.gmm.mixture import GaussianMixture
 from softhubert_plugin.interop.checkpoints import LoadedModel, checkpoint_sha256, load_checkpoint
+from softhubert_plugin.interop.export_transformers import MIXTURE
 from softhubert_plugin.manifests import SAMPLE_RATE
 
 Waveforms = Union[torch.Tensor, np.ndarray, Sequence[Union[torch.Tensor, np.ndarray]]]
-ENCLOSED_MIXTURE = "gmm.safetensors"
 
 
 class Frames(NamedTuple):
@@ -156,7 +156,7 @@ def load(path: PathLike, *, mixture: Optional[PathLike] = None, device: Union[st
         SoftHubertError: a file is missing, damaged or unsafe, or the mixture was not fitted on hidden states of this model's size.
     """
     encoder = SpeechEncoder(load_checkpoint(path))
-    enclosed = Path(path) / ENCLOSED_MIXTURE
+    enclosed = Path(path) / MIXTURE
     if mixture is not None or enclosed.is_file():
         source = enclosed if mixture is None else mixture
         fitted = GaussianMixture.load(source)

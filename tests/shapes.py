@@ -7,7 +7,7 @@ from typing import Any, Dict
 
 import torch
 
-from softhubert_plugin.interop.checkpoints import register_plugin
+from softhubert_plugin.interop.checkpoints import PRETRAINING_HEAD, register_plugin
 from softhubert_plugin.interop.write_checkpoint import assemble, defaults, finetuned_checkpoint, whole_configuration, write_checkpoint
 
 SMALL = {
@@ -71,8 +71,7 @@ def save_finetuned(path: Path, shape: Dict[str, Any], *, seed: int = 0) -> Path:
     from softhubert_plugin.interop.checkpoints import read_checkpoint
 
     state = read_checkpoint(save_pretrained(path, {**shape, "final_dim": 0}, seed=seed))
-    head = ("label_embs_concat", "final_proj.", "heads.")
-    encoder = {name: tensor for name, tensor in state["model"].items() if not name.startswith(head)}
+    encoder = {name: tensor for name, tensor in state["model"].items() if not name.startswith(PRETRAINING_HEAD)}
     width = len(encoder["mask_emb"])
     projection = {"weight": torch.randn(4 + len(LETTERS), width), "bias": torch.randn(4 + len(LETTERS))}
     settings = {name: value for name, value in state["cfg"]["model"].items() if not name.startswith("_")}

@@ -7,7 +7,7 @@ padding mask.
 
 from __future__ import annotations
 
-from typing import Any, Iterator, List, Optional, Sequence
+from typing import Any, Iterator, List, Sequence
 
 import numpy as np
 import torch
@@ -33,8 +33,6 @@ class AcousticModel:
     """
 
     def __init__(self, checkpoint: PathLike, device: str = "cpu") -> None:
-        from softhubert_plugin.models.transformer import can_walk, encode
-
         loaded = load_checkpoint(checkpoint)
         if loaded.model is loaded.encoder:
             raise SoftHubertError(f"{checkpoint}: a {type(loaded.model).__name__}, not a fine-tuned hubert_ctc model; fine-tune it first")
@@ -47,7 +45,6 @@ class AcousticModel:
         self.blank = int(dictionary.index(loaded.task.blank_symbol))
         self.end = int(dictionary.eos())
         self.device = device
-        self._encode = encode if can_walk(loaded.encoder.encoder) else _encode_as_fairseq
         self._loaded = loaded
         self.frame_seconds = total_stride(loaded.conv_layers) / SAMPLE_RATE
         self._shortest = receptive_field(loaded.conv_layers)
@@ -68,6 +65,8 @@ class AcousticModel:
     @torch.inference_mode()
     def logits(self, waveforms: Sequence[torch.Tensor]) -> List[torch.Tensor]:
         """Unnormalised log probabilities, ``(frames, symbols)`` float32 on the CPU for each ``(samples,)`` waveform."""
+        from softhubert_plugin.models.transformer import encode
+
         encoder = self._model.w2v_encoder.w2v_model
         features = [encoder.feature_extractor(waveform[None].to(self.device))[0].T for waveform in waveforms]
         frames = [len(each) for each in features]
@@ -75,14 +74,9 @@ class AcousticModel:
         if encoder.post_extract_proj is not None:
             x = encoder.post_extract_proj(x)
         padded = torch.arange(x.shape[1], device=x.device) >= torch.tensor(frames, device=x.device)[:, None]
-        x = self._encode(encoder.encoder, x, padded if len(set(frames)) > 1 else None)
+        x = encode(encoder.encoder, x, padded if len(set(frames)) > 1 else None)
         scores = self._model.w2v_encoder.proj(x).float().cpu()
         return [row[:count] for row, count in zip(scores, frames)]
-
-
-def _encode_as_fairseq(encoder: Any, x: torch.Tensor, padded: Optional[torch.Tensor]) -> torch.Tensor:
-    """For layers that our faster walk does not know, such as conformer blocks."""
-    return encoder(x, padding_mask=padded)[0]
 
 
 def batches(manifest: Manifest, max_seconds: float) -> Iterator[List[int]]:

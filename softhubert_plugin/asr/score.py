@@ -257,15 +257,15 @@ def _named(found: Sequence[str], references: PathLike, manifest: PathLike) -> Li
     times = Counter(stems)
     for name in found:
         match = _UNNAMED.fullmatch(name)
-        if match is None and name in times:
+        if match is None:
+            if name not in times:
+                raise SoftHubertError(f"{references}: utterance {name!r} is not in {manifest}; give the manifest decoded")
             names.append(name)
-        elif match is not None and int(match.group(1)) < len(listed):
-            index = int(match.group(1))
-            names.append(stems[index] if times[stems[index]] == 1 else listed.names[index])
-        elif match is None:
-            raise SoftHubertError(f"{references}: utterance {name!r} is not in {manifest}; give the manifest decoded")
-        else:
+            continue
+        index = int(match.group(1))
+        if index >= len(listed):
             raise SoftHubertError(f"{references}: utterance {name!r}, but {manifest} lists {len(listed)}; give the manifest decoded")
+        names.append(stems[index] if times[stems[index]] == 1 else listed.names[index])
     if len(found) != len(listed):
         raise SoftHubertError(f"{references}: {len(found)} utterances, but {manifest} lists {len(listed)}; give the manifest decoded")
     return names

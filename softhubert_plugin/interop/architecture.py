@@ -50,24 +50,37 @@ def encoder_settings(loaded: LoadedModel, path: PathLike) -> Dict[str, Any]:
     return {**settings, "activation_fn": str(cfg.activation_fn), "extractor_mode": str(cfg.extractor_mode)}
 
 
+def encoder_parameters(loaded: LoadedModel) -> Dict[str, torch.Tensor]:
+    """The encoder's parameters under fairseq's names, float32, without pretraining heads."""
+    return {name: _plain(tensor) for name, tensor in loaded.encoder.state_dict().items() if not name.startswith(PRETRAINING_HEAD)}
+
+
 def encoder_weights(loaded: LoadedModel) -> Dict[str, torch.Tensor]:
-    """The encoder's parameters under fairseq's names, float32, without pretraining heads.
+    """:func:`encoder_parameters` as toolkits other than fairseq need them.
 
     fairseq has no projection where front end and transformer are equally wide; the others always have one: there it is the identity.
     """
-    state = {name: tensor for name, tensor in loaded.encoder.state_dict().items() if not name.startswith(PRETRAINING_HEAD)}
+    weights = encoder_parameters(loaded)
     if loaded.encoder.post_extract_proj is None:
         width = int(loaded.encoder.encoder.embedding_dim)
-        state.update({"post_extract_proj.weight": torch.eye(width), "post_extract_proj.bias": torch.zeros(width)})
-    return {name: tensor.detach().float().contiguous() for name, tensor in state.items()}
+        weights.update({"post_extract_proj.weight": torch.eye(width), "post_extract_proj.bias": torch.zeros(width)})
+    return weights
+
+
+def output_layer(loaded: LoadedModel, name: str) -> Dict[str, torch.Tensor]:
+    """The parameters that score a fine-tuned model's symbols, float32, under ``name``."""
+    return {f"{name}.{part}": _plain(tensor) for part, tensor in loaded.model.w2v_encoder.proj.state_dict().items()}
 
 
 def pretraining_head(loaded: LoadedModel) -> Dict[str, torch.Tensor]:
     """The parameters that score codewords, float32; empty for an encoder without, and for the heads of a distillation."""
     if not hasattr(loaded.encoder, "label_embs_concat"):
         return {}
-    state = loaded.encoder.state_dict()
-    return {name: tensor.detach().float().contiguous() for name, tensor in state.items() if name.startswith(PRETRAINING_HEAD)}
+    return {name: _plain(tensor) for name, tensor in loaded.encoder.state_dict().items() if name.startswith(PRETRAINING_HEAD)}
+
+
+def _plain(tensor: torch.Tensor) -> torch.Tensor:
+    return tensor.detach().float().contiguous()
 
 
 def parameters_of(weights: Mapping[str, torch.Tensor]) -> int:

@@ -23,6 +23,8 @@ from softhubert_plugin.interop.safe_globals import accept_stock_checkpoints
 
 # Parameters that only pretraining and distillation need; a checkpoint may come without them.
 PRETRAINING_HEAD = ("label_embs_concat", "final_proj.", "target_glu.", "heads.")
+# Where a fine-tuned model keeps its encoder's parameters.
+CTC_PREFIX = "w2v_encoder.w2v_model."
 
 
 def register_plugin(*, quiet: bool = True) -> None:
@@ -30,9 +32,7 @@ def register_plugin(*, quiet: bool = True) -> None:
     if quiet:
         logging.getLogger("fairseq").setLevel(logging.WARNING)
     silence_known_warnings()
-    import softhubert_plugin.models.distil_hubert
-    import softhubert_plugin.models.soft_hubert
-    import softhubert_plugin.tasks.soft_hubert_pretraining  # noqa: F401
+    import softhubert_plugin.tasks.soft_hubert_pretraining  # noqa: F401  (which imports criteria, models and optimizers)
 
 
 def read_checkpoint(path: PathLike) -> Dict[str, Any]:

@@ -16,10 +16,11 @@ from omegaconf import OmegaConf
 
 from softhubert_plugin.errors import SoftHubertError
 from softhubert_plugin.files import PathLike, write_text
-from softhubert_plugin.interop.architecture import pretraining_head
-from softhubert_plugin.interop.checkpoints import PRETRAINING_HEAD, LoadedModel, load_checkpoint
+from softhubert_plugin.interop.architecture import encoder_parameters, output_layer, pretraining_head
+from softhubert_plugin.interop.checkpoints import CTC_PREFIX, LoadedModel, load_checkpoint
 from softhubert_plugin.interop.export_transformers import SPECIAL_TOKENS, target_symbols
-from softhubert_plugin.interop.write_checkpoint import CTC_PREFIX, assemble, defaults, whole_configuration, write_checkpoint
+from softhubert_plugin.interop.write_checkpoint import assemble, defaults, whole_configuration, write_checkpoint
+from softhubert_plugin.manifests import read_dictionary
 
 STOCK_TASK = "hubert_pretraining"
 
@@ -46,11 +47,11 @@ def export_fairseq(checkpoint: PathLike, dest: PathLike) -> str:
         return f"{dest}: a checkpoint of fairseq's hubert"
     label = str(loaded.cfg.task.labels[0])
     dictionary = Path(dest).parent / f"dict.{label}.txt"
-    lines = "".join(f"{symbol} 1\n" for symbol in symbols[len(SPECIAL_TOKENS) :])
-    if dictionary.exists() and [line.rpartition(" ")[0] for line in dictionary.read_text(encoding="utf-8").splitlines()] != symbols[4:]:
-        raise SoftHubertError(f"{dictionary}: is there already, with other symbols than the model's; choose another folder for {dest}")
+    plain = symbols[len(SPECIAL_TOKENS) :]
     if not dictionary.exists():
-        write_text(dictionary, lines)
+        write_text(dictionary, "".join(f"{symbol} 1\n" for symbol in plain))
+    elif read_dictionary(dictionary) != plain:
+        raise SoftHubertError(f"{dictionary}: is there already, with other symbols than the model's; choose another folder for {dest}")
     write_checkpoint(dest, _finetuned(loaded, resolved, str(Path(dest).parent.resolve()), label))
     return f"{dest}: a checkpoint of fairseq's hubert_ctc; if you move it, move {dictionary.name} too and give task.data and task.label_dir"
 
@@ -58,7 +59,7 @@ def export_fairseq(checkpoint: PathLike, dest: PathLike) -> str:
 def _pretrained(loaded: LoadedModel, cfg: Dict[str, Any]) -> Dict[str, Any]:
     from fairseq.models.hubert.hubert import HubertConfig
 
-    weights, head = _encoder(loaded), pretraining_head(loaded)
+    weights, head = encoder_parameters(loaded), pretraining_head(loaded)
     model = {**cfg["model"], "_name": "hubert"}
     sets: List[int] = []
     if head:
@@ -82,9 +83,9 @@ def _finetuned(loaded: LoadedModel, cfg: Dict[str, Any], folder: str, label: str
     # Without label sets fairseq builds the encoder without looking for their dictionaries.
     encoder = {**cfg["model"]["w2v_args"]["model"], "_name": "hubert", "untie_final_proj": False, "target_glu": False}
     inside = {"model": defaults(HubertConfig(), encoder), "task": _task(cfg["model"]["w2v_args"]["task"], labels=[])}
-    weights = {f"{CTC_PREFIX}{name}": tensor for name, tensor in _encoder(loaded).items()}
+    weights = {f"{CTC_PREFIX}{name}": tensor for name, tensor in encoder_parameters(loaded).items()}
     weights[f"{CTC_PREFIX}label_embs_concat"] = _no_head(encoder)["label_embs_concat"]
-    weights.update({f"w2v_encoder.proj.{name}": tensor.float() for name, tensor in loaded.model.w2v_encoder.proj.state_dict().items()})
+    weights.update(output_layer(loaded, "w2v_encoder.proj"))
     given = {name: value for name, value in cfg["model"].items() if name != "w2v_args"}
     model = defaults(HubertCtcConfig(), {**given, "w2v_path": "", "data": folder})
     model["w2v_args"] = whole_configuration(**inside)
@@ -97,12 +98,6 @@ def _task(task: Dict[str, Any], **changes: Any) -> Dict[str, Any]:
     from fairseq.tasks.hubert_pretraining import HubertPretrainingConfig
 
     return defaults(HubertPretrainingConfig(), {**task, **changes, "_name": STOCK_TASK})
-
-
-def _encoder(loaded: LoadedModel) -> Dict[str, torch.Tensor]:
-    """The parameters as they are called here: fairseq's names are ours."""
-    state = loaded.encoder.state_dict()
-    return {name: tensor.float() for name, tensor in state.items() if not name.startswith(PRETRAINING_HEAD)}
 
 
 def _no_head(model: Dict[str, Any]) -> Dict[str, torch.Tensor]:

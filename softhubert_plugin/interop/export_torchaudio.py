@@ -4,14 +4,12 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from safetensors.torch import save_file
-
 from softhubert_plugin.errors import SoftHubertError
 from softhubert_plugin.files import PathLike, write_json, write_text
-from softhubert_plugin.interop.architecture import encoder_settings, encoder_weights, parameters_of
+from softhubert_plugin.interop.architecture import encoder_settings, encoder_weights, output_layer, parameters_of
 from softhubert_plugin.interop.checkpoints import load_checkpoint
 from softhubert_plugin.interop.export_transformers import target_symbols
-from softhubert_plugin.interop.folders import new_folder
+from softhubert_plugin.interop.folders import new_folder, save_weights
 from softhubert_plugin.interop.names import to_torchaudio
 
 EXTRACTOR_MODES = {"default": "group_norm", "layer_norm": "layer_norm"}
@@ -52,10 +50,9 @@ def export_torchaudio(checkpoint: PathLike, dest: PathLike) -> str:
             )
         symbols = target_symbols(loaded)
         named = {to_torchaudio(name, settings["extractor_mode"]): tensor for name, tensor in encoder_weights(loaded).items()}
-        weights = {name: tensor.clone() for name, tensor in named.items() if name is not None}
+        weights = {name: tensor for name, tensor in named.items() if name is not None}
         if symbols is not None:
-            projection = loaded.model.w2v_encoder.proj
-            weights.update({"aux.weight": projection.weight.detach().float(), "aux.bias": projection.bias.detach().float()})
+            weights.update(output_layer(loaded, "aux"))
         arguments = {
             "extractor_mode": EXTRACTOR_MODES[settings["extractor_mode"]],
             "extractor_conv_layer_config": loaded.conv_layers,
@@ -74,7 +71,7 @@ def export_torchaudio(checkpoint: PathLike, dest: PathLike) -> str:
             "encoder_layer_drop": settings["encoder_layerdrop"],
             "aux_num_out": None if symbols is None else len(symbols),
         }
-        save_file(weights, str(folder / "model.safetensors"), metadata={"format": "pt"})
+        save_weights(folder / "model.safetensors", weights)
         description = {"factory": "torchaudio.models.wav2vec2_model", "arguments": arguments, "normalize": loaded.normalize}
         write_json(folder / "model.json", {**description, "symbols": symbols})
         normalize = "\nwaveform = torch.nn.functional.layer_norm(waveform, waveform.shape[-1:])" if loaded.normalize else ""

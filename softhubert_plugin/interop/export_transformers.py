@@ -10,8 +10,6 @@ import shutil
 from pathlib import Path
 from typing import Any, Dict, List, Optional
 
-from safetensors.torch import save_file
-
 from softhubert_plugin.errors import SoftHubertError
 from softhubert_plugin.files import PathLike, write_json, write_text
 from softhubert_plugin.gmm.mixture import GaussianMixture
@@ -21,11 +19,12 @@ from softhubert_plugin.interop.architecture import (
     conv_columns,
     encoder_settings,
     encoder_weights,
+    output_layer,
     parameters_of,
     pretraining_head,
 )
 from softhubert_plugin.interop.checkpoints import LoadedModel, load_checkpoint
-from softhubert_plugin.interop.folders import new_folder
+from softhubert_plugin.interop.folders import new_folder, save_weights
 from softhubert_plugin.interop.model_card import model_card
 from softhubert_plugin.interop.names import to_transformers
 
@@ -56,12 +55,11 @@ def export_transformers(checkpoint: PathLike, dest: PathLike, *, mixture: Option
         weights = {prefix + to_transformers(name, settings["extractor_mode"]): each for name, each in encoder_weights(loaded).items()}
         head = {} if symbols is not None else pretraining_head(loaded)
         if symbols is not None:
-            projection = loaded.model.w2v_encoder.proj
-            weights.update({"lm_head.weight": projection.weight.detach().float(), "lm_head.bias": projection.bias.detach().float()})
+            weights.update(output_layer(loaded, "lm_head"))
             _write_tokenizer(folder, symbols)
-        _save(weights, folder / WEIGHTS)
+        save_weights(folder / WEIGHTS, weights)
         if head:
-            _save(head, folder / HEAD)
+            save_weights(folder / HEAD, head)
         write_json(folder / "config.json", transformers_config(loaded, settings, symbols, bool(head)))
         write_json(folder / "preprocessor_config.json", _preprocessor(loaded.normalize, settings["extractor_mode"]))
         fitted = None if mixture is None else GaussianMixture.load(mixture)
@@ -128,7 +126,3 @@ def _write_tokenizer(folder: Path, symbols: List[str]) -> None:
     write_json(folder / "special_tokens_map.json", special)
     description = {"tokenizer_class": "Wav2Vec2CTCTokenizer", "processor_class": "Wav2Vec2Processor", "word_delimiter_token": "|"}
     write_json(folder / "tokenizer_config.json", {**description, "do_lower_case": False, **special})
-
-
-def _save(tensors: Dict[str, Any], path: Path) -> None:
-    save_file({name: tensor.clone() for name, tensor in tensors.items()}, str(path), metadata={"format": "pt"})

@@ -7,7 +7,10 @@ import os
 import shutil
 import tempfile
 from pathlib import Path
-from typing import Iterator
+from typing import Iterator, Mapping
+
+import torch
+from safetensors.torch import save_file
 
 from softhubert_plugin.errors import SoftHubertError
 from softhubert_plugin.files import PathLike, disk_errors
@@ -37,3 +40,8 @@ def new_folder(dest: PathLike) -> Iterator[Path]:
     finally:
         if temporary is not None:
             shutil.rmtree(temporary, ignore_errors=True)
+
+
+def save_weights(path: Path, tensors: Mapping[str, torch.Tensor]) -> None:
+    """Write ``path``, a safetensors file for PyTorch; tensors that share memory, which the format refuses, are stored apart."""
+    save_file({name: tensor.clone() for name, tensor in tensors.items()}, str(path), metadata={"format": "pt"})

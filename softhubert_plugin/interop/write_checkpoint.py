@@ -10,8 +10,7 @@ import torch
 from omegaconf import OmegaConf
 
 from softhubert_plugin.files import PathLike, atomic_path
-
-CTC_PREFIX = "w2v_encoder.w2v_model."
+from softhubert_plugin.interop.checkpoints import CTC_PREFIX
 
 
 def write_checkpoint(path: PathLike, state: Dict[str, Any]) -> None:

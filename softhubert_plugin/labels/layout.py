@@ -27,7 +27,7 @@ INDEX = {"utterance_frames": "I64", "utterance_entries": "I64", "utterance_crc":
 CONTENT = {"components": "U16", "probabilities": "U16", "frame_counts": "U8"}  # wide types first: each stays aligned
 TENSORS = {**INDEX, **CONTENT}
 PACKED_INDEX = {"utterance_frames": "I64", "utterance_bytes": "I64", "utterance_crc": "U32", "neighbours": "U16"}
-PACKED_CONTENT = {"packed": "U8"}
+PACKED_TENSORS = {**PACKED_INDEX, "packed": "U8"}
 NUMPY = {"I64": "<i8", "U32": "<u4", "U16": "<u2", "U8": "u1"}
 ENTROPY_BINS = 60
 
@@ -104,7 +104,7 @@ def header(info: SoftLabelInfo, index: Dict[str, np.ndarray], content: Dict[str,
     tensors: Dict[str, object] = {"__metadata__": {FORMAT: text, INDEX_CRC: index_crc(text, index)}}
     shapes = {**{name: len(array) for name, array in index.items()}, **content}
     position = 0
-    for name, kind in ({**PACKED_INDEX, **PACKED_CONTENT} if "neighbours" in index else TENSORS).items():
+    for name, kind in (PACKED_TENSORS if "neighbours" in index else TENSORS).items():
         size = shapes[name] * np.dtype(NUMPY[kind]).itemsize
         tensors[name] = {"dtype": kind, "shape": [shapes[name]], "data_offsets": [position, position + size]}
         position += size

@@ -22,8 +22,7 @@ from softhubert_plugin.labels.layout import (
     FORMAT,
     INDEX_CRC,
     NUMPY,
-    PACKED_CONTENT,
-    PACKED_INDEX,
+    PACKED_TENSORS,
     PROBABILITY_UNIT,
     TENSORS,
     SoftLabelInfo,
@@ -80,7 +79,7 @@ class SoftLabels:
             raise SoftHubertError(f"{self.path}: not a soft-label file; make one with 'softhubert gmm dump'")
         position = start
         arrays = {}
-        layout = {**PACKED_INDEX, **PACKED_CONTENT} if "packed" in tensors else TENSORS
+        layout = PACKED_TENSORS if "packed" in tensors else TENSORS
         for name, kind in layout.items():
             dtype, (length,) = np.dtype(NUMPY[kind]), tensors[name]["shape"]
             if type(length) is not int or not 0 <= length <= len(content):

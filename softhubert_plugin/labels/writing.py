@@ -11,7 +11,7 @@ import shutil
 import tempfile
 import zlib
 from pathlib import Path
-from typing import BinaryIO, Callable, Dict, Iterable, List, Union
+from typing import BinaryIO, Callable, Dict, Iterable, List, Sequence, Union
 
 import numpy as np
 
@@ -52,14 +52,9 @@ def write_soft_labels(path: PathLike, utterances: Iterable[StoredTargets], info:
         described = info() if callable(info) else info
         if not crcs or described.frames != frames[-1]:
             raise SoftHubertError(f"{path}: {len(crcs)} utterances of {frames[-1]} frames, but {described.frames} frames were announced")
-        index = _index(frames, entries, crcs)
-        with open(temporary, "wb") as stream:
-            stream.write(header(described, index, {"components": entries[-1], "probabilities": entries[-1], "frame_counts": frames[-1]}))
-            for array in index.values():
-                stream.write(array.data)
-            for name in CONTENT:
-                scratch[name].seek(0)
-                shutil.copyfileobj(scratch[name], stream, BLOCK)
+        index = _index(frames, "utterance_entries", entries, crcs)
+        lengths = {"components": entries[-1], "probabilities": entries[-1], "frame_counts": frames[-1]}
+        _assemble(temporary, header(described, index, lengths), index, [scratch[name] for name in CONTENT])
 
 
 def write_packed_labels(path: PathLike, utterances: Iterable[SteppedTargets], info: SoftLabelInfo, neighbours: np.ndarray) -> None:
@@ -88,23 +83,26 @@ def write_packed_labels(path: PathLike, utterances: Iterable[SteppedTargets], in
             frames.append(frames[-1] + len(targets[0]))
             ends.append(ends[-1] + len(packed))
             crcs.append(zlib.crc32(packed))
-        index = {
-            "utterance_frames": np.asarray(frames, dtype="<i8"),
-            "utterance_bytes": np.asarray(ends, dtype="<i8"),
-            "utterance_crc": np.asarray(crcs, dtype="<u4"),
-            "neighbours": np.ascontiguousarray(neighbours, dtype="<u2").reshape(-1),
-        }
-        with open(temporary, "wb") as stream:
-            stream.write(header(info, index, {"packed": ends[-1]}))
-            for array in index.values():
-                stream.write(array.data)
-            scratch.seek(0)
-            shutil.copyfileobj(scratch, stream, BLOCK)
+        index = _index(frames, "utterance_bytes", ends, crcs)
+        index["neighbours"] = np.ascontiguousarray(neighbours, dtype="<u2").reshape(-1)
+        _assemble(temporary, header(info, index, {"packed": ends[-1]}), index, [scratch])
 
 
-def _index(frames: List[int], entries: List[int], crcs: List[int]) -> Dict[str, np.ndarray]:
+def _index(frames: List[int], name: str, ends: List[int], crcs: List[int]) -> Dict[str, np.ndarray]:
+    """The offsets of the utterances in frames and, under ``name``, in what is stored of them."""
     return {
         "utterance_frames": np.asarray(frames, dtype="<i8"),
-        "utterance_entries": np.asarray(entries, dtype="<i8"),
+        name: np.asarray(ends, dtype="<i8"),
         "utterance_crc": np.asarray(crcs, dtype="<u4"),
     }
+
+
+def _assemble(path: Path, header_bytes: bytes, index: Dict[str, np.ndarray], content: Sequence[BinaryIO]) -> None:
+    """Header, index, and what was gathered in scratch files, one after another."""
+    with open(path, "wb") as stream:
+        stream.write(header_bytes)
+        for array in index.values():
+            stream.write(array.data)
+        for gathered in content:
+            gathered.seek(0)
+            shutil.copyfileobj(gathered, stream, BLOCK)

@@ -196,17 +196,14 @@ class SoftHubertModel(HubertModel):
                 x = torch.where(mask_indices[..., None], self.mask_emb.to(x.dtype), x)
             if mask_channel_indices is not None:
                 x = x.masked_fill(mask_channel_indices[:, None], 0)
-        if can_walk(self.encoder):
-            x = encode(
-                self.encoder,
-                x,
-                padded,
-                frozen_layers=frozen.layers,
-                checkpoint_activations=self.checkpoint_activations,
-                walk_layer=self.walk_layer,
-            )
-        else:
-            x, _ = self.encoder(x, padding_mask=padded)
+        x = encode(
+            self.encoder,
+            x,
+            padded,
+            frozen_layers=frozen.layers,
+            checkpoint_activations=self.checkpoint_activations,
+            walk_layer=self.walk_layer,
+        )
         return x, features_pen, padded
 
     def codeword_logits(self, hidden: torch.Tensor, label: int) -> torch.Tensor:

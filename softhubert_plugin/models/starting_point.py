@@ -12,10 +12,9 @@ import torch
 
 from softhubert_plugin.errors import SoftHubertError
 from softhubert_plugin.files import PathLike
-from softhubert_plugin.interop.checkpoints import PRETRAINING_HEAD, read_checkpoint
+from softhubert_plugin.interop.checkpoints import CTC_PREFIX, PRETRAINING_HEAD, read_checkpoint
 
 LAYERS = "encoder.layers."
-FINE_TUNED = "w2v_encoder.w2v_model."
 
 
 @dataclass(frozen=True)
@@ -75,8 +74,8 @@ def start_from(model: torch.nn.Module, path: PathLike) -> StartingPoint:
 
 def _encoder_state(state: Dict[str, Any]) -> Dict[str, torch.Tensor]:
     """A fine-tuned model wraps its encoder; there the wrapping is taken off."""
-    if any(name.startswith(FINE_TUNED) for name in state):
-        state = {name[len(FINE_TUNED) :] if name.startswith(FINE_TUNED) else name: tensor for name, tensor in state.items()}
+    if any(name.startswith(CTC_PREFIX) for name in state):
+        state = {name[len(CTC_PREFIX) :] if name.startswith(CTC_PREFIX) else name: tensor for name, tensor in state.items()}
     return state
 
 

@@ -41,7 +41,7 @@ def encode(
     checkpoint_activations: bool = False,
     walk_layer: Callable[..., torch.Tensor] = walk_layer,
 ) -> torch.Tensor:
-    """What ``encoder(x, padding_mask=padded)`` computes.
+    """What ``encoder(x, padding_mask=padded)`` computes; layers that are not known here, such as conformer blocks, are left to it.
 
     Args:
         encoder: a ``TransformerEncoder`` of fairseq.
@@ -54,6 +54,9 @@ def encode(
     Returns:
         ``(B, T, D)``.
     """
+    if not can_walk(encoder):
+        walked: torch.Tensor = encoder(x, padding_mask=padded)[0]
+        return walked
     with torch.set_grad_enabled(torch.is_grad_enabled() and frozen_layers == 0):
         x = _enter(encoder, x, padded)
         x = dropout(x, encoder.dropout, training=encoder.training and frozen_layers == 0)

@@ -18,7 +18,7 @@ import torch
 
 from softhubert_plugin.gmm.engine import Engine, Sums
 from softhubert_plugin.gmm.mixture import GaussianMixture
-from softhubert_plugin.labels.frames import FrameTargets
+from tests.benchmarks.pretraining import moved, pretraining_step
 
 
 def em_iteration(device: str, frames: int, dimension: int) -> Callable[[], None]:
@@ -38,43 +38,19 @@ def em_iteration(device: str, frames: int, dimension: int) -> Callable[[], None]
 
 
 def training_step(device: str, seconds: float, bf16: bool) -> Callable[[], None]:
-    """Forward and backward of HuBERT Base in training mode, on two utterances of noise with 500 hard labels."""
-    from fairseq.tasks.hubert_pretraining import HubertPretrainingConfig
-    from omegaconf import OmegaConf
-
-    from softhubert_plugin.criterions.soft_hubert import SoftHubertCriterion
-    from softhubert_plugin.data.masking import SpanMasking
-    from softhubert_plugin.data.targets import select_targets
+    """Forward and backward of our HuBERT Base in training mode, on two utterances of noise with 500 hard labels."""
     from softhubert_plugin.interop.checkpoints import register_plugin
-    from softhubert_plugin.models.soft_hubert import SoftHubertConfig, SoftHubertModel
 
     register_plugin()
-    recipe = {"label_rate": 50.0, "final_dim": 256, "encoder_layerdrop": 0.0, "untie_final_proj": True, "autocast_bf16": bf16}
-    cfg = OmegaConf.merge(OmegaConf.structured(SoftHubertConfig()), recipe)
-    model = SoftHubertModel(cfg, HubertPretrainingConfig(), [500]).train().to(device)
-    samples = int(seconds * 16_000)
-    frames = (samples - 400) // 320 + 1
-    masks = SpanMasking().frames([frames, frames], frames, [(1, 1, 0), (1, 1, 1)])
-    labels = np.random.default_rng(0).integers(0, 500, (2, frames))
-    rows = [FrameTargets(np.ones(frames, dtype=np.int64), row, np.ones(frames, dtype=np.float32)) for row in labels]
-    net_input = {"source": torch.randn(2, samples), "padding_mask": None, "mask_indices": torch.from_numpy(masks)}
-    targets = [{"masked": select_targets(rows, masks), "unmasked": select_targets(rows, ~masks)}]
-    batch = _moved({"id": torch.arange(2), "net_input": net_input, "target_list": targets}, device)
-    criterion = SoftHubertCriterion(None, 1.0, 0.0, [10.0])
+    model, criterion, batch = pretraining_step(True, int(seconds * 16_000), bf16=bf16)
+    model.to(device)
+    batch = moved(batch, device)
 
     def work() -> None:
         model.zero_grad(set_to_none=True)
         criterion(model, batch)[0].backward()
 
     return work
-
-
-def _moved(value: Any, device: str) -> Any:
-    if torch.is_tensor(value):
-        return value.to(device)
-    if isinstance(value, dict):
-        return {name: _moved(entry, device) for name, entry in value.items()}
-    return [_moved(entry, device) for entry in value] if isinstance(value, list) else value
 
 
 def _time(work: Callable[[], None], device: str, rounds: int) -> Dict[str, float]:

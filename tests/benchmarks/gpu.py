@@ -19,7 +19,7 @@ from typing import Any, Callable, Dict, Tuple
 
 import torch
 
-from tests.benchmarks.pretraining import CLUSTERS, draw_masks, pretraining_step
+from tests.benchmarks.pretraining import CLUSTERS, draw_masks, moved, pretraining_step
 
 SYSTEMS = ("stock", "ours", "compiled", "minimal")
 ADAM: Dict[str, Any] = {"lr": 5e-4, "betas": (0.9, 0.98), "eps": 1e-6, "weight_decay": 0.01}
@@ -35,7 +35,7 @@ def stock_step(utterances: int, samples: int, device: str) -> Callable[[], Any]:
 
     model, criterion, batch = pretraining_step(False, samples, utterances=utterances)
     model.to(device, torch.bfloat16)
-    batch = _moved(batch, device)
+    batch = moved(batch, device)
     batch["net_input"]["source"] = batch["net_input"]["source"].bfloat16()
     cfg = OmegaConf.structured(FairseqConfig)
     cfg.common.bf16 = True
@@ -58,7 +58,7 @@ def our_step(utterances: int, samples: int, device: str, compiled: bool) -> Call
     """A step of our model with ``model.autocast_bf16`` and the kernel of ``fused_adamw``."""
     model, criterion, batch = pretraining_step(True, samples, utterances=utterances, bf16=True, compiled=compiled)
     model.to(device)
-    batch = _moved(batch, device)
+    batch = moved(batch, device)
 
     def loss() -> Any:
         total, frames, _ = criterion(model, batch)
@@ -110,14 +110,6 @@ def _trained(model: Any, optimizer: Any, loss: Callable[[], Any]) -> Callable[[]
         return value.detach()
 
     return step
-
-
-def _moved(value: Any, device: str) -> Any:
-    if isinstance(value, torch.Tensor):
-        return value.to(device)
-    if isinstance(value, dict):
-        return {key: _moved(part, device) for key, part in value.items()}
-    return [_moved(part, device) for part in value] if isinstance(value, list) else value
 
 
 def run(system: str, utterances: int, seconds: float, steps: int, device: str = "cuda") -> Tuple[float, float, float]:

@@ -145,6 +145,15 @@ def _batch(ours: bool, utterances: int, samples: int) -> Dict[str, Any]:
     }
 
 
+def moved(value: Any, device: str) -> Any:
+    """A batch on another device, lists and dictionaries of tensors included."""
+    if isinstance(value, torch.Tensor):
+        return value.to(device)
+    if isinstance(value, dict):
+        return {key: moved(part, device) for key, part in value.items()}
+    return [moved(part, device) for part in value] if isinstance(value, list) else value
+
+
 def draw_masks(utterances: int, frames: int) -> np.ndarray:
     """``(utterances, frames)`` bool, as the recipe masks."""
     from softhubert_plugin.data.masking import SpanMasking
