@@ -19,6 +19,7 @@ import numpy as np
 
 from softhubert_plugin.errors import SoftHubertError
 from softhubert_plugin.files import PathLike, read_lines_of, write_text
+from softhubert_plugin.interop.soundfile_threads import prepare_soundfile
 
 SAMPLE_RATE = 16_000
 
@@ -97,6 +98,7 @@ def check_audio(manifest: Manifest, *, sample_rate: int = SAMPLE_RATE) -> None:
     Raises:
         SoftHubertError: a file is missing or unreadable, has another sample rate, or another length than the manifest says.
     """
+    prepare_soundfile()
     with ThreadPoolExecutor(max_workers=8) as pool:
         for problem in pool.map(lambda index: _audio_problem(manifest, index, sample_rate), range(len(manifest))):
             if problem is not None:

@@ -1,11 +1,14 @@
 from __future__ import annotations
 
+import threading
 from pathlib import Path
+from typing import Any
 
 import pytest
 import soundfile
 
 from softhubert_plugin.errors import SoftHubertError
+from softhubert_plugin.interop.soundfile_threads import prepare_soundfile
 from softhubert_plugin.manifests import (
     check_audio,
     letters,
@@ -86,3 +89,20 @@ def test_a_label_file_of_another_length_is_refused(tmp_path: Path) -> None:
     (tmp_path / "train.ltr").write_text("A |\nB |\n")
     with pytest.raises(SoftHubertError, match="2 lines for the 3 utterances"):
         read_lines(tmp_path / "train.ltr", expected=3, of="train.tsv")
+
+
+def test_soundfile_is_used_by_one_thread_before_it_is_by_several(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    soundfile.write(tmp_path / "a.wav", [0.0] * 160, 16_000)
+    write_manifest(tmp_path / "train.tsv", tmp_path, [("a.wav", 160)] * 8)
+    users = []
+    opened = soundfile.SoundFile.__init__
+
+    def noted(*arguments: Any, **settings: Any) -> None:
+        users.append(threading.current_thread())
+        opened(*arguments, **settings)
+
+    monkeypatch.setattr(soundfile.SoundFile, "__init__", noted)
+    prepare_soundfile.cache_clear()
+    check_audio(read_manifest(tmp_path / "train.tsv"))
+    ours = [thread is threading.current_thread() for thread in users]
+    assert ours == [True] * 3 + [False] * 8  # writing, looking, reading; then the pool's

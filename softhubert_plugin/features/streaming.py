@@ -19,6 +19,7 @@ from softhubert_plugin.features.conv_layers import receptive_field, total_stride
 from softhubert_plugin.features.hidden_states import can_batch, check_layers, hidden_states, pieces
 from softhubert_plugin.files import PathLike
 from softhubert_plugin.interop.checkpoints import LoadedModel, checkpoint_sha256
+from softhubert_plugin.interop.soundfile_threads import prepare_soundfile
 from softhubert_plugin.manifests import SAMPLE_RATE, Manifest, check_long_enough
 
 BATCH_SECONDS = 40.0
@@ -103,6 +104,7 @@ def layer_features(
     check_long_enough(manifest, indices, receptive_field(loaded.conv_layers))
     loaded.encoder.to(device)
     together = batch_seconds if can_batch(loaded.encoder) else 0.0
+    prepare_soundfile()
     with ThreadPoolExecutor(max_workers=4) as pool:
         # The next window's audio is decoded while this one's is run.
         ready: Deque[Dict[int, Future[torch.Tensor]]] = collections.deque()

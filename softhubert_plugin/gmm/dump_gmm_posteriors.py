@@ -21,8 +21,9 @@ from softhubert_plugin.gmm.engine import Engine
 from softhubert_plugin.gmm.frame_source import Block, FrameSource, from_audio, from_shard
 from softhubert_plugin.gmm.mixture import GaussianMixture
 from softhubert_plugin.gmm.parallel import worked
-from softhubert_plugin.gmm.truncation import check_truncation, largest, truncate
+from softhubert_plugin.gmm.truncation import largest, truncate
 from softhubert_plugin.gmm.uncertainty import WARN_BELOW_PERPLEXITY
+from softhubert_plugin.labels.layout import check_truncation
 from softhubert_plugin.labels.soft import ENTROPY_BINS, SoftLabelInfo, SoftLabels, StoredTargets, quantised, write_soft_labels
 
 # Frames whose log densities are held at once: few enough for caches, enough to drown the cost of a call.

@@ -13,7 +13,6 @@ from typing import Tuple
 import numpy as np
 import torch
 
-from softhubert_plugin.errors import SoftHubertError
 from softhubert_plugin.labels.frames import FrameTargets
 
 # A component so many nats under the best of its frame counts as nothing.
@@ -100,15 +99,3 @@ def truncate(found: Largest, *, mass: float) -> Tuple[FrameTargets, torch.Tensor
     shares.div_(held[:, None])
     chosen = kept.numpy()
     return FrameTargets(kept.sum(1).numpy(), found.components.numpy()[chosen], shares.numpy()[chosen]), entropy
-
-
-def check_truncation(mass: float, max_components: int) -> None:
-    """Refuse what cannot be stored.
-
-    Raises:
-        SoftHubertError: ``mass`` or ``max_components`` is out of range.
-    """
-    if not 0 < mass <= 1:
-        raise SoftHubertError(f"mass {mass}: expected a share of the probability in (0, 1]")
-    if not 1 <= max_components <= 255:
-        raise SoftHubertError(f"max-components {max_components}: expected 1 to 255")

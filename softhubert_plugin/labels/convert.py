@@ -18,7 +18,7 @@ from softhubert_plugin.errors import SoftHubertError
 from softhubert_plugin.files import PathLike, atomic_path, sha256_of, write_text
 from softhubert_plugin.labels.frames import FrameTargets
 from softhubert_plugin.labels.hard import HardLabels
-from softhubert_plugin.labels.layout import ENTROPY_BINS, SoftLabelInfo, StoredTargets, quantised
+from softhubert_plugin.labels.layout import ENTROPY_BINS, SoftLabelInfo, StoredTargets, check_truncation, quantised
 from softhubert_plugin.labels.soft import SoftLabels
 from softhubert_plugin.labels.writing import write_soft_labels
 from softhubert_plugin.manifests import read_manifest, write_cluster_dictionary
@@ -113,8 +113,7 @@ def _from_hard(labels: HardLabels, gathered: _Gathered) -> Iterator[StoredTarget
 
 
 def _from_dense(path: Path, gathered: _Gathered, mass: float, max_components: int) -> Iterator[StoredTargets]:
-    if not 0 < mass <= 1 or not 1 <= max_components <= 255:
-        raise SoftHubertError(f"--mass {mass} --max-components {max_components}: expected a share in (0, 1], and 1 to 255")
+    check_truncation(mass, max_components)
     dense, lengths = _open_dense(path)
     gathered.n_components = dense.shape[1]
     first = 0

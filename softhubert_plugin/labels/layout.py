@@ -18,11 +18,13 @@ from typing import Dict, List, Tuple
 
 import numpy as np
 
+from softhubert_plugin.errors import SoftHubertError
 from softhubert_plugin.labels.frames import FrameTargets
 
 FORMAT = "softhubert-labels"
 INDEX_CRC = "softhubert-labels-crc32"
 PROBABILITY_UNIT = 65_535
+MAX_COMPONENTS = 255  # entries of a frame: its count is a byte
 INDEX = {"utterance_frames": "I64", "utterance_entries": "I64", "utterance_crc": "U32"}
 CONTENT = {"components": "U16", "probabilities": "U16", "frame_counts": "U8"}  # wide types first: each stays aligned
 TENSORS = {**INDEX, **CONTENT}
@@ -69,6 +71,18 @@ class SoftLabelInfo:
     entropy: float
     entropy_histogram: List[int]
     step: float = 0.0
+
+
+def check_truncation(mass: float, max_components: int) -> None:
+    """Refuse truncations that keep nothing, or more entries of a frame than its count can tell.
+
+    Raises:
+        SoftHubertError: ``mass`` or ``max_components`` is out of range.
+    """
+    if not 0 < mass <= 1:
+        raise SoftHubertError(f"mass {mass}: expected a share of the probability in (0, 1]")
+    if not 1 <= max_components <= MAX_COMPONENTS:
+        raise SoftHubertError(f"max-components {max_components}: expected 1 to {MAX_COMPONENTS}")
 
 
 def quantised(targets: FrameTargets) -> StoredTargets:

@@ -77,10 +77,12 @@ def write_manifests(speech: Path, folder: Path, seconds: float) -> float:
 def timed(*command: Any) -> Tuple[float, float]:
     """Seconds and peak memory in MiB of a command."""
     started = time.perf_counter()
-    process = subprocess.Popen([sys.executable, "-m", *map(str, command)], stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
-    _, status, usage = os.wait4(process.pid, 0)
-    if status != 0:
-        raise SystemExit(f"failed: {' '.join(map(str, command))}")
+    with tempfile.TemporaryFile("w+") as log:
+        process = subprocess.Popen([sys.executable, "-m", *map(str, command)], stdout=log, stderr=log)
+        _, status, usage = os.wait4(process.pid, 0)
+        if status != 0:
+            log.seek(0)
+            raise SystemExit(f"failed: {' '.join(map(str, command))}\n{log.read()[-2000:]}")
     return time.perf_counter() - started, usage.ru_maxrss / 1024
 
 
