@@ -12,6 +12,7 @@ from typing import Any, Iterator, List, Sequence
 import numpy as np
 import torch
 
+from softhubert_plugin.allocation import keep_freed_memory
 from softhubert_plugin.errors import SoftHubertError
 from softhubert_plugin.features.conv_layers import receptive_field, total_stride
 from softhubert_plugin.features.streaming import read_waveform
@@ -33,6 +34,8 @@ class AcousticModel:
     """
 
     def __init__(self, checkpoint: PathLike, device: str = "cpu") -> None:
+        if device == "cpu":
+            keep_freed_memory()
         loaded = load_checkpoint(checkpoint)
         if loaded.model is loaded.encoder:
             raise SoftHubertError(f"{checkpoint}: a {type(loaded.model).__name__}, not a fine-tuned hubert_ctc model; fine-tune it first")

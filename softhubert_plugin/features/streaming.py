@@ -14,6 +14,7 @@ import soundfile
 import torch
 import torch.nn.functional as F
 
+from softhubert_plugin.allocation import keep_freed_memory
 from softhubert_plugin.errors import SoftHubertError
 from softhubert_plugin.features.conv_layers import receptive_field, total_stride
 from softhubert_plugin.features.hidden_states import can_batch, check_layers, hidden_states, pieces
@@ -103,6 +104,8 @@ def layer_features(
     check_layers(layers, len(loaded.encoder.encoder.layers))
     check_long_enough(manifest, indices, receptive_field(loaded.conv_layers))
     loaded.encoder.to(device)
+    if device == "cpu":
+        keep_freed_memory()
     together = batch_seconds if can_batch(loaded.encoder) else 0.0
     prepare_soundfile()
     with ThreadPoolExecutor(max_workers=4) as pool:

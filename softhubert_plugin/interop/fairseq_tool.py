@@ -2,7 +2,8 @@
 
 They were written to be started in fairseq's repository: ``infer.py`` says ``from examples.…``, which in a wheel is
 ``fairseq.examples``; reading audio imports ``torchaudio.sox_effects``, which torchaudio 2.9 dropped; stock checkpoints hold classes
-that torch 2.6 no longer loads unasked; the feature dumps insist on a GPU. Here each finds what it looks for. ::
+that torch 2.6 no longer loads unasked; Python 3.11 refuses the defaults of ``infer.py``'s settings; the feature dumps insist on a GPU.
+Here each finds what it looks for. ::
 
     python -m softhubert_plugin.interop.fairseq_tool hubert/simple_kmeans/dump_mfcc_feature.py exp/data train 1 0 exp/mfcc
     python -m softhubert_plugin.interop.fairseq_tool speech_recognition/new/infer.py --config-dir config/decode --config-name viterbi …
@@ -10,6 +11,7 @@ that torch 2.6 no longer loads unasked; the feature dumps insist on a GPU. Here 
 
 from __future__ import annotations
 
+import dataclasses
 import importlib
 import importlib.util
 import runpy
@@ -45,6 +47,7 @@ def run_tool(script: str, arguments: Sequence[str]) -> None:
         _stand_in_for_sox()
     if not torch.cuda.is_available():
         torch.Tensor.cuda = torch.nn.Module.cuda = lambda self, *_args, **_kwargs: self  # type: ignore[method-assign,assignment]
+    _accept_dataclasses_as_defaults()
     accept_stock_checkpoints()
     register_plugin()
     _mark_as_imported(Path(str(importlib.import_module("fairseq").__file__)).parent)
@@ -57,6 +60,21 @@ def _mark_as_imported(fairseq: Path) -> None:
     """``common.user_dir: softhubert_plugin`` is looked for beside fairseq, by a path that fairseq does not recognise as ours."""
     importer = importlib.import_module("fairseq.utils").import_user_module
     importer.memo = {*getattr(importer, "memo", ()), str(fairseq) + "/../softhubert_plugin"}
+
+
+def _accept_dataclasses_as_defaults() -> None:
+    """Python 3.11 takes a default for mutable where its class has no hash, as dataclasses have none; here they get one."""
+    decorate = dataclasses.dataclass
+
+    def dataclass(cls: Any = None, **settings: Any) -> Any:
+        if cls is None:
+            return lambda cls: dataclass(cls, **settings)
+        for default in vars(cls).values():
+            if dataclasses.is_dataclass(default) and type(default).__hash__ is None:
+                type(default).__hash__ = object.__hash__  # type: ignore[method-assign]
+        return decorate(cls, **settings)
+
+    dataclasses.dataclass = dataclass
 
 
 def _stand_in_for_sox() -> None:

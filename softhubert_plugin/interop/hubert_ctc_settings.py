@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import field, make_dataclass
+from dataclasses import dataclass, field
 
 
 def complete_hubert_ctc() -> None:
@@ -13,5 +13,9 @@ def complete_hubert_ctc() -> None:
     name = "autoregressive"
     known = MODEL_DATACLASS_REGISTRY["hubert_ctc"]
     if name in HubertSeq2SeqConfig.__dataclass_fields__ and name not in known.__dataclass_fields__:
-        completed = make_dataclass(known.__name__, [(name, bool, field(default=False))], bases=(known,))
-        MODEL_DATACLASS_REGISTRY["hubert_ctc"] = completed
+        # The same class, made anew with one field more: fairseq and its users may hold on to it by name.
+        for each in known.__annotations__:
+            setattr(known, each, known.__dataclass_fields__[each])
+        known.__annotations__[name] = bool
+        setattr(known, name, field(default=False))
+        dataclass(known)

@@ -11,12 +11,14 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Dict, List, Optional
 
+import torch
 from fairseq.data import Dictionary
 from fairseq.dataclass import ChoiceEnum
 from fairseq.tasks import register_task
 from fairseq.tasks.hubert_pretraining import HubertPretrainingConfig, HubertPretrainingTask
 from omegaconf import II, OmegaConf, open_dict
 
+from softhubert_plugin.allocation import keep_freed_memory
 from softhubert_plugin.data.masking import SpanMasking
 from softhubert_plugin.data.soft_hubert_dataset import HUBERT_RECEPTIVE_FIELD, SoftHubertDataset
 from softhubert_plugin.errors import SoftHubertError, exit_with, refuse_in_one_line
@@ -43,6 +45,9 @@ class SoftHubertPretrainingConfig(HubertPretrainingConfig):
     )
     label_rates: Optional[List[float]] = field(
         default=None, metadata={"help": "frames a second of each label set, where they differ; otherwise label_rate is that of all"}
+    )
+    keep_memory: bool = field(
+        default=True, metadata={"help": "without a GPU, keep freed memory for the next step: a fifth faster, and some memory more"}
     )
     check_audio: bool = field(default=True, metadata={"help": "read every audio header before training starts"})
     batch_seconds: Optional[float] = field(
@@ -112,6 +117,8 @@ class SoftHubertPretrainingTask(HubertPretrainingTask):
 
     def build_model(self, cfg: Any, from_checkpoint: bool = False) -> Any:
         """Build the model; a fine-tuned one records how its encoder was configured, so that it can be rebuilt on its own."""
+        if self.cfg.keep_memory and not from_checkpoint and not torch.cuda.is_available():
+            keep_freed_memory()
         start = getattr(cfg, "w2v_path", None)
         if start is None:
             teacher = None if from_checkpoint else self._teacher(cfg)
