@@ -2,7 +2,8 @@
 
 They were written to be started in fairseq's repository: ``infer.py`` says ``from examples.…``, which in a wheel is
 ``fairseq.examples``; reading audio imports ``torchaudio.sox_effects``, which torchaudio 2.9 dropped; stock checkpoints hold classes
-that torch 2.6 no longer loads unasked; Python 3.11 refuses the defaults of ``infer.py``'s settings; the feature dumps insist on a GPU.
+that torch 2.6 no longer loads unasked; Python 3.11 refuses the defaults of ``infer.py``'s settings, and newer
+hydra its path; the feature dumps insist on a GPU.
 Here each finds what it looks for. ::
 
     python -m softhubert_plugin.interop.fairseq_tool hubert/simple_kmeans/dump_mfcc_feature.py exp/data train 1 0 exp/mfcc
@@ -20,6 +21,7 @@ import types
 from pathlib import Path
 from typing import Any, Sequence
 
+import hydra
 import torch
 import torchaudio
 
@@ -48,6 +50,7 @@ def run_tool(script: str, arguments: Sequence[str]) -> None:
     if not torch.cuda.is_available():
         torch.Tensor.cuda = torch.nn.Module.cuda = lambda self, *_args, **_kwargs: self  # type: ignore[method-assign,assignment]
     _accept_dataclasses_as_defaults()
+    _accept_configuration_paths()
     accept_stock_checkpoints()
     register_plugin()
     _mark_as_imported(Path(str(importlib.import_module("fairseq").__file__)).parent)
@@ -75,6 +78,16 @@ def _accept_dataclasses_as_defaults() -> None:
         return decorate(cls, **settings)
 
     dataclasses.dataclass = dataclass
+
+
+def _accept_configuration_paths() -> None:
+    """hydra from 1.1 on takes where configurations are as a string only."""
+    main = hydra.main
+
+    def with_string(config_path: Any = None, **settings: Any) -> Any:
+        return main(config_path=None if config_path is None else str(config_path), **settings)
+
+    hydra.main = with_string
 
 
 def _stand_in_for_sox() -> None:
