@@ -14,14 +14,15 @@ MEGABYTES = 64
 
 def faulted(*, keep: bool) -> int:
     with multiprocessing.get_context("spawn").Pool(1) as pool:
-        return pool.apply(pages_of_a_second_array, (keep,))
+        return pool.apply(pages_of_another_array, (keep,))
 
 
-def pages_of_a_second_array(keep: bool) -> int:
-    """How many pages the kernel hands out for an array of a size that has just been freed."""
+def pages_of_another_array(keep: bool) -> int:
+    """How many pages the kernel hands out for an array when a dozen of its size have been freed."""
     if keep:
         assert keep_freed_memory()
-    torch.ones(MEGABYTES << 18)
+    for _ in range(12):  # the first few leave holes that are, for their alignment, some bytes too small
+        torch.ones(MEGABYTES << 18)
     before = resource.getrusage(resource.RUSAGE_SELF).ru_minflt
     torch.ones(MEGABYTES << 18)
     return resource.getrusage(resource.RUSAGE_SELF).ru_minflt - before
