@@ -10,7 +10,6 @@ from __future__ import annotations
 import collections
 import hashlib
 import os
-from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Iterable, List, Optional, Sequence, Tuple
@@ -19,7 +18,7 @@ import numpy as np
 
 from softhubert_plugin.errors import SoftHubertError
 from softhubert_plugin.files import PathLike, read_lines_of, write_text
-from softhubert_plugin.interop.soundfile_threads import prepare_soundfile
+from softhubert_plugin.interop.soundfile_threads import soundfile_threads
 
 SAMPLE_RATE = 16_000
 
@@ -98,8 +97,7 @@ def check_audio(manifest: Manifest, *, sample_rate: int = SAMPLE_RATE) -> None:
     Raises:
         SoftHubertError: a file is missing or unreadable, has another sample rate, or another length than the manifest says.
     """
-    prepare_soundfile()
-    with ThreadPoolExecutor(max_workers=8) as pool:
+    with soundfile_threads(8) as pool:
         for problem in pool.map(lambda index: _audio_problem(manifest, index, sample_rate), range(len(manifest))):
             if problem is not None:
                 raise SoftHubertError(problem)

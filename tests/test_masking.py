@@ -28,6 +28,8 @@ def test_masks_are_distributed_as_fairseqs(options: Dict[str, Any]) -> None:
             for _ in range(ROUNDS)
         ]
     except ValueError as error:
+        if "the entire sequence is masked" not in str(error):
+            raise
         pytest.skip(f"fairseq-fixed: {error}")
     ours = [masking.frames(FRAMES, max(FRAMES), [(1, epoch, row) for row in range(3)]) for epoch in range(ROUNDS)]
     # Each frame's rate of being masked, and the length of masked runs, to within five standard errors.

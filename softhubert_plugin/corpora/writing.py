@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any, Dict, List, Mapping, NamedTuple, Sequence, Tuple, Union
 
@@ -11,7 +10,7 @@ import soundfile
 
 from softhubert_plugin.errors import SoftHubertError
 from softhubert_plugin.files import PathLike, atomic_path, read_json, write_json
-from softhubert_plugin.interop.soundfile_threads import prepare_soundfile
+from softhubert_plugin.interop.soundfile_threads import soundfile_threads
 from softhubert_plugin.manifests import SAMPLE_RATE, write_letter_dictionary, write_manifest, write_transcripts
 
 SPLITS = ("train", "valid", "test")
@@ -67,8 +66,7 @@ def audio_lengths(paths: Sequence[Path]) -> List[int]:
     Raises:
         SoftHubertError: as :func:`audio_length`.
     """
-    prepare_soundfile()
-    with ThreadPoolExecutor(max_workers=8) as pool:
+    with soundfile_threads(8) as pool:
         return list(pool.map(audio_length, paths))
 
 
@@ -85,8 +83,7 @@ def readable_lengths(paths: Sequence[Path]) -> Tuple[Dict[Path, int], List[str]]
         except UnreadableAudio as problem:
             return problem
 
-    prepare_soundfile()
-    with ThreadPoolExecutor(max_workers=8) as pool:
+    with soundfile_threads(8) as pool:
         found = list(zip(paths, pool.map(length, paths)))
     return {path: one for path, one in found if isinstance(one, int)}, [str(one) for _, one in found if not isinstance(one, int)]
 

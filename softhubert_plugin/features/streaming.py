@@ -6,7 +6,7 @@ What dumps features (``features/hubert.py``) and what labels without dumping bot
 from __future__ import annotations
 
 import collections
-from concurrent.futures import Future, ThreadPoolExecutor
+from concurrent.futures import Future
 from typing import Any, Deque, Dict, Iterator, List, Sequence, Tuple
 
 import numpy as np
@@ -20,7 +20,7 @@ from softhubert_plugin.features.conv_layers import receptive_field, total_stride
 from softhubert_plugin.features.hidden_states import can_batch, check_layers, hidden_states, pieces
 from softhubert_plugin.files import PathLike
 from softhubert_plugin.interop.checkpoints import LoadedModel, checkpoint_sha256
-from softhubert_plugin.interop.soundfile_threads import prepare_soundfile
+from softhubert_plugin.interop.soundfile_threads import soundfile_threads
 from softhubert_plugin.manifests import SAMPLE_RATE, Manifest, check_long_enough
 
 BATCH_SECONDS = 40.0
@@ -107,8 +107,7 @@ def layer_features(
     if device == "cpu":
         keep_freed_memory()
     together = batch_seconds if can_batch(loaded.encoder) else 0.0
-    prepare_soundfile()
-    with ThreadPoolExecutor(max_workers=4) as pool:
+    with soundfile_threads(4) as pool:
         # The next window's audio is decoded while this one's is run.
         ready: Deque[Dict[int, Future[torch.Tensor]]] = collections.deque()
         for window in windows(manifest.sizes, indices, batch_seconds):

@@ -1,4 +1,4 @@
-"""soundfile, made ready to be used by several threads at once.
+"""Threads that use soundfile.
 
 Its binding builds the C types of libsndfile's functions at their first use, and where two threads come to that at once, cffi (2.0 to 2.1.1
 at least) aborts the process: "Assertion `(((uintptr_t)opcodes[index]) & 1) == 1' failed".
@@ -8,7 +8,14 @@ from __future__ import annotations
 
 import functools
 import tempfile
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
+
+
+def soundfile_threads(workers: int) -> ThreadPoolExecutor:
+    """A pool of so many threads that may use soundfile at once."""
+    prepare_soundfile()
+    return ThreadPoolExecutor(workers)
 
 
 @functools.lru_cache(maxsize=None)
