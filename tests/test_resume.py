@@ -34,25 +34,24 @@ def labelled_speech(speech: Path, tmp_path_factory: pytest.TempPathFactory) -> P
     return exp
 
 
-def _command(exp: Path, run: Path) -> List[str]:
+def _command(exp: Path, run: Path, optimizer: str) -> List[str]:
     return [
-        str(
-            Path(sys.prefix) / "bin" / "fairseq-hydra-train",
-        ),
+        str(Path(sys.prefix) / "bin" / "fairseq-hydra-train"),
         *("--config-dir", str(REPOSITORY / "config" / "pretrain"), "--config-name", "soft_hubert_tiny"),
         *(f"task.data={exp / 'data'}", f"task.label_dir={exp / 'labels'}", f"hydra.run.dir={run}"),
         *(f"common.user_dir={REPOSITORY / 'softhubert_plugin'}", f"optimization.max_update={UPDATES}"),
+        f"optimizer._name={optimizer}",
         # Layer drop and dropout too must be the same after a resumption.
         *("model.dropout=0.1", "model.encoder_layerdrop=0.1", "dataset.num_workers=1"),
         *(f"checkpoint.save_interval_updates={KILL_AFTER}", "dataset.validate_interval_updates=100"),
     ]
 
 
-def _start(exp: Path, run: Path) -> subprocess.Popen:
+def _start(exp: Path, run: Path, optimizer: str) -> subprocess.Popen:
     run.mkdir(exist_ok=True)
     environment = {**os.environ, "HYDRA_FULL_ERROR": "1", "PYTHONPATH": str(REPOSITORY)}
     with open(run / "output.log", "a", encoding="utf-8") as log:
-        return subprocess.Popen(_command(exp, run), stdout=log, stderr=log, env=environment, cwd=run)
+        return subprocess.Popen(_command(exp, run, optimizer), stdout=log, stderr=log, env=environment, cwd=run)
 
 
 def _finish(training: subprocess.Popen, run: Path) -> None:
@@ -70,18 +69,22 @@ def _losses(run: Path) -> List[float]:
 
 
 @pytest.mark.slow
-def test_a_killed_and_resumed_run_ends_as_an_uninterrupted_one_and_the_loss_falls(labelled_speech: Path, tmp_path: Path) -> None:
+@pytest.mark.parametrize("optimizer", ["adam", "fused_adamw"])
+def test_a_killed_and_resumed_run_ends_as_an_uninterrupted_one_and_the_loss_falls(labelled_speech: Path, tmp_path: Path, optimizer: str) -> None:
     whole, broken = tmp_path / "whole", tmp_path / "broken"
-    _finish(_start(labelled_speech, whole), whole)
-    training = _start(labelled_speech, broken)
+    _finish(_start(labelled_speech, whole, optimizer), whole)
+    training = _start(labelled_speech, broken, optimizer)
     saved = broken / "checkpoints" / "checkpoint_last.pt"
     while not saved.exists() and training.poll() is None:
-        time.sleep(0.2)
-    time.sleep(5)  # well into updates that no checkpoint holds
+        time.sleep(0.05)
+    # Well into updates that no checkpoint holds.
+    logged = len(_losses(broken))
+    while len(_losses(broken)) < logged + 2 and training.poll() is None:
+        time.sleep(0.05)
     training.kill()
     training.wait()
     before = len(_losses(broken))
-    _finish(_start(labelled_speech, broken), broken)
+    _finish(_start(labelled_speech, broken, optimizer), broken)
     assert before < len(_losses(whole))
     expected, found = _weights(whole), _weights(broken)
     assert expected.keys() == found.keys()
