@@ -70,7 +70,9 @@ def _losses(run: Path) -> List[float]:
 
 @pytest.mark.slow
 @pytest.mark.parametrize("optimizer", ["adam", "fused_adamw"])
-def test_a_killed_and_resumed_run_ends_as_an_uninterrupted_one_and_the_loss_falls(labelled_speech: Path, tmp_path: Path, optimizer: str) -> None:
+def test_a_killed_and_resumed_run_ends_as_an_uninterrupted_one_and_the_loss_falls(
+    labelled_speech: Path, tmp_path: Path, optimizer: str
+) -> None:
     whole, broken = tmp_path / "whole", tmp_path / "broken"
     _finish(_start(labelled_speech, whole, optimizer), whole)
     training = _start(labelled_speech, broken, optimizer)

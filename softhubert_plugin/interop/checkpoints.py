@@ -47,6 +47,7 @@ def read_checkpoint(path: PathLike) -> Dict[str, Any]:
         return read_transformers(path)
     if not Path(path).is_file():
         raise SoftHubertError(f"{path}: no such checkpoint")
+    silence_known_warnings()  # accepting them imports fairseq
     accept_stock_checkpoints()
     try:
         state = torch.load(str(path), map_location="cpu", weights_only=True)
@@ -113,9 +114,9 @@ def load_checkpoint(path: PathLike, *, quiet: bool = True) -> LoadedModel:
     Raises:
         SoftHubertError: as :func:`read_checkpoint`, or the weights do not fit the configuration.
     """
+    register_plugin(quiet=quiet)  # which silences what importing fairseq has to say, so first
     from fairseq import tasks
 
-    register_plugin(quiet=quiet)
     state = read_checkpoint(path)
     cfg = OmegaConf.create(state["cfg"])
     encoder_cfg = encoder_configuration(cfg)

@@ -9,7 +9,7 @@ KNOWN = (
     (r"`?torch\.nn\.utils\.weight_norm`? is deprecated", UserWarning),
     (r"`?torch\.nn\.utils\.weight_norm`? is deprecated", FutureWarning),
     (r"`torch\.cuda\.amp\.(autocast|GradScaler)\(args\.\.\.\)` is deprecated", FutureWarning),
-    # torchaudio compiles parts of itself when it is imported beside a later torch.
+    # fairseq and torchaudio compile parts of themselves when they are imported.
     (r"`torch\.jit\.script` is deprecated", FutureWarning),
     # fairseq pins memory whether or not there is a GPU to copy to.
     (r"'pin_memory' argument is set as true but no accelerator is found", UserWarning),
