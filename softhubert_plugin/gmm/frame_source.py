@@ -9,12 +9,16 @@ from typing import Any, Callable, Dict, Iterator, List, Tuple
 import numpy as np
 
 from softhubert_plugin.errors import SoftHubertError
-from softhubert_plugin.features.chunks import CHUNK_FRAMES, plan_chunks, refuse_non_finite, stream_chunks
+from softhubert_plugin.features.chunks import plan_chunks, refuse_non_finite, stream_chunks
 from softhubert_plugin.features.shards import FeatureShard, read_shard, shard_range
 from softhubert_plugin.files import PathLike
 from softhubert_plugin.manifests import check_audio, check_long_enough, read_manifest
 
 Block = Tuple[np.ndarray, np.ndarray]
+# Frames of one block, and numbers in it: large enough that threads seldom wait for each other, small enough that a few of them
+# for every thread are little memory (25 MB each).
+BLOCK_FRAMES = 32_768
+BLOCK_NUMBERS = 8192 * 768
 
 
 @dataclass(frozen=True)
@@ -50,12 +54,18 @@ def _shard_blocks(shard: FeatureShard) -> Iterator[Block]:
     done = 0
     ends = np.cumsum(shard.lengths)
     frames = 0
-    for chunk, rows in stream_chunks(plan_chunks([shard], [np.ones(len(shard), dtype=bool)], whole_utterances=True)):
+    everything = [np.ones(len(shard), dtype=bool)]
+    chunk_frames = _block_frames(shard.frames.shape[1])
+    for chunk, rows in stream_chunks(plan_chunks([shard], everything, chunk_frames=chunk_frames, whole_utterances=True)):
         refuse_non_finite(chunk, rows)
         frames += len(rows)
         utterances = int(np.searchsorted(ends, frames)) + 1 - done
         yield rows, shard.lengths[done : done + utterances]
         done += utterances
+
+
+def _block_frames(dimension: int) -> int:
+    return max(1, min(BLOCK_FRAMES, BLOCK_NUMBERS // dimension))
 
 
 def from_audio(tsv_dir: PathLike, split: str, rank: int, nshard: int, checkpoint: PathLike, layer: int, device: str) -> FrameSource:
@@ -75,6 +85,7 @@ def from_audio(tsv_dir: PathLike, split: str, rank: int, nshard: int, checkpoint
     check_layers([layer], len(loaded.encoder.encoder.layers))
     check_audio(manifest)
     check_long_enough(manifest, indices, receptive_field(loaded.conv_layers))
+    enough = _block_frames(int(loaded.encoder.encoder.embedding_dim))
     lengths = np.asarray([frames_of(int(manifest.sizes[index]), loaded.conv_layers) for index in indices])
 
     def blocks() -> Iterator[Block]:
@@ -83,7 +94,7 @@ def from_audio(tsv_dir: PathLike, split: str, rank: int, nshard: int, checkpoint
             if not np.isfinite(states[layer]).all():
                 raise SoftHubertError(f"{manifest.audio_path(index)}: layer {layer} gives NaN or infinity; check the file and {checkpoint}")
             held.append(states[layer])
-            if sum(map(len, held)) >= CHUNK_FRAMES or index == indices[-1]:
+            if sum(map(len, held)) >= enough or index == indices[-1]:
                 yield np.concatenate(held), np.asarray([len(frames) for frames in held])
                 held = []
 

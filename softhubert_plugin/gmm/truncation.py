@@ -56,7 +56,8 @@ def largest(log_joint: torch.Tensor, temperature: float, count: int) -> Largest:
     depth_bits = min(DEPTH_BITS, 31 - id_bits) if narrow else DEPTH_BITS
     steps = (1 << depth_bits) - 1
     fixed = falls.mul_(-steps / DEPTH).to(torch.int32 if narrow else torch.int64)
-    keys = fixed.bitwise_left_shift_(id_bits).bitwise_or_(torch.arange(components, dtype=fixed.dtype, device=fixed.device))
+    ids = torch.arange(components, dtype=fixed.dtype, device=fixed.device)
+    keys = torch.add(ids, fixed, alpha=1 << id_bits, out=fixed)
     first = _smallest(keys, min(count, components))
     return Largest(
         components=first & ((1 << id_bits) - 1),

@@ -25,6 +25,7 @@ import tempfile
 import time
 import warnings
 from pathlib import Path
+from statistics import median
 from typing import Any, Callable, Dict, List
 
 import numpy as np
@@ -331,6 +332,10 @@ def fairseq_labels(folder: str, components: str, work: str) -> Dict[str, Any]:
     return clock.read()
 
 
+# All sides in turn, so many times: the medians say more than one run of some seconds on a machine that others use.
+DUMP_ROUNDS = 5
+
+
 def dump(work: Path, scale: float) -> None:
     for kind, frames, components in (("mfcc", 2_000_000, 100), ("wide", 200_000, 500)):
         folder = features(work, kind, int(frames * scale))
@@ -343,11 +348,15 @@ def dump(work: Path, scale: float) -> None:
             "softhubert gmm dump --hard": ("our_labels", folder, components, "hard"),
             "its float32 product alone": ("product_alone", folder, components),
         }
-        for name, (run, *arguments) in runs.items():
-            with tempfile.TemporaryDirectory() as scratch:
-                extra = [scratch, *arguments[2:]] if run in ("our_labels", "fairseq_labels") else []
-                found = side(run, *arguments[:2], *extra)
-            rows.append([name, count / found["seconds"], count / found["processor_seconds"], found["peak_gb"]])
+        found: Dict[str, List[Dict[str, Any]]] = {name: [] for name in runs}
+        for _ in range(DUMP_ROUNDS):
+            for name, (run, *arguments) in runs.items():
+                with tempfile.TemporaryDirectory() as scratch:
+                    extra = [scratch, *arguments[2:]] if run in ("our_labels", "fairseq_labels") else []
+                    found[name].append(side(run, *arguments[:2], *extra))
+        for name, rounds in found.items():
+            seconds, processor, peak = (median(x[key] for x in rounds) for key in ("seconds", "processor_seconds", "peak_gb"))
+            rows.append([name, count / seconds, count / processor, peak])
         table(rows)
         for row in rows[3:]:
             print(f"{row[0]}: {row[1] / rows[1][1]:.1f} times predict_proba, {row[1] / rows[2][1]:.1f} times dump_km_label.py", end="")
