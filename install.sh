@@ -207,8 +207,11 @@ step() {
     fi
 }
 
+# Where Python is told to write no bytecode, every command would compile anew what it imports: seconds each time.
+bytecode=(${PYTHONDONTWRITEBYTECODE:+--compile-bytecode})
+
 uv_install() {
-    step "$venv/bin/uv" pip install --python "$venv/bin/python" --constraints "$here/constraints.txt" --build-constraints "$here/constraints.txt" "$@"
+    step "$venv/bin/uv" pip install ${bytecode[@]+"${bytecode[@]}"} --python "$venv/bin/python" --constraints "$here/constraints.txt" --build-constraints "$here/constraints.txt" "$@"
 }
 
 check_room() {

@@ -28,6 +28,7 @@ from softhubert_plugin.labels import FrameLabels, open_labels, verify_labels
 from softhubert_plugin.manifests import Manifest, check_audio, read_dictionary, read_lines, read_manifest
 from softhubert_plugin.models.distil_hubert import DistilHubertModel
 from softhubert_plugin.models.freezing import Freezing
+from softhubert_plugin.models.kernels import convolve_without_compiling
 from softhubert_plugin.models.soft_hubert import SoftHubertModel
 from softhubert_plugin.models.starting_point import start_from
 from softhubert_plugin.models.teacher import Teacher
@@ -117,15 +118,25 @@ class SoftHubertPretrainingTask(HubertPretrainingTask):
 
     def build_model(self, cfg: Any, from_checkpoint: bool = False) -> Any:
         """Build the model; a fine-tuned one records how its encoder was configured, so that it can be rebuilt on its own."""
-        if self.cfg.keep_memory and not from_checkpoint and not torch.cuda.is_available():
+        trains_on_cpu = not from_checkpoint and not torch.cuda.is_available()
+        if trains_on_cpu and self.cfg.keep_memory:
             keep_freed_memory()
-        start = getattr(cfg, "w2v_path", None)
-        if start is None:
-            teacher = None if from_checkpoint else self._teacher(cfg)
-            model = super().build_model(cfg, from_checkpoint)
-            if isinstance(model, SoftHubertModel):
-                self._prepare_pretraining(model, cfg, from_checkpoint, teacher)
-            return model
+        fine_tuned = getattr(cfg, "w2v_path", None) is not None
+        model = self._build_fine_tuned(cfg, from_checkpoint) if fine_tuned else self._build_pretrained(cfg, from_checkpoint)
+        # Arithmetic in bfloat16 is oneDNN's, and so are the wide convolutions of a teacher.
+        only_float32 = not getattr(cfg, "autocast_bf16", False) and not isinstance(model, DistilHubertModel)
+        if trains_on_cpu and only_float32 and convolve_without_compiling(model):
+            logger.info("narrow convolutions: PyTorch's own kernels, which are not compiled anew for batches of another length")
+        return model
+
+    def _build_pretrained(self, cfg: Any, from_checkpoint: bool) -> Any:
+        teacher = None if from_checkpoint else self._teacher(cfg)
+        model = super().build_model(cfg, from_checkpoint)
+        if isinstance(model, SoftHubertModel):
+            self._prepare_pretraining(model, cfg, from_checkpoint, teacher)
+        return model
+
+    def _build_fine_tuned(self, cfg: Any, from_checkpoint: bool) -> Any:
         with refuse_in_one_line():
             _check_encoder(cfg)
         model = super().build_model(cfg, from_checkpoint)
