@@ -122,6 +122,21 @@ def _has(configuration: Any, key: str, word: str) -> None:
     assert (isinstance(node, dict) and plain.split(".")[-1] in node) or plain.startswith(COMMON), word
 
 
+NAMED_SETTINGS = sorted({key for path in DOCUMENTS for key in re.findall(r"`(\w+\.\w+)=", path.read_text(encoding="utf-8"))})
+
+
+@pytest.mark.parametrize("key", NAMED_SETTINGS)
+def test_a_setting_named_in_a_sentence_can_be_given_to_every_configuration_of_its_kind(key: str) -> None:
+    if key.startswith(COMMON):
+        return
+    group, name = key.split(".")
+    configurations = [OmegaConf.load(path) for path in CONFIGURATIONS if path.parent.name in ("pretrain", "finetune")]
+    groups = [configuration[group] for configuration in configurations]  # hydra refuses what they do not list
+    kinds = {each._name for each in groups if name in each}
+    assert kinds, f"no configuration lists {key}"
+    assert [each for each in groups if each._name in kinds and name not in each] == []
+
+
 @pytest.mark.parametrize(("path", "words"), _of("bash", DOCUMENTS))
 def test_a_script_exists_and_explains_the_options_that_are_used(path: Path, words: List[str]) -> None:
     script = REPOSITORY / words[1]
@@ -158,3 +173,4 @@ def test_the_documents_are_read_at_all() -> None:
     assert len(_of("softhubert", [REPOSITORY / "README.md"])) > 20
     assert len(_of("fairseq-hydra-train", [REPOSITORY / "README.md"])) >= 2
     assert len(_of(r"\$tool", [REPOSITORY / "README.md"])) >= 5
+    assert len(NAMED_SETTINGS) >= 5

@@ -32,7 +32,7 @@ PRECISIONS: Dict[str, List[str]] = {
     "memory-efficient fp16": ["common.fp16=true", "common.memory_efficient_fp16=true"],
     "bf16": ["common.bf16=true"],
     "amp": ["common.amp=true"],
-    "autocast_bf16": ["+model.autocast_bf16=true"],
+    "autocast_bf16": ["model.autocast_bf16=true"],
 }
 
 
