@@ -1,39 +1,23 @@
 from __future__ import annotations
 
-from typing import Iterator
-
 import pytest
 import torch
 
-from softhubert_plugin.models.kernels import WIDE, convolve_without_compiling
-
-
-@pytest.fixture(autouse=True)
-def _as_it_was() -> Iterator[None]:
-    enabled = onednn()
-    torch.backends.mkldnn.set_flags(True)
-    yield
-    torch.backends.mkldnn.set_flags(enabled)
-
-
-def onednn() -> bool:
-    return bool(torch._C._get_mkldnn_enabled())
+from softhubert_plugin.models.kernels import WIDE, only_narrow_convolutions, without_onednn
 
 
 def convolutions(*widths: int) -> torch.nn.Module:
     return torch.nn.Sequential(*(torch.nn.Conv1d(1, width, 3) for width in widths))
 
 
+def test_a_model_is_narrow_if_all_its_convolutions_are() -> None:
+    assert only_narrow_convolutions(convolutions(48, WIDE - 1))
+    assert not only_narrow_convolutions(convolutions(48, WIDE))
+    assert not only_narrow_convolutions(torch.nn.Linear(3, 3))
+
+
 @pytest.mark.skipif(not torch.backends.mkldnn.is_available(), reason="this PyTorch has no oneDNN")
-def test_only_models_whose_convolutions_are_all_narrow_do_without_onednn() -> None:
-    assert not convolve_without_compiling(convolutions(48, WIDE))
-    assert not convolve_without_compiling(torch.nn.Linear(3, 3))
-    assert onednn()
-    assert convolve_without_compiling(convolutions(48, WIDE - 1))
-    assert not onednn()
-
-
-def test_a_narrow_model_learns_the_same_without_onednn() -> None:
+def test_gradients_are_the_same_without_onednn_which_is_back_afterwards() -> None:
     torch.manual_seed(0)
     model, speech = convolutions(24), torch.randn(2, 1, 300)
 
@@ -41,6 +25,8 @@ def test_a_narrow_model_learns_the_same_without_onednn() -> None:
         (found,) = torch.autograd.grad(model(speech).square().sum(), list(model.parameters())[:1])
         return found
 
-    compiled = gradient()
-    assert convolve_without_compiling(model)
-    assert torch.allclose(gradient(), compiled, rtol=1e-4, atol=1e-3)
+    expected = gradient()
+    with without_onednn():
+        assert not torch._C._get_mkldnn_enabled()
+        assert torch.allclose(gradient(), expected, rtol=1e-4, atol=1e-3)
+    assert torch._C._get_mkldnn_enabled()

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Any, Callable
+from types import SimpleNamespace
+from typing import Any, Callable, Dict, List, Tuple
 
 import numpy as np
 import pytest
@@ -167,6 +168,21 @@ def test_a_stock_checkpoint_is_fine_tuned_and_remembered_without_its_dictionarie
     assert cfg.w2v_args.model._name == "soft_hubert"
     rebuilt = task.build_model(cfg)
     assert rebuilt.state_dict().keys() == model.state_dict().keys()
+
+
+@pytest.mark.skipif(torch.cuda.is_available() or not torch.backends.mkldnn.is_available(), reason="about oneDNN on a CPU")
+def test_a_narrow_model_is_trained_without_onednn(corpus: Path, stock_checkpoint: Path) -> None:
+    task = _task(corpus, fine_tuning=True, labels=["ltr"], label_dir=str(corpus))
+    model = task.build_model(_ctc(stock_checkpoint))
+    seen: List[bool] = []
+
+    def criterion(*_: Any) -> Tuple[torch.Tensor, int, Dict[str, Any]]:
+        seen.append(torch._C._get_mkldnn_enabled())
+        return torch.zeros(()), 1, {}
+
+    task.train_step({}, model, criterion, SimpleNamespace(backward=lambda loss: seen.append(torch._C._get_mkldnn_enabled())), 0)
+    assert seen == [False, False]
+    assert torch._C._get_mkldnn_enabled()
 
 
 def test_a_missing_pretrained_checkpoint_is_refused(corpus: Path, capsys: pytest.CaptureFixture[str]) -> None:

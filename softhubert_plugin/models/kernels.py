@@ -7,20 +7,27 @@ minutes. PyTorch's own kernels (im2col and a product) compile nothing.
 
 from __future__ import annotations
 
+import contextlib
+from typing import Iterator
+
 import torch
 
 # Channels from which on oneDNN's kernels make up for being compiled (forward and backward, batches of 10 s, two cores of an AMD EPYC).
 WIDE = 256
 
 
-def convolve_without_compiling(model: torch.nn.Module) -> bool:
-    """If all convolutions of a model are narrow, take oneDNN away from this process.
-
-    Returns:
-        Whether it was.
-    """
+def only_narrow_convolutions(model: torch.nn.Module) -> bool:
+    """Whether a model convolves, and nowhere with ``WIDE`` channels or more."""
     widths = [module.out_channels for module in model.modules() if isinstance(module, torch.nn.Conv1d)]
-    narrow = bool(widths) and max(widths) < WIDE
-    if narrow:
-        torch.backends.mkldnn.set_flags(False)
-    return narrow
+    return bool(widths) and max(widths) < WIDE
+
+
+@contextlib.contextmanager
+def without_onednn() -> Iterator[None]:
+    """Whatever runs inside, in any thread, is left to PyTorch's own kernels."""
+    enabled = torch._C._get_mkldnn_enabled()
+    torch.backends.mkldnn.set_flags(False)
+    try:
+        yield
+    finally:
+        torch.backends.mkldnn.set_flags(enabled)

@@ -7,6 +7,7 @@ neither the labels nor the pretraining checkpoint again.
 
 # No postponed annotations here: omegaconf 2.0 reads the configuration's types, and knows no strings.
 import logging
+from contextlib import nullcontext
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Dict, List, Optional
@@ -28,7 +29,7 @@ from softhubert_plugin.labels import FrameLabels, open_labels, verify_labels
 from softhubert_plugin.manifests import Manifest, check_audio, read_dictionary, read_lines, read_manifest
 from softhubert_plugin.models.distil_hubert import DistilHubertModel
 from softhubert_plugin.models.freezing import Freezing
-from softhubert_plugin.models.kernels import convolve_without_compiling
+from softhubert_plugin.models.kernels import only_narrow_convolutions, without_onednn
 from softhubert_plugin.models.soft_hubert import SoftHubertModel
 from softhubert_plugin.models.starting_point import start_from
 from softhubert_plugin.models.teacher import Teacher
@@ -75,6 +76,7 @@ class SoftHubertPretrainingTask(HubertPretrainingTask):
         self._label_sources: Dict[str, FrameLabels] = {}
         self._masking = SpanMasking()
         self._receptive_field = HUBERT_RECEPTIVE_FIELD
+        self._trains_without_onednn = False
 
     @property
     def codewords(self) -> Optional[List[int]]:
@@ -124,9 +126,8 @@ class SoftHubertPretrainingTask(HubertPretrainingTask):
         fine_tuned = getattr(cfg, "w2v_path", None) is not None
         model = self._build_fine_tuned(cfg, from_checkpoint) if fine_tuned else self._build_pretrained(cfg, from_checkpoint)
         # Arithmetic in bfloat16 is oneDNN's, and so are the wide convolutions of a teacher.
-        only_float32 = not getattr(cfg, "autocast_bf16", False) and not isinstance(model, DistilHubertModel)
-        if trains_on_cpu and only_float32 and convolve_without_compiling(model):
-            logger.info("narrow convolutions: PyTorch's own kernels, which are not compiled anew for batches of another length")
+        needs_onednn = getattr(cfg, "autocast_bf16", False) or isinstance(model, DistilHubertModel)
+        self._trains_without_onednn = trains_on_cpu and not needs_onednn and only_narrow_convolutions(model)
         return model
 
     def _build_pretrained(self, cfg: Any, from_checkpoint: bool) -> Any:
@@ -190,6 +191,11 @@ class SoftHubertPretrainingTask(HubertPretrainingTask):
                 for line in start_from(model, start).describe():
                     logger.info("%s: %s", start, line)
             model.freeze(Freezing(cfg.freeze_feature_extractor, cfg.freeze_layers, cfg.freeze_updates))
+
+    def train_step(self, *args: Any, **kwargs: Any) -> Any:
+        """fairseq's: forward and backward, with the kernels that suit the model."""
+        with without_onednn() if self._trains_without_onednn else nullcontext():
+            return super().train_step(*args, **kwargs)
 
     def optimizer_step(self, optimizer: Any, model: Any, update_num: int) -> None:
         """fairseq's, but weight decay does not reach what is frozen for a while.
