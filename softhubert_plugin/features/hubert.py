@@ -89,4 +89,4 @@ def dump_hubert(
         for states in tqdm(features, desc=f"HuBERT {split}", initial=first - start, total=end - start, unit="utt", disable=None):
             for layer, shard in shards.items():
                 shard.add(states[layer])
-    return f"{feat_dir}: {end - start} utterances of {split}, layers {', '.join(map(str, pending))}"
+    return f"{feat_dir}: {end - start} utterances of {split}, layer{'s' * (len(pending) > 1)} {', '.join(map(str, pending))}"
