@@ -7,7 +7,7 @@ usage() {
     cat <<'TEXT'
 usage: bash examples/quickstart/run.sh [options]
 
-  --corpus spoken            synthetic speech, made on the spot (the default; about 7 minutes)
+  --corpus spoken            synthetic speech, made on the spot (the default; five to seven minutes)
   --corpus digits            strings of real spoken digits; --root is the recordings folder of the Free Spoken Digit Dataset
   --corpus librispeech       real read speech; --root is the folder that holds LibriSpeech/
   --root DIR                 where that corpus is (by default below $SOFTHUBERT_SPEECH)
