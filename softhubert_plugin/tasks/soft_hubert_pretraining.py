@@ -119,7 +119,7 @@ class SoftHubertPretrainingTask(HubertPretrainingTask):
             self.state.merge_state_dict({"target_dictionary": state_dict["target_dictionary"]})
 
     def build_model(self, cfg: Any, from_checkpoint: bool = False) -> Any:
-        """Build the model; a fine-tuned one records how its encoder was configured, so that it can be rebuilt on its own."""
+        """Build the model; where it will train on a CPU, with the memory and the kernels that suit it there."""
         trains_on_cpu = not from_checkpoint and not torch.cuda.is_available()
         if trains_on_cpu and self.cfg.keep_memory:
             keep_freed_memory()
@@ -138,6 +138,7 @@ class SoftHubertPretrainingTask(HubertPretrainingTask):
         return model
 
     def _build_fine_tuned(self, cfg: Any, from_checkpoint: bool) -> Any:
+        """A model that records how its encoder was configured, so that it can be rebuilt on its own."""
         with refuse_in_one_line():
             _check_encoder(cfg)
         model = super().build_model(cfg, from_checkpoint)
