@@ -21,7 +21,13 @@ REQUIREMENTS: List[str] = [
     "numpy>=1.21",
     "torch>=2.4",
     "torchaudio>=2.4",
+    "scipy>=1.7",
     "scikit-learn>=1.3",
+    "joblib>=1.1",
+    # fairseq holds these three to the versions that it was written against.
+    "hydra-core>=1.0.7",
+    "omegaconf>=2.0.6",
+    "PyYAML>=5.1",
     "soundfile>=0.12.1",
     "sentencepiece>=0.1.99",
     "editdistance>=0.6.2",
@@ -40,17 +46,22 @@ EXTRAS: Dict[str, List[str]] = {
     "demo": ["espeakng-loader>=0.2"],
     "lm": ["flashlight-text>=0.0.4", "kenlm>=0.2"],
     "transformers": ["transformers>=4.40"],
-    "slurm": ["submitit>=1.4"],
-    "dev": ["pytest>=7", "pytest-cov>=4", "hypothesis>=6.80", "ruff>=0.6", "mypy>=1.8", "jiwer>=3"],
+    "slurm": [
+        "submitit>=1.4",
+        # hydra's launcher, for config/pretrain/run/slurm.yaml; each release goes with one hydra.
+        "hydra-submitit-launcher>=1.1.1,<1.2; python_version < '3.11'",
+        "hydra-submitit-launcher>=1.2; python_version >= '3.11'",
+    ],
+    "dev": ["pytest>=7", "pytest-cov>=4", "hypothesis>=6.80", "ruff>=0.6", "mypy>=1.8", "jiwer>=3", "packaging>=21"],
 }
 
 
 def version() -> str:
     """The package's ``__version__``, read from its source: the build environment has nothing that importing it might need."""
-    for statement in ast.parse((HERE / "softhubert_plugin" / "__init__.py").read_text(encoding="utf-8")).body:
+    for statement in ast.parse((HERE / "softhubert_plugin" / "version.py").read_text(encoding="utf-8")).body:
         if isinstance(statement, ast.Assign) and any(isinstance(name, ast.Name) and name.id == "__version__" for name in statement.targets):
             return str(ast.literal_eval(statement.value))
-    raise RuntimeError("softhubert_plugin/__init__.py: no '__version__ = ...' line")
+    raise RuntimeError("softhubert_plugin/version.py: no '__version__ = ...' line")
 
 
 README = HERE / "README.md"
@@ -67,7 +78,7 @@ setup(
     # The configurations lie beside the package, where people look for them, and are installed within it: `softhubert configs` says where.
     packages=[*find_packages(include=["softhubert_plugin", "softhubert_plugin.*"]), "softhubert_plugin.config"],
     package_dir={"softhubert_plugin.config": "config"},
-    package_data={"": ["py.typed", "**/*.html", "**/*.css", "**/*.yaml"]},
+    package_data={"softhubert_plugin": ["py.typed"], "softhubert_plugin.config": ["**/*.yaml"]},
     zip_safe=False,
     python_requires=">=3.8,<3.14",
     install_requires=REQUIREMENTS,

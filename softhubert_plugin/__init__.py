@@ -9,10 +9,12 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
+from softhubert_plugin.version import __version__
+
 if TYPE_CHECKING:
     from softhubert_plugin.api import SpeechEncoder
 
-__version__ = "0.1.0"
+__all__ = ["__version__", "load"]
 
 
 def load(path: Any, **options: Any) -> SpeechEncoder:

@@ -19,13 +19,14 @@ import numpy as np
 import torch
 import torch.nn.functional as F
 
+from softhubert_plugin.checkpoints.load import LoadedModel, checkpoint_sha256, load_checkpoint
+from softhubert_plugin.checkpoints.transformers import MIXTURE
 from softhubert_plugin.errors import SoftHubertError
-from softhubert_plugin.features.conv_layers import receptive_field, total_stride
-from softhubert_plugin.features.hidden_states import can_batch, check_layers, hidden_states, pieces
+from softhubert_plugin.features.hidden_states import hidden_states, pieces
+from softhubert_plugin.features.layers import are_transformer_layers, check_layers
 from softhubert_plugin.files import PathLike
+from softhubert_plugin.front_end import receptive_field, total_stride
 from softhubert_plugin.gmm.mixture import GaussianMixture
-from softhubert_plugin.interop.checkpoints import LoadedModel, checkpoint_sha256, load_checkpoint
-from softhubert_plugin.interop.export_transformers import MIXTURE
 from softhubert_plugin.manifests import SAMPLE_RATE
 
 Waveforms = Union[torch.Tensor, np.ndarray, Sequence[Union[torch.Tensor, np.ndarray]]]
@@ -90,7 +91,7 @@ class SpeechEncoder(torch.nn.Module):
         check_layers(layers, self.layers)
         utterances = self._utterances(waveforms, lengths)
         cut = [(row, utterance[piece]) for row, utterance in enumerate(utterances) for piece in pieces(len(utterance), self._conv_layers)]
-        together = len(cut) if can_batch(self.encoder) else 1
+        together = len(cut) if are_transformer_layers(self.encoder.encoder.layers) else 1
         parts: List[Dict[int, torch.Tensor]] = []
         for first in range(0, len(cut), together):
             parts.extend(hidden_states(self.encoder, [waveform for _, waveform in cut[first : first + together]], layers))

@@ -10,18 +10,17 @@ import argparse
 import sys
 from typing import Optional, Sequence
 
-from softhubert_plugin import __version__
 from softhubert_plugin.commands.corpora import add_corpus, add_manifest
-from softhubert_plugin.commands.exchange import add_export, add_import
+from softhubert_plugin.commands.exchange import add_export, add_fairseq_tool, add_import
 from softhubert_plugin.commands.features import add_features
 from softhubert_plugin.commands.gmm import add_gmm
 from softhubert_plugin.commands.labels import add_labels
 from softhubert_plugin.commands.parser import Commands, Parser
-from softhubert_plugin.commands.planning import add_planning
 from softhubert_plugin.commands.probing import add_probing
 from softhubert_plugin.commands.recognition import add_recognition
 from softhubert_plugin.commands.reporting import add_reporting
 from softhubert_plugin.errors import SoftHubertError, exit_with
+from softhubert_plugin.version import __version__
 
 
 def build_parser() -> argparse.ArgumentParser:
@@ -39,7 +38,7 @@ def build_parser() -> argparse.ArgumentParser:
     add_reporting(commands)
     add_export(commands.group("export", "hand a checkpoint to transformers, torchaudio or stock fairseq"))
     add_import(commands.group("import", "take a model of another toolkit"))
-    add_planning(commands)
+    add_fairseq_tool(commands)
     return parser
 
 

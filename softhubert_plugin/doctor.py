@@ -1,6 +1,6 @@
 """What ``softhubert doctor`` prints: the versions in this environment, the machine, and what is wrong, each with a remedy.
 
-It stands outside the flow and works where nothing else does: it needs neither fairseq nor torch, reads versions from the
+It stands outside the flow and works where nothing else does: it needs neither fairseq nor torch, reads versions and requirements from the
 packages' metadata, and tries imports in another process, so that a library that aborts on import is a line of the report.
 """
 
@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import json
 import os
-import re
 import shutil
 import subprocess
 import sys
@@ -17,29 +16,15 @@ from importlib import metadata, util
 from pathlib import Path
 from typing import Dict, List, Mapping, Optional, Sequence, Tuple
 
-from softhubert_plugin import __version__
+from softhubert_plugin.requirements import Requirement, release, requirements
+from softhubert_plugin.version import __version__
 
-REQUIRED = (
-    "torch",
-    "torchaudio",
-    "numpy",
-    "hydra-core",
-    "omegaconf",
-    "scikit-learn",
-    "soundfile",
-    "safetensors",
-    "editdistance",
-    "sentencepiece",
-    "npy-append-array",
-    "tqdm",
-    "matplotlib",
-    "tensorboardX",
-)
-OPTIONAL = {
-    "espeakng-loader": ("demo", "the spoken demonstration corpus"),
-    "flashlight-text": ("lm", "decoding with a language model"),
-    "kenlm": ("lm", "decoding with a language model"),
-    "transformers": ("transformers", "opening what 'softhubert export transformers' writes"),
+# Of each extra that people use: what it is for.
+EXTRAS = {
+    "demo": "the spoken demonstration corpus",
+    "lm": "decoding with a language model",
+    "transformers": "opening what 'softhubert export transformers' writes",
+    "slurm": "handing stages of a recipe to Slurm",
 }
 # What is imported for a trial: those whose shared libraries are known to go missing, fairseq last since it needs the others.
 TRIED = ("torch", "torchaudio", "soundfile", "sklearn", "npy_append_array", "fairseq")
@@ -105,13 +90,14 @@ def diagnose() -> Tuple[str, int]:
 
 def examine() -> List[Finding]:
     """Everything found in this environment; takes as long as importing torch and fairseq does. Never raises for what it finds."""
-    names = ["fairseq", "fairseq-fixed", "pip", *REQUIRED, *OPTIONAL]
-    installed = {name: installed_version(name) for name in names}
+    python = sys.version_info[:2]
+    needed = requirements(python)
+    installed = {name: installed_version(name) for name in ("fairseq", "fairseq-fixed", "pip", *(each.name for each in needed))}
     trials = try_imports([name for name in TRIED if _module_folder(name) is not None])
     return [
-        *check_python(sys.version_info[:2]),
-        *check_fairseq(sys.version_info[:2], installed),
-        *check_packages(installed),
+        *check_python(python),
+        *check_fairseq(python, installed),
+        *check_packages(needed, installed),
         *check_torch_pair(installed, trials),
         *check_imports(trials),
         *check_user_dir(_module_folder("fairseq"), Path(__file__).resolve().parent),
@@ -155,7 +141,7 @@ def check_fairseq(python: Tuple[int, int], installed: Mapping[str, Optional[str]
     stock, fixed, pip = installed.get("fairseq"), installed.get("fairseq-fixed"), installed.get("pip")
     modern = python >= (3, 11)
     # pip's resolver turns away omegaconf 2.0.6, whose metadata ("PyYAML (>=5.1.*)") is malformed by today's rules.
-    pip_refuses = not modern and pip is not None and _release(pip) >= (24, 1)
+    pip_refuses = not modern and pip is not None and release(pip) >= (24, 1)
     pip_refusal = (
         f"pip {pip} refuses omegaconf 2.0.6, which stock fairseq needs, for its malformed metadata; "
         "use uv ('pip install uv' brings it), or pip<24.1"
@@ -193,23 +179,33 @@ def check_fairseq(python: Tuple[int, int], installed: Mapping[str, Optional[str]
         name = "fairseq" if stock else "fairseq-fixed"
         for package, (least, below) in CONFIGURATION_VERSIONS[name].items():
             version = installed.get(package)
-            if version is not None and not least <= _release(version) < below:
+            if version is not None and not least <= release(version) < below:
                 wanted = f"{package}>={_dotted(least)},<{_dotted(below)}"
                 findings.append(Finding(package, "", problem=f"{version} does not fit {name}; 'uv pip install \"{wanted}\"'"))
     return findings
 
 
-def check_packages(installed: Mapping[str, Optional[str]]) -> List[Finding]:
-    """The other packages: a required one that is missing is a problem, an optional one is only said to be missing."""
+def check_packages(needed: Sequence[Requirement], installed: Mapping[str, Optional[str]]) -> List[Finding]:
+    """The packages of :func:`~softhubert_plugin.requirements.requirements`, but for fairseq, which :func:`check_fairseq` looks at.
+
+    A required one that is missing, and any of a version that does not fit, is a problem; an optional one may be missing.
+    """
     findings = []
-    for name in REQUIRED:
-        version = installed.get(name)
-        problem = "" if version else f"not installed; {INSTALL}, or 'uv pip install {name}'"
-        findings.append(Finding(name, version or "not installed", problem=problem))
-    for name, (extra, purpose) in OPTIONAL.items():
-        version = installed.get(name)
-        missing = f"not installed (optional, for {purpose}; bash install.sh --extras {extra})"
-        findings.append(Finding(name, f"{version} (optional)" if version else missing))
+    for each in needed:
+        if each.name in CONFIGURATION_VERSIONS or each.extra not in ("", *EXTRAS):
+            continue
+        version, optional = installed.get(each.name), bool(each.extra)
+        found = f"{version} (optional)" if optional else version
+        problem = ""
+        if version is None:
+            found = "not installed"
+            if optional:
+                found += f" (optional, for {EXTRAS[each.extra]}; bash install.sh --extras {each.extra})"
+            else:
+                problem = f"not installed; {INSTALL}, or 'uv pip install {each.name}'"
+        elif not each.admits(version):
+            problem = f"{version}, but {each.name}{each.bounds} is needed; 'uv pip install \"{each.name}{each.bounds}\"'"
+        findings.append(Finding(each.name, str(found), problem=problem))
     return findings
 
 
@@ -219,7 +215,7 @@ def check_torch_pair(installed: Mapping[str, Optional[str]], trials: Mapping[str
     if not torch or not torchaudio:
         return []
     findings = []
-    torch_release, audio_release = _release(torch)[:2], _release(torchaudio)[:2]
+    torch_release, audio_release = release(torch)[:2], release(torchaudio)[:2]
     error = trials.get("torchaudio", Trial()).error
     if torch_release != audio_release:
         if audio_release >= STABLE_TORCHAUDIO and torch_release > audio_release and not error:
@@ -350,12 +346,6 @@ def _memory_bytes() -> int:
         return min(memory, int(Path("/sys/fs/cgroup/memory.max").read_text(encoding="ascii")))
     except (OSError, ValueError):  # no such file, or "max"
         return memory
-
-
-def _release(version: str) -> Tuple[int, ...]:
-    """The numbers a version begins with: 2.11.0+cu130 is (2, 11, 0), 2.1.0.dev20 is (2, 1, 0)."""
-    match = re.match(r"\d+(?:\.\d+)*", version)
-    return tuple(int(number) for number in match.group().split(".")) if match else ()
 
 
 def _dotted(release: Sequence[int]) -> str:

@@ -12,13 +12,12 @@ import hashlib
 import os
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Iterable, List, Optional, Sequence, Tuple
+from typing import Iterable, List, Sequence, Tuple
 
 import numpy as np
 
 from softhubert_plugin.errors import SoftHubertError
 from softhubert_plugin.files import PathLike, read_lines_of, write_text
-from softhubert_plugin.interop.soundfile_threads import soundfile_threads
 
 SAMPLE_RATE = 16_000
 
@@ -89,59 +88,6 @@ def write_manifest(path: PathLike, root: PathLike, entries: Iterable[Tuple[str, 
     """Write ``{split}.tsv`` from ``(relative path, samples)`` pairs; ``root`` is made absolute."""
     lines = [os.path.abspath(root), *(f"{name}\t{samples}" for name, samples in entries)]
     write_text(path, "\n".join(lines) + "\n")
-
-
-def check_audio(manifest: Manifest, *, sample_rate: int = SAMPLE_RATE) -> None:
-    """Read every audio file's header and compare it with the manifest.
-
-    Raises:
-        SoftHubertError: a file is missing or unreadable, has another sample rate, or another length than the manifest says.
-    """
-    with soundfile_threads(8) as pool:
-        for problem in pool.map(lambda index: _audio_problem(manifest, index, sample_rate), range(len(manifest))):
-            if problem is not None:
-                raise SoftHubertError(problem)
-
-
-def _audio_problem(manifest: Manifest, index: int, sample_rate: int) -> Optional[str]:
-    import soundfile
-
-    path = manifest.audio_path(index)
-    where = f"{manifest.path}, line {index + 2}"
-    try:
-        header = soundfile.info(str(path))
-    except (soundfile.LibsndfileError, RuntimeError) as error:
-        if not path.exists():
-            return f"{path}: no such audio file (named in {where}); restore it or write the manifest again"
-        return f"{path}: not readable as audio ({error}; named in {where}); replace the file or write the manifest again"
-    if header.samplerate != sample_rate:
-        return (
-            f"{path}: sampled at {header.samplerate} Hz, expected {sample_rate} Hz (named in {where}); "
-            f"resample it, e.g. 'sox {path.name} -r {sample_rate} out.flac'"
-        )
-    if header.frames != manifest.sizes[index]:
-        return (
-            f"{path}: {header.frames} samples, but {where} says {manifest.sizes[index]}; "
-            "the audio changed since the manifest was made: write the manifest again"
-        )
-    return None
-
-
-def check_long_enough(manifest: Manifest, indices: Iterable[int], samples: int) -> None:
-    """Every utterance must give at least one frame.
-
-    Args:
-        samples: what one frame needs.
-
-    Raises:
-        SoftHubertError: an utterance is shorter.
-    """
-    for index in indices:
-        if manifest.sizes[index] < samples:
-            raise SoftHubertError(
-                f"{manifest.audio_path(index)}: {manifest.sizes[index]} samples, too short for a single frame ({samples} samples); "
-                f"remove it from {manifest.path} (line {index + 2})"
-            )
 
 
 def letters(words: str) -> str:

@@ -96,7 +96,7 @@ def plan(hours: float, systems: int, *, percent: float = 0.1) -> List[Stage]:
     ]
 
 
-def describe(hours: Sequence[float], systems: int, gpus: int, percent: float) -> str:
+def plan_tables(hours: Sequence[float], systems: int, gpus: int, percent: float) -> str:
     """The plans as tables for people."""
     parts = []
     for amount in hours:

@@ -3,7 +3,7 @@
 # Arguments go to pytest: bash tests/run.sh -k mixture
 set -euo pipefail
 cd "$(dirname "${BASH_SOURCE[0]}")/.."
-bash install.sh --extras demo,dev,transformers
+bash install.sh --extras demo,dev,lm,slurm,transformers
 
 venv=${SOFTHUBERT_VENV:-$PWD/.venv}
 # The tests' matrices are small: more threads than this only wait for one another.
@@ -14,4 +14,4 @@ fi
 "$venv/bin/ruff" check .
 "$venv/bin/ruff" format --check .
 "$venv/bin/mypy"
-exec "$venv/bin/python" -m pytest "$@"
+exec "$venv/bin/python" -m pytest --strict-skips -rs "$@"

@@ -7,9 +7,26 @@ from typing import Any, Dict
 
 import torch
 
-from softhubert_plugin.interop.checkpoints import PRETRAINING_HEAD, register_plugin
-from softhubert_plugin.interop.write_checkpoint import assemble, defaults, finetuned_checkpoint, whole_configuration, write_checkpoint
+from softhubert_plugin.checkpoints.contents import (
+    PRETRAINING_HEAD,
+    assemble,
+    defaults,
+    finetuned_checkpoint,
+    whole_configuration,
+    write_checkpoint,
+)
+from softhubert_plugin.checkpoints.load import register_plugin
 
+TINY: Dict[str, Any] = {
+    "conv_feature_layers": "[(16,10,5)] + [(16,3,2)] * 4 + [(16,2,2)] * 2",
+    "encoder_layers": 2,
+    "encoder_embed_dim": 32,
+    "encoder_ffn_embed_dim": 64,
+    "encoder_attention_heads": 4,
+    "conv_pos": 16,
+    "final_dim": 24,
+}
+TINY_HUBERT = {**TINY, "label_rate": 100.0, "dropout": 0.0, "attention_dropout": 0.0, "mask_prob": 0.5, "mask_length": 4}
 SMALL = {
     "conv_feature_layers": "[(24,10,5)] + [(24,3,2)] * 4 + [(24,2,2)] * 2",
     "encoder_layers": 3,
@@ -44,9 +61,7 @@ def save_pretrained(path: Path, shape: Dict[str, Any], *, seed: int = 0, labels:
     from fairseq import tasks
     from omegaconf import OmegaConf
 
-    from softhubert_plugin.models.distil_hubert import DistilHubertConfig
-    from softhubert_plugin.models.soft_hubert import SoftHubertConfig
-    from softhubert_plugin.tasks.soft_hubert_pretraining import SoftHubertPretrainingConfig
+    from softhubert_plugin.settings import DistilHubertConfig, SoftHubertConfig, SoftHubertPretrainingConfig
 
     register_plugin()
     distilled = "predicted_layers" in shape
@@ -68,7 +83,7 @@ def save_pretrained(path: Path, shape: Dict[str, Any], *, seed: int = 0, labels:
 
 def save_finetuned(path: Path, shape: Dict[str, Any], *, seed: int = 0) -> Path:
     """A ``hubert_ctc`` checkpoint on letters."""
-    from softhubert_plugin.interop.checkpoints import read_checkpoint
+    from softhubert_plugin.checkpoints.load import read_checkpoint
 
     state = read_checkpoint(save_pretrained(path, {**shape, "final_dim": 0}, seed=seed))
     encoder = {name: tensor for name, tensor in state["model"].items() if not name.startswith(PRETRAINING_HEAD)}
@@ -85,3 +100,29 @@ def unsettle(model: torch.nn.Module) -> None:
         for parameter in model.parameters():
             if parameter.dim() == 1:
                 parameter.add_(0.1 * torch.randn_like(parameter))
+
+
+def save_stock(path: Path, model: Dict[str, Any], *, clusters: int, label_rate: float = 100.0) -> Path:
+    """A checkpoint of random weights as fairseq's trainer saves its own HuBERT, ``Dictionary`` objects inside.
+
+    Args:
+        model: settings of the model that differ from fairseq's defaults.
+    """
+    from fairseq.data import Dictionary
+    from fairseq.dataclass.configs import FairseqConfig
+    from fairseq.models.hubert.hubert import HubertConfig, HubertModel
+    from fairseq.tasks.hubert_pretraining import HubertPretrainingConfig
+    from omegaconf import OmegaConf
+
+    dictionary = Dictionary()
+    for cluster in range(clusters):
+        dictionary.add_symbol(str(cluster))
+    model_cfg = OmegaConf.merge(OmegaConf.structured(HubertConfig()), {"_name": "hubert", "label_rate": label_rate, **model})
+    task = {"_name": "hubert_pretraining", "data": "/gone", "labels": ["km"], "label_rate": label_rate}
+    task_cfg = OmegaConf.merge(OmegaConf.structured(HubertPretrainingConfig()), task)
+    torch.manual_seed(0)
+    hubert = HubertModel(model_cfg, task_cfg, [dictionary])
+    cfg: Any = OmegaConf.to_container(OmegaConf.structured(FairseqConfig()), enum_to_str=True)
+    cfg.update(model=OmegaConf.to_container(model_cfg, enum_to_str=True), task=OmegaConf.to_container(task_cfg, enum_to_str=True))
+    torch.save(assemble(cfg, hubert.state_dict(), {"dictionaries": [dictionary]}, updates=1), path)
+    return path

@@ -8,10 +8,10 @@ from typing import Callable, Dict
 import numpy as np
 import pytest
 
+from softhubert_plugin.alignments.phones import ARPABET, TIMIT, fold
+from softhubert_plugin.alignments.utterances import UNLABELLED, Alignments
 from softhubert_plugin.errors import SoftHubertError
 from softhubert_plugin.manifests import Manifest, read_manifest, write_manifest
-from softhubert_plugin.probing.alignments import UNLABELLED, Alignments
-from softhubert_plugin.probing.phones import ARPABET, TIMIT, fold
 
 INTERVALS = [(0.0, 0.1, "sil"), (0.1, 0.3125, "AH0"), (0.3125, 0.41, "B"), (0.41, 0.9, "IY1"), (0.9, 1.0, "")]
 EXPECTED = ["sil"] * 5 + ["AH"] * 10 + ["B"] * 5 + ["IY"] * 25 + ["sil"] * 4

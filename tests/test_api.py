@@ -17,12 +17,12 @@ from shapes import SHAPES, SMALL, save_finetuned, save_pretrained
 
 import softhubert_plugin
 from softhubert_plugin.api import SpeechEncoder
+from softhubert_plugin.checkpoints.contents import defaults
+from softhubert_plugin.checkpoints.load import load_checkpoint
 from softhubert_plugin.cli import main
 from softhubert_plugin.errors import SoftHubertError
 from softhubert_plugin.features.shards import read_shard
 from softhubert_plugin.gmm.mixture import GaussianMixture
-from softhubert_plugin.interop.checkpoints import load_checkpoint
-from softhubert_plugin.interop.write_checkpoint import defaults
 from softhubert_plugin.models.teacher import Teacher
 from softhubert_plugin.tasks.soft_hubert_pretraining import SoftHubertPretrainingTask
 
@@ -191,7 +191,7 @@ def _fine_tune(start: Path) -> None:
     from fairseq.models.hubert.hubert_asr import HubertCtcConfig
     from omegaconf import OmegaConf
 
-    from softhubert_plugin.tasks.soft_hubert_pretraining import SoftHubertPretrainingConfig
+    from softhubert_plugin.settings import SoftHubertPretrainingConfig
 
     task_cfg = OmegaConf.merge(
         OmegaConf.structured(SoftHubertPretrainingConfig()),

@@ -10,8 +10,8 @@ from typing import Any
 import pytest
 import torch
 
+from softhubert_plugin.checkpoints.load import load_checkpoint, read_checkpoint, register_plugin
 from softhubert_plugin.errors import SoftHubertError
-from softhubert_plugin.interop.checkpoints import load_checkpoint, read_checkpoint, register_plugin
 
 
 class _Attack:

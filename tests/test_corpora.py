@@ -13,13 +13,14 @@ import numpy as np
 import pytest
 import soundfile
 
+from softhubert_plugin.audio.check import check_audio
 from softhubert_plugin.corpora.digits import make_digits_corpus
 from softhubert_plugin.corpora.folder import write_folder_manifest
 from softhubert_plugin.corpora.librispeech import write_librispeech_manifests, write_speaker_splits
 from softhubert_plugin.corpora.spoken import make_spoken_corpus
 from softhubert_plugin.corpora.spoken.corpus import phone_intervals
 from softhubert_plugin.errors import SoftHubertError
-from softhubert_plugin.manifests import check_audio, letters, read_dictionary, read_manifest
+from softhubert_plugin.manifests import letters, read_dictionary, read_manifest
 
 
 def _digest(folder: Path) -> Dict[str, str]:

@@ -13,15 +13,17 @@ import numpy as np
 import pytest
 import soundfile
 import torch
+from shapes import TINY
 
 from softhubert_plugin.asr.acoustic import AcousticModel
 from softhubert_plugin.asr.beam import BeamDecoder, BeamSettings, read_lexicon
-from softhubert_plugin.asr.decode import decode_split, in_processes
+from softhubert_plugin.asr.decode import decode_split
 from softhubert_plugin.asr.language_model import write_language_model
+from softhubert_plugin.asr.processes import in_processes
 from softhubert_plugin.asr.tune import read_tuned, tune_weights
 from softhubert_plugin.errors import SoftHubertError
 from softhubert_plugin.manifests import write_letter_dictionary, write_manifest, write_transcripts
-from tests.benchmarks.finetuned import TINY, write_finetuned_checkpoint
+from tests.benchmarks.finetuned import write_finetuned_checkpoint
 
 REPOSITORY = Path(__file__).parents[1]
 WORDS = ["THE", "CAT", "SAT", "ON", "A", "MAT", "AND", "ATE", "NOT", "THAT", "TEN", "HENS", "IN", "TEA"]
@@ -55,7 +57,7 @@ def _lines(folder: Path) -> Dict[str, List[str]]:
 
 def _infer(work: Path, results: Path, config: str, *overrides: str) -> None:
     """fairseq's infer.py, one utterance at a time: batched, it decodes padding too."""
-    command = [sys.executable, "-m", "softhubert_plugin.interop.fairseq_tool", "speech_recognition/new/infer.py"]
+    command = [sys.executable, "-m", "softhubert_plugin", "fairseq-tool", "speech_recognition/new/infer.py"]
     command += ["--config-dir", str(REPOSITORY / "config" / "decode"), "--config-name", config, f"task.data={work}"]
     command += [f"common_eval.path={work}/model/checkpoint.pt", f"common_eval.results_path={results}", "dataset.batch_size=1", *overrides]
     environment = {**os.environ, "HYDRA_FULL_ERROR": "1", "PYTHONPATH": str(REPOSITORY)}
@@ -84,8 +86,8 @@ def test_batched_scores_equal_those_of_one_utterance_alone(work: Path) -> None:
 def test_letter_alignments_are_those_of_fairseqs_own_scores(work: Path, tmp_path: Path) -> None:
     from torchaudio.functional import forced_align
 
-    from softhubert_plugin.asr.align import align_split, letter_intervals
-    from softhubert_plugin.interop.checkpoints import load_checkpoint
+    from softhubert_plugin.asr.letter_alignment import align_split, letter_intervals
+    from softhubert_plugin.checkpoints.load import load_checkpoint
 
     (tmp_path / "test.tsv").write_text((work / "test.tsv").read_text())
     (tmp_path / "test.ltr").write_text("C A T | A |\n" * 12)
@@ -150,7 +152,7 @@ def test_kenlm_hypotheses_equal_fairseqs_flashlight_decoder(work: Path, tmp_path
 def test_tuning_finds_the_best_of_its_grid_and_decoding_takes_it(work: Path, tmp_path: Path, capfd: pytest.CaptureFixture[str]) -> None:
     pytest.importorskip("flashlight.lib.text.decoder")
     pytest.importorskip("kenlm")
-    from softhubert_plugin.asr.score import score_files
+    from softhubert_plugin.scoring.score import score_files
 
     write_language_model([work / "text"], tmp_path / "lm", order=2)
     search = BeamSettings(lm=str(tmp_path / "lm" / "lm.arpa"), lexicon=str(tmp_path / "lm" / "lexicon.txt"), beam=10)

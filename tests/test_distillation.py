@@ -16,15 +16,16 @@ from fairseq.tasks.hubert_pretraining import HubertPretrainingConfig
 from omegaconf import OmegaConf
 from shapes import SMALL, save_pretrained, unsettle
 
+from softhubert_plugin.checkpoints.load import load_checkpoint, read_checkpoint, register_plugin
 from softhubert_plugin.criterions.distil_hubert import DistilHubertCriterion
 from softhubert_plugin.errors import SoftHubertError
+from softhubert_plugin.exchange.export_transformers import export_transformers
 from softhubert_plugin.features.hidden_states import hidden_states
-from softhubert_plugin.interop.checkpoints import load_checkpoint, read_checkpoint, register_plugin
-from softhubert_plugin.interop.export_transformers import export_transformers
-from softhubert_plugin.models.distil_hubert import DistilHubertConfig, DistilHubertModel
-from softhubert_plugin.models.soft_hubert import SoftHubertConfig, SoftHubertModel
+from softhubert_plugin.models.distil_hubert import DistilHubertModel
+from softhubert_plugin.models.soft_hubert import SoftHubertModel
 from softhubert_plugin.models.starting_point import start_from
 from softhubert_plugin.models.teacher import Teacher
+from softhubert_plugin.settings import DistilHubertConfig, SoftHubertConfig
 
 register_plugin()
 

@@ -2,15 +2,19 @@
 
 from __future__ import annotations
 
+import re
 import subprocess
 import sys
+from importlib import metadata
 from pathlib import Path
-from typing import Dict, List, Optional
+from typing import Dict, List, Optional, Tuple
 
+import packaging.requirements
 import pytest
 
 from softhubert_plugin import doctor
 from softhubert_plugin.doctor import Finding, Trial
+from softhubert_plugin.requirements import Requirement, requirements
 
 GOOD_310: Dict[str, Optional[str]] = {
     "fairseq": "0.12.2",
@@ -121,10 +125,44 @@ def test_what_fails_because_torch_fails_is_not_reported_again() -> None:
     assert "libtorch.so" in the_problem([*doctor.check_torch_pair(GOOD_310, trials), *doctor.check_imports(trials)])
 
 
-def test_missing_packages_are_problems_and_missing_optional_ones_are_not() -> None:
-    installed: Dict[str, Optional[str]] = dict.fromkeys(doctor.REQUIRED, "1.0")
-    assert problems(doctor.check_packages(installed)) == []
-    assert "uv pip install sentencepiece" in the_problem(doctor.check_packages({**installed, "sentencepiece": None}))
+def test_every_required_package_that_is_missing_is_a_problem_and_an_optional_one_is_not() -> None:
+    needed = requirements((3, 10))
+    # The first version that each admits.
+    installed: Dict[str, Optional[str]] = {each.name: re.sub(",.*|[<>=]", "", each.bounds) for each in needed}
+    assert problems(doctor.check_packages(needed, installed)) == []
+    required = [each.name for each in needed if not each.extra and each.name != "fairseq"]
+    assert {"rapidfuzz", "praatio", "scipy", "joblib", "PyYAML", "torch"} <= set(required)
+    for name in required:
+        assert f"uv pip install {name}" in the_problem(doctor.check_packages(needed, {**installed, name: None}))
+    without_extras = {name: version for name, version in installed.items() if name in required}
+    assert problems(doctor.check_packages(needed, without_extras)) == []
+    assert any("--extras lm" in finding.found for finding in doctor.check_packages(needed, without_extras))
+
+
+def test_a_version_out_of_bounds_is_a_problem_that_names_the_bounds() -> None:
+    needed = [Requirement("torch", ">=2.4"), Requirement("kenlm", ">=0.2,<1", "lm")]
+    assert problems(doctor.check_packages(needed, {"torch": "2.11.0+cu130", "kenlm": "0.3"})) == []
+    assert "torch>=2.4" in the_problem(doctor.check_packages(needed, {"torch": "2.3.1", "kenlm": "0.3"}))
+    assert "kenlm>=0.2,<1" in the_problem(doctor.check_packages(needed, {"torch": "2.4.0", "kenlm": "1.0"}))
+
+
+@pytest.mark.parametrize("python", [(3, 8), (3, 10), (3, 13)])
+def test_requirements_read_from_setup_and_from_metadata_are_those_that_packaging_reads(
+    python: Tuple[int, int], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    lines = metadata.requires("softhubert") or []
+    environment = {"python_version": ".".join(map(str, python))}
+    expected = set()
+    for extra in ("", "demo", "lm", "transformers", "slurm", "dev"):
+        for requirement in map(packaging.requirements.Requirement, lines):
+            of_extra = "extra" in str(requirement.marker)
+            if of_extra == bool(extra) and (requirement.marker is None or requirement.marker.evaluate({**environment, "extra": extra})):
+                expected.add((requirement.name, frozenset(map(str, requirement.specifier)), extra))
+    assert len(expected) > 20
+    from_setup = requirements(python)
+    monkeypatch.setattr("softhubert_plugin.requirements.SETUP", tmp_path / "setup.py")
+    for found in (from_setup, requirements(python)):
+        assert {(each.name, frozenset(filter(None, each.bounds.split(","))), each.extra) for each in found} == expected
 
 
 def test_a_plugin_beside_fairseq_is_found_and_one_elsewhere_is_a_problem(tmp_path: Path) -> None:
@@ -188,4 +226,5 @@ def test_the_doctor_works_where_nothing_is_installed(tmp_path: Path) -> None:
     done = subprocess.run([str(base), "-I", "-S", "-c", code, str(tmp_path)], capture_output=True, text=True, check=False, timeout=60)
     assert done.returncode == 0, done.stderr
     assert "torch: not installed" in done.stdout
-    assert int(done.stdout.split()[-1]) >= len(doctor.REQUIRED)
+    required = [each for each in requirements(sys.version_info[:2]) if not each.extra]
+    assert int(done.stdout.split()[-1]) >= len(required)

@@ -13,7 +13,8 @@ from softhubert_plugin.gmm.dump_gmm_posteriors import dump_gmm_posteriors
 from softhubert_plugin.gmm.learn_gmm import GmmOptions, learn_gmm
 from softhubert_plugin.gmm.mixture import GaussianMixture
 from softhubert_plugin.labels.merge import merge_labels
-from softhubert_plugin.labels.soft import PROBABILITY_UNIT, SoftLabels
+from softhubert_plugin.labels.soft import open_soft_labels
+from softhubert_plugin.labels.soft_layout import PROBABILITY_UNIT
 
 
 @pytest.fixture()
@@ -30,7 +31,7 @@ def test_labels_straight_from_audio_are_those_of_dumped_features(layer: Path, st
     for rank in range(2):
         dump_gmm_posteriors(layer, "train", layer / "gmm.safetensors", 2, rank, layer / "one-step", **options)  # type: ignore[arg-type]
     merge_labels(layer / "one-step", "train", 2)
-    one, two = SoftLabels(layer / "one-step" / "train.gmm"), SoftLabels(layer / "two-steps" / "train_0_1.gmm")
+    one, two = open_soft_labels(layer / "one-step" / "train.gmm"), open_soft_labels(layer / "two-steps" / "train_0_1.gmm")
     assert len(one) == len(two) == 4 and one.info.manifest_sha256 == two.info.manifest_sha256
     for index in range(len(one)):
         ours, theirs = one.utterance(index), two.utterance(index)
@@ -55,7 +56,7 @@ def test_dumped_posteriors_are_scikit_learns_whatever_the_utterance_lengths(tmp_
             writer.add(frames)
     learn_gmm(tmp_path, "train", 1, tmp_path / "gmm", GmmOptions(7, perplexity=None))
     dump_gmm_posteriors(tmp_path, "train", tmp_path / "gmm", 1, 0, tmp_path, mass=1.0, max_components=7)
-    labels = SoftLabels(tmp_path / "train_0_1.gmm")
+    labels = open_soft_labels(tmp_path / "train_0_1.gmm")
     theirs = GaussianMixture.load(tmp_path / "gmm").to_sklearn()
     assert labels.lengths.tolist() == [1, 9_000, 3, 700, 1]
     for index, frames in enumerate(utterances):
@@ -75,7 +76,7 @@ def test_stored_labels_are_those_of_double_precision_to_a_step_of_the_file(tmp_p
             writer.add((centres[rng.integers(0, 120, length)] + 2 * rng.standard_normal((length, 39))).astype(np.float32))
     learn_gmm(tmp_path, "train", 1, tmp_path / "gmm", GmmOptions(120, iterations=3, perplexity=4.0))
     dump_gmm_posteriors(tmp_path, "train", tmp_path / "gmm", 1, 0, tmp_path)
-    labels, mixture = SoftLabels(tmp_path / "train_0_1.gmm"), GaussianMixture.load(tmp_path / "gmm")
+    labels, mixture = open_soft_labels(tmp_path / "train_0_1.gmm"), GaussianMixture.load(tmp_path / "gmm")
     shard = read_shard(tmp_path, "train", 0, 1)
     for index in range(len(labels)):
         counts, components, probabilities = labels.stored(index)
@@ -105,7 +106,7 @@ def test_labels_do_not_depend_on_the_number_of_threads(layer: Path) -> None:
         torch.set_num_threads(threads)
     for name in ("train_0_1.gmm", "train_0_1.km"):
         assert (layer / "1" / name).read_bytes() == (layer / "3" / name).read_bytes()
-    soft = SoftLabels(layer / "1" / "train_0_1.gmm")
+    soft = open_soft_labels(layer / "1" / "train_0_1.gmm")
     best = [
         soft.utterance(index).components[np.cumsum(soft.utterance(index).counts) - soft.utterance(index).counts]
         for index in range(len(soft))

@@ -9,19 +9,20 @@ from typing import Any, Dict
 
 import pytest
 import torch
-from conftest import TINY_HUBERT
 from fairseq.tasks.hubert_pretraining import HubertPretrainingConfig
+from shapes import TINY_HUBERT
 from test_soft_hubert import _batch, _config, _twins
 
+from softhubert_plugin.checkpoints.load import read_checkpoint
 from softhubert_plugin.criterions.soft_hubert import SoftHubertCriterion
 from softhubert_plugin.errors import SoftHubertError
-from softhubert_plugin.interop.checkpoints import read_checkpoint
 from softhubert_plugin.models.attention import attend
 from softhubert_plugin.models.dropout import dropout, keep_mask, kept_share
 from softhubert_plugin.models.freezing import Freezing
-from softhubert_plugin.models.soft_hubert import SoftHubertConfig, SoftHubertModel
+from softhubert_plugin.models.soft_hubert import SoftHubertModel
 from softhubert_plugin.models.starting_point import start_from
 from softhubert_plugin.models.transformer import encode
+from softhubert_plugin.settings import SoftHubertConfig
 
 CRITERION = SoftHubertCriterion(None, 1.0, 0.5, [10.0])
 
@@ -244,7 +245,7 @@ def test_a_shallower_model_gives_the_layers_it_has(stock_checkpoint: Path, tmp_p
     assert {name.split(".")[2] for name in point.loaded if name.startswith("encoder.layers.")} == {"0", "1"}
     assert {name.split(".")[2] for name in point.fresh if name.startswith("encoder.layers.")} == {"2", "3"}
     assert point.ignored == ["heads.4.weight"]
-    assert point.describe()[0].endswith(
+    assert point.lines()[0].endswith(
         "encoder.layers.0-1, encoder.layer_norm, encoder.pos_conv, feature_extractor, layer_norm, mask_emb, post_extract_proj"
     )
 
@@ -275,7 +276,7 @@ def test_the_task_starts_and_freezes_a_new_model_but_never_a_restored_one(
     from test_task import _task
 
     from softhubert_plugin.manifests import write_cluster_dictionary
-    from softhubert_plugin.models.soft_hubert import SoftHubertConfig
+    from softhubert_plugin.settings import SoftHubertConfig
 
     (corpus / "train.km").write_text("0 1\n" * 4)
     write_cluster_dictionary(corpus, "km", 5)

@@ -14,12 +14,12 @@ from typing import Any, Dict, List
 import pytest
 import torch
 
-from softhubert_plugin.asr.align import align_split
+from softhubert_plugin.alignments.utterances import Alignments
 from softhubert_plugin.asr.decode import decode_split
+from softhubert_plugin.asr.letter_alignment import align_split
 from softhubert_plugin.errors import SoftHubertError
 from softhubert_plugin.gmm.mixture import GaussianMixture
 from softhubert_plugin.manifests import read_manifest
-from softhubert_plugin.probing.alignments import Alignments
 
 REPOSITORY = Path(__file__).parents[1]
 ENVIRONMENT = {**os.environ, "SOFTHUBERT_VENV": sys.prefix, "HYDRA_FULL_ERROR": "1"}
@@ -116,7 +116,7 @@ def test_a_fine_tuned_checkpoint_stands_alone_and_fairseqs_infer_finds_the_same_
         path.rename(away)
     try:
         decode_split(road / "data", "test", alone, tmp_path / "ours", max_seconds=0)  # one by one, so that nothing is padded
-        command = [sys.executable, "-m", "softhubert_plugin.interop.fairseq_tool", "speech_recognition/new/infer.py"]
+        command = [sys.executable, "-m", "softhubert_plugin", "fairseq-tool", "speech_recognition/new/infer.py"]
         command += ["--config-dir", str(REPOSITORY / "config" / "decode"), "--config-name", "viterbi", f"task.data={road / 'data'}"]
         command += [f"common_eval.path={alone}", f"common_eval.results_path={tmp_path / 'theirs'}", "dataset.batch_size=1"]
         done = subprocess.run(command, capture_output=True, text=True, check=False, env=ENVIRONMENT, cwd=tmp_path)

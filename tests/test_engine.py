@@ -17,15 +17,15 @@ from sklearn.mixture import GaussianMixture as SklearnMixture
 
 import softhubert_plugin.gmm.learn_gmm as program
 from softhubert_plugin.errors import SoftHubertError
-from softhubert_plugin.features.chunks import plan_chunks, read_chunk, stream_chunks
+from softhubert_plugin.features.shard_chunks import plan_chunks, read_chunk, stream_chunks
 from softhubert_plugin.features.shards import FeatureShard, ShardWriter, read_shard, read_shards
 from softhubert_plugin.gmm.em import expectation, refill
 from softhubert_plugin.gmm.engine import NEGLIGIBLE, SPARSE_BELOW, Engine, Sums, weighted_sums
 from softhubert_plugin.gmm.kmeans import kmeans
+from softhubert_plugin.gmm.kmeans_file import read_kmeans
 from softhubert_plugin.gmm.learn_gmm import GmmOptions, learn_gmm
 from softhubert_plugin.gmm.mixture import GaussianMixture
 from softhubert_plugin.gmm.survey import fit_transform, survey
-from softhubert_plugin.interop.kmeans import read_kmeans
 
 CENTRES = 40 + 4 * np.random.default_rng(3).standard_normal((6, 5))
 
@@ -191,7 +191,7 @@ def test_two_processes_fit_the_same_mixture_as_one(tmp_path: Path) -> None:
     options = ["6", "--iterations", "5", "--tolerance", "-1", "--perplexity", "1.5"]
     learn_gmm(tmp_path, "train", 2, tmp_path / "one", GmmOptions(6, iterations=5, tolerance=-1.0, perplexity=1.5))
     command = [sys.executable, "-m", "torch.distributed.run", "--nproc_per_node", "2", "--master_port", "29617"]
-    command += ["-m", "softhubert_plugin.gmm.learn_gmm", str(tmp_path), *arguments, str(tmp_path / "two"), *options]
+    command += ["-m", "softhubert_plugin", "gmm", "learn", str(tmp_path), *arguments, str(tmp_path / "two"), *options]
     done = subprocess.run(
         command, capture_output=True, text=True, check=False, env={**os.environ, "OMP_NUM_THREADS": "1"}, cwd=Path(__file__).parents[1]
     )

@@ -15,12 +15,12 @@ import torch.nn.functional as F
 from safetensors.torch import load_file, save_file
 from shapes import CODEWORDS, FULL, LETTERS, SHAPES, save_finetuned, save_pretrained
 
+from softhubert_plugin.checkpoints.load import LoadedModel, load_checkpoint, read_checkpoint
 from softhubert_plugin.cli import main
 from softhubert_plugin.errors import SoftHubertError
+from softhubert_plugin.exchange.export_transformers import export_transformers
+from softhubert_plugin.exchange.import_transformers import import_transformers
 from softhubert_plugin.gmm.mixture import GaussianMixture
-from softhubert_plugin.interop.checkpoints import LoadedModel, load_checkpoint, read_checkpoint
-from softhubert_plugin.interop.export_transformers import export_transformers
-from softhubert_plugin.interop.import_transformers import import_transformers
 
 # fairseq counts a frame as padding when all of its share of the samples is; for these lengths that are the frames that the
 # convolutions make of padding, which is how the others count.

@@ -17,10 +17,10 @@ import torchaudio
 from safetensors.torch import load_file
 from shapes import CODEWORDS, FULL, SHAPES, save_finetuned, save_pretrained
 
+from softhubert_plugin.checkpoints.load import load_checkpoint, read_checkpoint
 from softhubert_plugin.errors import SoftHubertError
-from softhubert_plugin.interop.checkpoints import load_checkpoint, read_checkpoint
-from softhubert_plugin.interop.export_fairseq import export_fairseq
-from softhubert_plugin.interop.export_torchaudio import export_torchaudio
+from softhubert_plugin.exchange.export_fairseq import export_fairseq
+from softhubert_plugin.exchange.export_torchaudio import export_torchaudio
 
 LENGTHS = (16_000, 12_600, 9_700)  # of which fairseq and torchaudio count the same frames as padding
 PUBLISHED = "DistilHuBERT as published, small"
@@ -85,7 +85,7 @@ def _complete_fairseq() -> None:
     from fairseq.models.hubert import hubert_asr
 
     if "cfg.autoregressive" in inspect.getsource(hubert_asr) and not hasattr(hubert_asr.HubertCtcConfig(), "autoregressive"):
-        pytest.skip("this fairseq cannot build its own hubert_ctc")
+        pytest.skip("fairseq-fixed cannot build its own hubert_ctc")
 
 
 def _without_plugin(*arguments: Any, cwd: Path) -> None:

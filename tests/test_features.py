@@ -10,24 +10,24 @@ import numpy as np
 import pytest
 import torch
 
+from softhubert_plugin.checkpoints.load import load_checkpoint
 from softhubert_plugin.errors import SoftHubertError
-from softhubert_plugin.features.hidden_states import hidden_states, parse_layers
+from softhubert_plugin.features.hidden_states import hidden_states
 from softhubert_plugin.features.hubert import dump_hubert
+from softhubert_plugin.features.layers import parse_layers
 from softhubert_plugin.features.mfcc import dump_mfcc
 from softhubert_plugin.features.shards import read_shard, read_shards
 from softhubert_plugin.gmm.dump_gmm_posteriors import dump_gmm_posteriors
 from softhubert_plugin.gmm.learn_gmm import GmmOptions, learn_gmm
-from softhubert_plugin.interop.checkpoints import load_checkpoint
-from softhubert_plugin.labels import HardLabels, verify_labels
+from softhubert_plugin.labels.hard import HardLabels
 from softhubert_plugin.labels.merge import merge_labels
-from softhubert_plugin.labels.verify import verify_file
+from softhubert_plugin.labels.verify import verify_file, verify_labels
 from softhubert_plugin.manifests import read_manifest, write_cluster_dictionary
 
 
 def _script(name: str, *arguments: object) -> None:
     """Run one of fairseq's scripts for HuBERT clustering."""
-    tool = "softhubert_plugin.interop.fairseq_tool"
-    command = [sys.executable, "-m", tool, f"hubert/simple_kmeans/{name}.py", *map(str, arguments)]
+    command = [sys.executable, "-m", "softhubert_plugin", "fairseq-tool", f"hubert/simple_kmeans/{name}.py", *map(str, arguments)]
     done = subprocess.run(command, capture_output=True, text=True, check=False)
     assert done.returncode == 0, done.stderr[-2000:]
 

@@ -44,7 +44,7 @@ def test_every_key_is_one_that_fairseq_knows(path: Path) -> None:
     from fairseq.models.hubert.hubert_asr import HubertCtcConfig
     from omegaconf import OmegaConf
 
-    from softhubert_plugin.tasks.soft_hubert_pretraining import SoftHubertPretrainingConfig
+    from softhubert_plugin.settings import SoftHubertPretrainingConfig
 
     config = yaml.safe_load(path.read_text())
     schemas = {"task": SoftHubertPretrainingConfig, "model": HubertCtcConfig}

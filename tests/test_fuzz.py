@@ -15,13 +15,14 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from test_labels import INFO
 
-from softhubert_plugin.asr.alignment import align, errors_in
-from softhubert_plugin.asr.score import score_files
-from softhubert_plugin.data.audio_files import AudioFiles
+from softhubert_plugin.alignments.formats import read_ctm, read_frame_list, read_lab, read_textgrid
+from softhubert_plugin.audio.random_access import AudioFiles
 from softhubert_plugin.errors import SoftHubertError
-from softhubert_plugin.labels.soft import SoftLabels, write_soft_labels
+from softhubert_plugin.labels.soft import open_soft_labels
+from softhubert_plugin.labels.soft_writing import write_soft_labels
 from softhubert_plugin.manifests import read_dictionary, read_lines, read_manifest, write_manifest, write_transcripts
-from softhubert_plugin.probing.formats import read_ctm, read_frame_list, read_lab, read_textgrid
+from softhubert_plugin.scoring.edits import edit_steps, errors_in
+from softhubert_plugin.scoring.score import score_files
 
 few = settings(max_examples=60, deadline=None)
 # Any character that may stand in a file name or a transcript, the line separators of Unicode among them.
@@ -107,7 +108,7 @@ def test_soft_labels_read_back(utterances: List[List[List[Tuple[int, int]]]]) ->
     with tempfile.TemporaryDirectory() as folder:
         path = Path(folder) / "train.gmm"
         write_soft_labels(path, stored, replace(INFO, frames=sum(map(len, utterances))))
-        labels = SoftLabels(path)
+        labels = open_soft_labels(path)
         assert labels.lengths.tolist() == list(map(len, utterances))
         for index, expected in enumerate(stored):
             assert all(np.array_equal(found, part) for found, part in zip(labels.stored(index), expected))
@@ -118,7 +119,7 @@ def test_soft_labels_read_back(utterances: List[List[List[Tuple[int, int]]]]) ->
 @few
 @given(words, words)
 def test_an_alignment_spells_both_sides_and_costs_what_jiwer_says(reference: List[str], hypothesis: List[str]) -> None:
-    steps = align(reference, hypothesis)
+    steps = edit_steps(reference, hypothesis)
     assert len(steps) - steps.count("I") == len(reference) and len(steps) - steps.count("D") == len(hypothesis)
     left, right = iter(reference), iter(hypothesis)
     for step in steps:

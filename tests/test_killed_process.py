@@ -16,23 +16,10 @@ import pytest
 import torch
 
 import softhubert_plugin
-from softhubert_plugin.cli import main
 from softhubert_plugin.configurations import configuration_folder
 
 PLUGIN = Path(softhubert_plugin.__file__).parent
 SECONDS = 300  # far more than a machine that is busy with other things needs
-
-
-@pytest.fixture()
-def labelled(corpus: Path) -> Path:
-    mixture, mfcc, labels = str(corpus / "gmm.safetensors"), str(corpus / "mfcc"), str(corpus / "labels")
-    for split in ("train", "valid"):
-        assert main(["features", "mfcc", str(corpus), split, "1", "0", mfcc]) == 0
-    assert main(["gmm", "learn", mfcc, "train", "1", mixture, "8", "--perplexity", "3", "--iterations", "2"]) == 0
-    for split in ("train", "valid"):
-        assert main(["gmm", "dump", mfcc, split, mixture, "1", "0", labels]) == 0
-        assert main(["labels", "merge", labels, split, "1"]) == 0
-    return corpus
 
 
 class Run:
@@ -82,9 +69,9 @@ class Run:
 
 @pytest.mark.slow
 @pytest.mark.parametrize("launcher", ["torchrun", "one by one"])
-def test_a_killed_process_ends_the_run_and_the_same_command_goes_on(launcher: str, labelled: Path) -> None:
-    saved = labelled / "run" / "checkpoints" / "checkpoint_last.pt"
-    run = Run(labelled, launcher, updates=1_000_000)
+def test_a_killed_process_ends_the_run_and_the_same_command_goes_on(launcher: str, labelled_corpus: Path) -> None:
+    saved = labelled_corpus / "run" / "checkpoints" / "checkpoint_last.pt"
+    run = Run(labelled_corpus, launcher, updates=1_000_000)
     try:
         deadline = time.monotonic() + SECONDS
         while not saved.exists() and time.monotonic() < deadline and all(process.poll() is None for process in run.started):
@@ -101,7 +88,7 @@ def test_a_killed_process_ends_the_run_and_the_same_command_goes_on(launcher: st
 
     done = torch.load(saved, weights_only=True)["optimizer_history"][-1]["num_updates"]
     assert done >= 10
-    run = Run(labelled, launcher, updates=done + 4)
+    run = Run(labelled_corpus, launcher, updates=done + 4)
     try:
         assert run.wait() == [0] * len(run.started), run.output()[-3000:]
     finally:

@@ -11,9 +11,9 @@ import pytest
 from test_labels import random_targets, write
 
 from softhubert_plugin.errors import SoftHubertError
-from softhubert_plugin.labels import open_labels
+from softhubert_plugin.labels.opening import open_labels
 from softhubert_plugin.labels.pack import pack_labels
-from softhubert_plugin.labels.soft import SoftLabels
+from softhubert_plugin.labels.soft import open_soft_labels
 
 MUTATIONS_OF_A_KIND = 200
 Mutation = Callable[[np.random.Generator, bytes], bytes]
@@ -122,7 +122,7 @@ MUTATIONS: Tuple[Mutation, ...] = (
 
 
 def _everything(path: Path) -> List[object]:
-    labels = SoftLabels(path)
+    labels = open_soft_labels(path)
     stored = [[part.tolist() for part in labels.stored(index)] for index in range(len(labels))]
     return [labels.info, labels.lengths.tolist(), stored]
 

@@ -14,14 +14,16 @@ from softhubert_plugin.features.shards import ShardWriter
 from softhubert_plugin.gmm.dump_gmm_posteriors import dump_gmm_posteriors
 from softhubert_plugin.gmm.learn_gmm import GmmOptions, learn_gmm
 from softhubert_plugin.gmm.mixture import GaussianMixture
-from softhubert_plugin.labels import open_labels, verify_labels
 from softhubert_plugin.labels.convert import convert_labels
-from softhubert_plugin.labels.frames import FrameTargets
 from softhubert_plugin.labels.hard import HardLabels
-from softhubert_plugin.labels.inspect import as_text, describe, draw
+from softhubert_plugin.labels.inspect import describe_labels, draw_entropies, labels_text
 from softhubert_plugin.labels.merge import merge_labels
-from softhubert_plugin.labels.soft import PROBABILITY_UNIT, SoftLabelInfo, SoftLabels, quantised, write_soft_labels
-from softhubert_plugin.labels.verify import verify_file
+from softhubert_plugin.labels.opening import open_labels
+from softhubert_plugin.labels.soft import open_soft_labels
+from softhubert_plugin.labels.soft_layout import PROBABILITY_UNIT, SoftLabelInfo, quantised
+from softhubert_plugin.labels.soft_writing import write_soft_labels
+from softhubert_plugin.labels.targets import FrameTargets
+from softhubert_plugin.labels.verify import verify_file, verify_labels
 from softhubert_plugin.manifests import read_manifest, write_cluster_dictionary, write_manifest
 
 INFO = SoftLabelInfo(
@@ -70,7 +72,7 @@ def utterances() -> List[FrameTargets]:
 
 def test_soft_labels_read_back_to_within_their_precision(tmp_path: Path, utterances: List[FrameTargets]) -> None:
     write(tmp_path / "train.gmm", utterances)
-    labels = SoftLabels(tmp_path / "train.gmm")
+    labels = open_soft_labels(tmp_path / "train.gmm")
     assert len(labels) == 3 and labels.lengths.tolist() == [7, 1, 12] and labels.n_components == 300
     for index, targets in enumerate(utterances):
         read = labels.utterance(index)
@@ -80,7 +82,7 @@ def test_soft_labels_read_back_to_within_their_precision(tmp_path: Path, utteran
 
 def test_open_labels_travel_to_a_data_loading_worker(tmp_path: Path, utterances: List[FrameTargets]) -> None:
     write(tmp_path / "train.gmm", utterances)
-    labels = SoftLabels(tmp_path / "train.gmm")
+    labels = open_soft_labels(tmp_path / "train.gmm")
     labels.utterance(0)
     sent = pickle.loads(pickle.dumps(labels))
     np.testing.assert_array_equal(sent.utterance(2).components, labels.utterance(2).components)
@@ -90,13 +92,13 @@ def test_every_flipped_byte_is_refused_or_changes_nothing(tmp_path: Path, uttera
     path = tmp_path / "train.gmm"
     write(path, utterances)
     original = path.read_bytes()
-    before = [dense(SoftLabels(path).utterance(index)) for index in range(3)]
+    before = [dense(open_soft_labels(path).utterance(index)) for index in range(3)]
     start = 8 + int.from_bytes(original[:8], "little")
     refused = 0
     for position in range(start, len(original), 3):
         path.write_bytes(original[:position] + bytes([original[position] ^ 0x10]) + original[position + 1 :])
         try:
-            labels = SoftLabels(path)
+            labels = open_soft_labels(path)
             after = [dense(labels.utterance(index)) for index in range(3)]
         except SoftHubertError:
             refused += 1
@@ -112,7 +114,7 @@ def test_a_truncated_file_is_refused_by_name(tmp_path: Path, utterances: List[Fr
     write(path, utterances)
     path.write_bytes(path.read_bytes()[:keep])
     with pytest.raises(SoftHubertError, match="train.gmm"):
-        SoftLabels(path)
+        open_soft_labels(path)
 
 
 def test_shards_merge_into_the_bytes_of_one_file(tmp_path: Path, utterances: List[FrameTargets]) -> None:
@@ -120,11 +122,11 @@ def test_shards_merge_into_the_bytes_of_one_file(tmp_path: Path, utterances: Lis
     write(tmp_path / "train_1_2.gmm", utterances[2:])
     merge_labels(tmp_path, "train", 2)
     write(tmp_path / "whole.gmm", utterances)
-    merged, whole = SoftLabels(tmp_path / "train.gmm"), SoftLabels(tmp_path / "whole.gmm")
+    merged, whole = open_soft_labels(tmp_path / "train.gmm"), open_soft_labels(tmp_path / "whole.gmm")
     for index in range(3):
         for one, other in zip(merged.stored(index), whole.stored(index)):
             np.testing.assert_array_equal(one, other)
-    assert describe(tmp_path / "train.gmm")["frames"] == 20
+    assert describe_labels(tmp_path / "train.gmm")["frames"] == 20
 
 
 def test_shards_of_different_mixtures_are_not_merged(tmp_path: Path, utterances: List[FrameTargets]) -> None:
@@ -187,16 +189,16 @@ def test_labels_that_do_not_fit_the_manifest_are_refused(tmp_path: Path, utteran
     write_manifest(tmp_path / "train.tsv", tmp_path, [("a", 7 * 160 + 240), ("b", 400), ("c", 12 * 160 + 240)])
     manifest = read_manifest(tmp_path / "train.tsv")
     write(tmp_path / "train.gmm", utterances, manifest_sha256=manifest.fingerprint)
-    verify_labels(SoftLabels(tmp_path / "train.gmm"), manifest, 100.0)
+    verify_labels(open_soft_labels(tmp_path / "train.gmm"), manifest, 100.0)
     assert "3 utterances, 20 frames" in verify_file(tmp_path / "train.gmm", tmp_path / "train.tsv")
     with pytest.raises(SoftHubertError, match=r"labels at 100 Hz, but task.label_rate is 50"):
-        verify_labels(SoftLabels(tmp_path / "train.gmm"), manifest, 50.0)
+        verify_labels(open_soft_labels(tmp_path / "train.gmm"), manifest, 50.0)
     write(tmp_path / "train.gmm", utterances[:2])
     with pytest.raises(SoftHubertError, match="labels of 2 utterances, but .* lists 3"):
-        verify_labels(SoftLabels(tmp_path / "train.gmm"), manifest, 100.0)
+        verify_labels(open_soft_labels(tmp_path / "train.gmm"), manifest, 100.0)
     write(tmp_path / "train.gmm", utterances, manifest_sha256="f" * 64)
     with pytest.raises(SoftHubertError, match="made for another manifest"):
-        verify_labels(SoftLabels(tmp_path / "train.gmm"), manifest, 100.0)
+        verify_labels(open_soft_labels(tmp_path / "train.gmm"), manifest, 100.0)
 
 
 def test_labels_at_a_wrong_rate_are_refused_where_fairseq_only_warns(tmp_path: Path) -> None:
@@ -238,7 +240,7 @@ def test_features_without_description_need_a_label_rate(tmp_path: Path) -> None:
     with pytest.raises(SoftHubertError, match="--label-rate"):
         dump_gmm_posteriors(tmp_path, "train", tmp_path / "gmm", 1, 0, tmp_path)
     dump_gmm_posteriors(tmp_path, "train", tmp_path / "gmm", 1, 0, tmp_path, label_rate=50.0)
-    assert SoftLabels(tmp_path / "train_0_1.gmm").info.label_rate == 50.0
+    assert open_soft_labels(tmp_path / "train_0_1.gmm").info.label_rate == 50.0
 
 
 @pytest.mark.parametrize("damage", ["length", "dimension", "empty"])
@@ -310,12 +312,12 @@ def test_a_component_named_twice_is_found_by_verify(tmp_path: Path) -> None:
 
 def test_inspection_tells_people_what_it_tells_programs(tmp_path: Path, utterances: List[FrameTargets]) -> None:
     write(tmp_path / "train.gmm", utterances, entropy_histogram=[15] + [0] * 58 + [5])
-    description = describe(tmp_path / "train.gmm")
-    text = as_text(description)
+    description = describe_labels(tmp_path / "train.gmm")
+    text = labels_text(description)
     assert "mean perplexity   3.900 (4.000 before truncation)" in text and "20 at 100 Hz" in text
     bars = text.split("frames\n")[-1].splitlines()
     assert len(bars) == 15 and "75.0 %  " + "#" * 40 in bars[0] and "25.0 %" in bars[-1]
-    draw(description, tmp_path / "entropy.png")
+    draw_entropies(description, tmp_path / "entropy.png")
     assert (tmp_path / "entropy.png").read_bytes().startswith(b"\x89PNG")
 
 
@@ -333,14 +335,14 @@ def test_dense_posteriors_become_labels_and_come_back(tmp_path: Path) -> None:
     np.testing.assert_allclose(np.load(tmp_path / "back.npy"), posteriors, atol=31 / PROBABILITY_UNIT)
     assert (tmp_path / "back.len").read_text() == "20\n30\n"
     entropy = -(posteriors * np.log(posteriors.clip(1e-300))).sum(-1)
-    assert describe(tmp_path / "train.gmm")["perplexity"] == pytest.approx(np.exp(entropy).mean(), rel=1e-3)
+    assert describe_labels(tmp_path / "train.gmm")["perplexity"] == pytest.approx(np.exp(entropy).mean(), rel=1e-3)
 
 
 def test_truncated_dense_posteriors_keep_the_largest_entries(tmp_path: Path) -> None:
     np.save(tmp_path / "train.npy", np.array([[0.1, 0.6, 0.0, 0.3]]))
     (tmp_path / "train.len").write_text("1\n")
     convert_labels(tmp_path / "train.npy", tmp_path / "train.gmm", label_rate=50.0, mass=0.8)
-    targets = SoftLabels(tmp_path / "train.gmm").utterance(0)
+    targets = open_soft_labels(tmp_path / "train.gmm").utterance(0)
     assert targets.components.tolist() == [1, 3]
     np.testing.assert_allclose(targets.probabilities, [2 / 3, 1 / 3], rtol=1e-4)
 

@@ -10,19 +10,19 @@ import numpy as np
 import pytest
 import soundfile
 import torch
-from conftest import TINY_HUBERT
 from fairseq.models.hubert.hubert import HubertConfig, HubertModel
 from fairseq.tasks.hubert_pretraining import HubertPretrainingConfig
 from omegaconf import OmegaConf
+from shapes import TINY_HUBERT
 
+from softhubert_plugin.checkpoints.load import LoadedModel, load_checkpoint
 from softhubert_plugin.errors import SoftHubertError
 from softhubert_plugin.features import hidden_states as states_module
-from softhubert_plugin.features.conv_layers import parse_conv_feature_layers
 from softhubert_plugin.features.hidden_states import frames_of, hidden_states
 from softhubert_plugin.features.hubert import dump_hubert
+from softhubert_plugin.features.layer_stream import layer_features
 from softhubert_plugin.features.shards import ShardWriter, read_shard
-from softhubert_plugin.features.streaming import layer_features
-from softhubert_plugin.interop.checkpoints import LoadedModel, load_checkpoint
+from softhubert_plugin.front_end import parse_conv_feature_layers
 from softhubert_plugin.manifests import read_manifest, write_manifest
 
 

@@ -7,17 +7,10 @@ from typing import Any
 import pytest
 import soundfile
 
+from softhubert_plugin.audio.check import check_audio
+from softhubert_plugin.audio.threads import prepare_soundfile
 from softhubert_plugin.errors import SoftHubertError
-from softhubert_plugin.interop.soundfile_threads import prepare_soundfile
-from softhubert_plugin.manifests import (
-    check_audio,
-    letters,
-    read_dictionary,
-    read_lines,
-    read_manifest,
-    write_manifest,
-    write_transcripts,
-)
+from softhubert_plugin.manifests import letters, read_dictionary, read_lines, read_manifest, write_manifest, write_transcripts
 
 
 def test_a_manifest_reads_back_as_it_was_written(tmp_path: Path) -> None:
@@ -50,7 +43,7 @@ def test_the_fingerprint_survives_a_move_and_tells_a_change(tmp_path: Path) -> N
 
 def test_audio_at_another_rate_is_refused_with_both_rates(corpus: Path) -> None:
     soundfile.write(corpus / "audio/train-2.flac", [0.0] * 8_000, 8_000)
-    with pytest.raises(SoftHubertError, match=r"train-2.flac: sampled at 8000 Hz, expected 16000 Hz .*line 4"):
+    with pytest.raises(SoftHubertError, match=r"train-2.flac: sampled at 8000 Hz, expected 16000 Hz; .*line 4"):
         check_audio(read_manifest(corpus / "train.tsv"))
 
 

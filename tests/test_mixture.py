@@ -9,10 +9,11 @@ from sklearn.mixture import GaussianMixture as SklearnMixture
 
 from softhubert_plugin.errors import SoftHubertError
 from softhubert_plugin.features.shards import ShardWriter
+from softhubert_plugin.gmm.largest import largest
 from softhubert_plugin.gmm.learn_gmm import GmmOptions, learn_gmm
 from softhubert_plugin.gmm.mixture import FeatureTransform, GaussianMixture
-from softhubert_plugin.gmm.truncation import DEPTH, largest, truncate
 from softhubert_plugin.gmm.uncertainty import calibrate_temperature, entropy, mean_perplexity
+from softhubert_plugin.labels.truncation import DEPTH, truncate
 
 COVARIANCES = ("diag", "spherical", "tied", "full")
 

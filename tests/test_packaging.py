@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+import ast
+import importlib.util
 import json
 import os
 import re
 import subprocess
 import sys
+import sysconfig
 from pathlib import Path
 from typing import Dict, List, Tuple
 
@@ -61,12 +64,52 @@ def test_every_folder_that_holds_python_is_an_installed_package(setup_arguments:
     assert folders == packages - {"softhubert_plugin.config"}  # which holds the configurations, and no code
 
 
-def test_every_file_that_is_not_python_is_package_data(setup_arguments: Dict[str, object]) -> None:
-    patterns: List[str] = setup_arguments["package_data"][""]  # type: ignore[index]
-    suffixes = {pattern.rsplit(".", 1)[1] for pattern in patterns}
-    others = {path for path in PACKAGE.rglob("*") if path.is_file() and path.suffix not in (".py", ".pyc")}
-    assert PACKAGE / "py.typed" in others
-    assert {path.name for path in others if path.suffix.lstrip(".") not in suffixes and path.name != "py.typed"} == set()
+def test_package_data_is_every_file_that_is_not_python_and_no_pattern_is_without_one(setup_arguments: Dict[str, object]) -> None:
+    patterns: Dict[str, List[str]] = setup_arguments["package_data"]  # type: ignore[assignment]
+    folders = {"softhubert_plugin": PACKAGE, "softhubert_plugin.config": CLONE / "config"}
+    assert patterns.keys() == folders.keys()
+    named = set()
+    for package, of_package in patterns.items():
+        for pattern in of_package:
+            found = set(folders[package].glob(pattern))
+            assert found, f"{package}: no file for {pattern}"
+            named |= found
+    others = [*PACKAGE.rglob("*"), *(CLONE / "config").rglob("*")]
+    assert {path for path in others if path.is_file() and path.suffix not in (".py", ".pyc")} == named
+
+
+# What a distribution is imported as, where the names differ.
+IMPORTED_AS = {
+    "fairseq-fixed": "fairseq",
+    "PyYAML": "yaml",
+    "scikit-learn": "sklearn",
+    "npy-append-array": "npy_append_array",
+    "hydra-core": "hydra",
+    "espeakng-loader": "espeakng_loader",
+    "flashlight-text": "flashlight",
+}
+
+
+def test_every_library_that_is_imported_is_declared(setup_arguments: Dict[str, object]) -> None:
+    extras: Dict[str, List[str]] = setup_arguments["extras_require"]  # type: ignore[assignment]
+    lines: List[str] = list(setup_arguments["install_requires"])  # type: ignore[call-overload]
+    names = {Requirement(line).name for line in lines + [line for extra in extras.values() for line in extra]}
+    declared = {IMPORTED_AS.get(name, name) for name in names}
+    imported = set()
+    for path in PACKAGE.rglob("*.py"):
+        for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
+            if isinstance(node, ast.Import):
+                imported |= {alias.name.split(".")[0] for alias in node.names}
+            elif isinstance(node, ast.ImportFrom) and node.module:
+                imported.add(node.module.split(".")[0])
+    standard = {name for name in imported if _is_standard(name)}
+    assert imported - standard - {"softhubert_plugin", "fairseq_cli"} <= declared
+
+
+def _is_standard(name: str) -> bool:
+    spec = importlib.util.find_spec(name)
+    where = spec.origin if spec is not None else None
+    return where in ("built-in", "frozen") or (str(where).startswith(sysconfig.get_path("stdlib")) and "site-packages" not in str(where))
 
 
 def test_the_softhubert_command_is_the_main_of_the_command_line(setup_arguments: Dict[str, object]) -> None:

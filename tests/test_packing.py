@@ -11,11 +11,11 @@ from test_labels import INFO, dense, random_targets, write
 
 from softhubert_plugin.cli import main
 from softhubert_plugin.errors import SoftHubertError
-from softhubert_plugin.labels.frames import FrameTargets
 from softhubert_plugin.labels.merge import merge_labels
 from softhubert_plugin.labels.pack import neighbours_in, pack_labels
-from softhubert_plugin.labels.packing import pack, probabilities_of, ranks_of, stepped, unpack
-from softhubert_plugin.labels.soft import SoftLabels
+from softhubert_plugin.labels.soft import open_soft_labels
+from softhubert_plugin.labels.soft_codec import pack, probabilities_of, ranks_of, stepped, unpack
+from softhubert_plugin.labels.targets import FrameTargets
 
 STEP = 0.02
 
@@ -51,7 +51,7 @@ def test_probabilities_are_right_to_within_a_step_of_their_root(tmp_path: Path) 
     utterances = [_clustered(rng, frames) for frames in (50, 1, 200)]
     write(tmp_path / "plain.gmm", utterances)
     report = pack_labels(tmp_path / "plain.gmm", tmp_path / "packed.gmm", step=STEP)
-    plain, packed = SoftLabels(tmp_path / "plain.gmm"), SoftLabels(tmp_path / "packed.gmm")
+    plain, packed = open_soft_labels(tmp_path / "plain.gmm"), open_soft_labels(tmp_path / "packed.gmm")
     assert packed.info.step == STEP
     assert f"{packed.bytes_per_frame:.2f} bytes a frame" in report
     for index in range(len(utterances)):
@@ -66,13 +66,13 @@ def test_real_looking_labels_take_less_than_half_the_bytes(tmp_path: Path) -> No
     rng = np.random.default_rng(1)
     write(tmp_path / "plain.gmm", [_clustered(rng, 1000, 100) for _ in range(20)], n_components=100)
     pack_labels(tmp_path / "plain.gmm", tmp_path / "packed.gmm", step=STEP)
-    assert SoftLabels(tmp_path / "packed.gmm").bytes_per_frame < 0.5 * SoftLabels(tmp_path / "plain.gmm").bytes_per_frame
+    assert open_soft_labels(tmp_path / "packed.gmm").bytes_per_frame < 0.5 * open_soft_labels(tmp_path / "plain.gmm").bytes_per_frame
 
 
 def test_neighbours_are_ordered_by_how_probable_they_are_together(tmp_path: Path) -> None:
     targets = FrameTargets(np.array([3, 2]), np.array([4, 1, 7, 7, 4]), np.array([0.6, 0.1, 0.3, 0.9, 0.1], dtype=np.float32))
     write(tmp_path / "plain.gmm", [targets], n_components=9)
-    neighbours = neighbours_in(SoftLabels(tmp_path / "plain.gmm"))
+    neighbours = neighbours_in(open_soft_labels(tmp_path / "plain.gmm"))
     assert neighbours[4, :3].tolist() == [4, 7, 1]
     assert neighbours[7, :2].tolist() == [7, 4]
     assert np.array_equal(np.sort(neighbours, axis=1), np.tile(np.arange(9), (9, 1)))
@@ -85,10 +85,10 @@ def test_packed_shards_merge_into_a_plain_file(tmp_path: Path) -> None:
         write(tmp_path / "plain.gmm", [random_targets(rng, 30)])
         pack_labels(tmp_path / "plain.gmm", tmp_path / f"train_{rank}_2.gmm", step=0.01)
     merge_labels(tmp_path, "train", 2)
-    merged = SoftLabels(tmp_path / "train.gmm")
+    merged = open_soft_labels(tmp_path / "train.gmm")
     assert merged.info.step == 0
     for rank in range(2):
-        expected = dense(SoftLabels(tmp_path / f"train_{rank}_2.gmm").utterance(0))
+        expected = dense(open_soft_labels(tmp_path / f"train_{rank}_2.gmm").utterance(0))
         np.testing.assert_allclose(dense(merged.utterance(rank)), expected, atol=1e-4)
 
 

@@ -2,7 +2,7 @@ from __future__ import annotations
 
 import pytest
 
-from softhubert_plugin.planning import LABEL_BYTES, describe, plan
+from softhubert_plugin.planning import LABEL_BYTES, plan, plan_tables
 
 
 def test_sizes_follow_from_frames_and_widths() -> None:
@@ -21,5 +21,5 @@ def test_pretraining_takes_the_gpu_hours_that_were_published() -> None:
 
 
 def test_the_plan_names_all_stages_for_each_amount_of_speech() -> None:
-    text = describe([100, 960, 60_000], systems=2, gpus=8, percent=0.1)
+    text = plan_tables([100, 960, 60_000], systems=2, gpus=8, percent=0.1)
     assert text.count("pretraining, iteration 2") == 3 and "60000 h of speech, Large" in text

@@ -19,13 +19,10 @@ from softhubert_plugin.configurations import configuration_folder
 from softhubert_plugin.features.shards import ShardWriter
 from softhubert_plugin.gmm.engine import Engine, Sums
 from softhubert_plugin.gmm.mixture import GaussianMixture
-from softhubert_plugin.labels.soft import SoftLabels
+from softhubert_plugin.labels.soft import open_soft_labels
 
 PLUGIN = Path(softhubert_plugin.__file__).parent
-NO_GPU = pytest.mark.skipif(
-    not torch.cuda.is_available(), reason="torch finds no CUDA device; run 'bash tests/gpu.sh' on a machine with one"
-)
-DEVICES = ["cpu", pytest.param("cuda", marks=[NO_GPU, pytest.mark.cuda])]
+DEVICES = ["cpu", pytest.param("cuda", marks=pytest.mark.cuda)]
 PRECISIONS: Dict[str, List[str]] = {
     "float32": [],
     "fp16": ["common.fp16=true"],
@@ -34,18 +31,6 @@ PRECISIONS: Dict[str, List[str]] = {
     "amp": ["common.amp=true"],
     "autocast_bf16": ["model.autocast_bf16=true"],
 }
-
-
-@pytest.fixture()
-def labelled(corpus: Path) -> Path:
-    mfcc, mixture, labels = (str(corpus / name) for name in ("mfcc", "gmm.safetensors", "labels"))
-    for split in ("train", "valid"):
-        assert main(["features", "mfcc", str(corpus), split, "1", "0", mfcc]) == 0
-    assert main(["gmm", "learn", mfcc, "train", "1", mixture, "8", "--perplexity", "3", "--iterations", "2"]) == 0
-    for split in ("train", "valid"):
-        assert main(["gmm", "dump", mfcc, split, mixture, "1", "0", labels]) == 0
-        assert main(["labels", "merge", labels, split, "1"]) == 0
-    return corpus
 
 
 def _train(corpus: Path, *overrides: str) -> List[float]:
@@ -64,29 +49,30 @@ def _train(corpus: Path, *overrides: str) -> List[float]:
     return [float(json.loads(line)["loss"]) for line in logged]
 
 
-@NO_GPU
 @pytest.mark.cuda
 @pytest.mark.parametrize("precision", PRECISIONS)
-def test_training_on_a_gpu_starts_from_the_loss_of_a_cpu(precision: str, labelled: Path) -> None:
-    losses = _train(labelled, "common.cpu=false", *PRECISIONS[precision])
+def test_training_on_a_gpu_starts_from_the_loss_of_a_cpu(precision: str, labelled_corpus: Path) -> None:
+    losses = _train(labelled_corpus, "common.cpu=false", *PRECISIONS[precision])
     # fp16 may skip its first updates, until its loss scale fits.
     assert np.isfinite(losses).all() and losses[-1] < losses[0]
-    on_cpu = _train(labelled, f"hydra.run.dir={labelled / 'cpu'}", "optimization.max_update=1", f"checkpoint.save_dir={labelled / 'cpu'}")
+    cpu = labelled_corpus / "cpu"
+    on_cpu = _train(labelled_corpus, f"hydra.run.dir={cpu}", "optimization.max_update=1", f"checkpoint.save_dir={cpu}")
     assert losses[0] == pytest.approx(on_cpu[0], rel=0.02)
 
 
 @pytest.mark.slow
 @pytest.mark.parametrize("precision", ["bf16", "autocast_bf16"])
-def test_training_on_a_cpu_in_half_precision_lowers_the_loss(precision: str, labelled: Path) -> None:
-    losses = _train(labelled, *PRECISIONS[precision])
+def test_training_on_a_cpu_in_half_precision_lowers_the_loss(precision: str, labelled_corpus: Path) -> None:
+    losses = _train(labelled_corpus, *PRECISIONS[precision])
     assert len(losses) == 6 and np.isfinite(losses).all() and losses[-1] < losses[0]
 
 
-@NO_GPU
 @pytest.mark.cuda
 @pytest.mark.skipif(torch.cuda.device_count() < 2, reason="needs two GPUs")
-def test_training_on_two_gpus(labelled: Path) -> None:
-    losses = _train(labelled, "common.cpu=false", "distributed_training.distributed_world_size=2", "distributed_training.nprocs_per_node=2")
+def test_training_on_two_gpus(labelled_corpus: Path) -> None:
+    losses = _train(
+        labelled_corpus, "common.cpu=false", "distributed_training.distributed_world_size=2", "distributed_training.nprocs_per_node=2"
+    )
     assert np.isfinite(losses).all() and losses[-1] < losses[0]
 
 
@@ -112,7 +98,6 @@ def test_an_em_step_in_single_precision_is_that_of_double_precision(device: str,
     torch.testing.assert_close(updated.means, expected, rtol=1e-4, atol=1e-4)
 
 
-@NO_GPU
 @pytest.mark.cuda
 def test_a_mixture_and_its_labels_are_those_of_a_cpu(tmp_path: Path) -> None:
     rng = np.random.default_rng(0)
@@ -126,7 +111,7 @@ def test_a_mixture_and_its_labels_are_those_of_a_cpu(tmp_path: Path) -> None:
         learn = ["gmm", "learn", str(tmp_path), "train", "1", mixture, "12", "--perplexity", "2", "--iterations", "10", "--device", device]
         assert main(learn) == 0
         assert main(["gmm", "dump", str(tmp_path), "train", str(tmp_path / "cpu.safetensors"), "1", "0", labels, "--device", device]) == 0
-        files[device] = GaussianMixture.load(mixture), SoftLabels(Path(labels) / "train_0_1.gmm")
+        files[device] = GaussianMixture.load(mixture), open_soft_labels(Path(labels) / "train_0_1.gmm")
     (one, soft), (other, soft_too) = files["cpu"], files["cuda"]
     torch.testing.assert_close(other.means, one.means, rtol=1e-3, atol=1e-3)
     assert other.temperature == pytest.approx(one.temperature, rel=1e-3)

@@ -11,15 +11,15 @@ import pytest
 import torch
 from sklearn.linear_model import LogisticRegression
 
-from softhubert_plugin.asr.align import letter_intervals
+from softhubert_plugin.alignments.utterances import UNLABELLED
+from softhubert_plugin.asr.letter_alignment import letter_intervals
 from softhubert_plugin.errors import SoftHubertError
+from softhubert_plugin.features.layers import chosen_layer, resolve_layers
 from softhubert_plugin.features.shards import ShardWriter
 from softhubert_plugin.manifests import read_manifest, write_manifest
-from softhubert_plugin.probing.alignments import UNLABELLED
-from softhubert_plugin.probing.choice import chosen_layer, resolve_layers
-from softhubert_plugin.probing.frames import split_speakers
+from softhubert_plugin.probing.layer_frames import probing_speakers
 from softhubert_plugin.probing.linear import fit_path
-from softhubert_plugin.probing.measures import ProbeScore, collapse
+from softhubert_plugin.probing.measures import ProbeScore, spoken_phones
 from softhubert_plugin.probing.probe import probe_layers
 
 PHONES = ["sil", "AA", "B", "S", "IY"]
@@ -98,7 +98,7 @@ def test_probing_refuses_features_of_another_manifest_and_too_few_speakers(dump:
     with pytest.raises(SoftHubertError, match="another manifest"):
         _probe(dump)
     with pytest.raises(SoftHubertError, match="2 speakers .* at least 3"):
-        split_speakers(["ann", "bob", "ann"], 0)
+        probing_speakers(["ann", "bob", "ann"], 0)
     with pytest.raises(SoftHubertError, match=r"no layer\{N\}/train_0_2.npy"):
         probe_layers(dump, "train", 2, dump / "train.tsv", dump / "phones.tsv", dump / "probe")
 
@@ -112,7 +112,7 @@ def test_a_choice_that_names_no_layer_is_refused(tmp_path: Path) -> None:
 
 
 def test_phone_errors_are_counted_after_collapsing() -> None:
-    assert collapse(np.array([0, 0, 1, 1, 2, 0, 2, UNLABELLED, 1]), silence=0) == [1, 2, 2, 1]
+    assert spoken_phones(np.array([0, 0, 1, 1, 2, 0, 2, UNLABELLED, 1]), silence=0) == [1, 2, 2, 1]
     score = ProbeScore(3, 0)
     score.add("ann", np.array([0, 1, 1, 2, 2, UNLABELLED]), np.array([0, 1, 2, 2, 2, 1]))
     score.add("bob", np.array([1, 1, 1]), np.array([1, 2, 1]))

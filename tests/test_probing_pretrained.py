@@ -11,12 +11,12 @@ from pathlib import Path
 import pytest
 from test_quality import fairseq_script
 
+from softhubert_plugin.alignments.utterances import UNLABELLED, Alignments
 from softhubert_plugin.features.hubert import dump_hubert
 from softhubert_plugin.features.mfcc import dump_mfcc
 from softhubert_plugin.gmm.dump_gmm_posteriors import dump_gmm_posteriors
-from softhubert_plugin.labels.quality import measure_labels
 from softhubert_plugin.manifests import read_manifest, write_cluster_dictionary
-from softhubert_plugin.probing.alignments import UNLABELLED, Alignments
+from softhubert_plugin.probing.label_quality import measure_labels
 from softhubert_plugin.probing.probe import probe_layers
 
 REPOSITORY = Path(__file__).parents[1]

@@ -12,11 +12,13 @@ import numpy as np
 import pytest
 
 from softhubert_plugin.errors import SoftHubertError
-from softhubert_plugin.labels.frames import FrameTargets
-from softhubert_plugin.labels.information import JointCounts, quality
-from softhubert_plugin.labels.quality import measure_labels, most_probable
-from softhubert_plugin.labels.soft import SoftLabelInfo, quantised, write_soft_labels
+from softhubert_plugin.labels.soft_layout import SoftLabelInfo, quantised
+from softhubert_plugin.labels.soft_writing import write_soft_labels
+from softhubert_plugin.labels.targets import FrameTargets
 from softhubert_plugin.manifests import read_manifest, write_cluster_dictionary
+from softhubert_plugin.probing.information import JointCounts, quality
+from softhubert_plugin.probing.label_quality import measure_labels
+from softhubert_plugin.scoring.bootstrap import resampled
 
 PHONES = ["AA1", "AA0", "B", "S", "IH2", "sil", "SIL"]
 
@@ -114,19 +116,19 @@ def test_soft_labels_are_measured_by_argmax_and_by_expected_counts(lists: Path) 
 
 def test_most_probable_takes_the_lower_number_of_equals() -> None:
     targets = FrameTargets(np.array([2, 1, 3]), np.array([4, 2, 7, 1, 5, 0]), np.array([0.5, 0.5, 1, 0.2, 0.5, 0.3], dtype=np.float32))
-    assert most_probable(targets).tolist() == [2, 7, 5]
+    assert targets.most_probable().tolist() == [2, 7, 5]
 
 
 def test_bootstrap_in_blocks_is_the_bootstrap_of_the_whole(monkeypatch: pytest.MonkeyPatch) -> None:
     rng = np.random.default_rng(0)
     utterances = [(rng.integers(0, 3, 40), rng.integers(0, 5, 40)) for _ in range(30)]
-    monkeypatch.setattr("softhubert_plugin.labels.information._UTTERANCES_A_BLOCK", 7)
+    monkeypatch.setattr("softhubert_plugin.probing.information._UTTERANCES_A_BLOCK", 7)
     counts = JointCounts(3, 5, 30, replicates=50)
     for phones, clusters in utterances:
         counts.add(phones, clusters, np.ones(40))
     summary = counts.summary()
     values = []
-    for drawn in np.random.default_rng(0).multinomial(30, np.full(30, 1 / 30), size=50):
+    for drawn in resampled(np.random.default_rng(0), 30, 50):
         joint = np.zeros((3, 5))
         for times, (phones, clusters) in zip(drawn, utterances):
             np.add.at(joint, (phones, clusters), times)

@@ -9,11 +9,11 @@ from typing import Any, List
 import numpy as np
 import pytest
 
-from softhubert_plugin.asr.score import score_files
 from softhubert_plugin.errors import SoftHubertError
 from softhubert_plugin.report import write_report
 from softhubert_plugin.report.experiment import read_experiment, read_log
 from softhubert_plugin.report.table import header
+from softhubert_plugin.scoring.score import score_files
 
 VALID = '[2026-01-01 00:00:00,000][valid][INFO] - {"valid_loss": "%s", "valid_accuracy_masked": "%s", "valid_num_updates": "%d"}\n'
 TRAIN = '[2026-01-01 00:00:00,000][train_inner][INFO] - {"kl_masked": "%s", "accuracy_masked": "0.1", "num_updates": "%d"}\n'

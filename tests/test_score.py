@@ -7,11 +7,12 @@ from typing import List
 import numpy as np
 import pytest
 
-from softhubert_plugin.asr.alignment import align, errors_in, view
-from softhubert_plugin.asr.score import compare_files, compare_scores, load_score, score_files
-from softhubert_plugin.asr.statistics import _segments, compare, matched_pairs, rate_interval
 from softhubert_plugin.errors import SoftHubertError
 from softhubert_plugin.manifests import write_manifest
+from softhubert_plugin.scoring.bootstrap import resampled
+from softhubert_plugin.scoring.edits import edit_steps, errors_in, view
+from softhubert_plugin.scoring.intervals import _segments, compare, matched_pairs, rate_interval
+from softhubert_plugin.scoring.score import compare_files, compare_scores, load_score, score_files
 
 
 def write(path: Path, texts: List[str]) -> Path:
@@ -22,6 +23,15 @@ def write(path: Path, texts: List[str]) -> Path:
 def random_texts(seed: int, number: int, shortest: int = 0) -> List[str]:
     rng = random.Random(seed)
     return [" ".join(rng.choices(["A", "BEE", "SEA", "DEED"], k=rng.randint(shortest, 8))) for _ in range(number)]
+
+
+def test_resampling_draws_as_many_units_as_there_are_each_with_the_same_chance() -> None:
+    times = resampled(np.random.default_rng(0), 20, 5_000)
+    assert times.shape == (5_000, 20) and (times.sum(1) == 20).all() and (times == np.rint(times)).all()
+    # Of a multinomial: mean 1, variance 1 - 1/n, covariance -1/n.
+    assert times.mean(0) == pytest.approx(np.ones(20), abs=0.07)
+    expected = np.eye(20) - 1 / 20
+    assert np.abs(np.cov(times.T) - expected).max() < 0.08
 
 
 def test_counts_and_rates_equal_jiwers_on_a_thousand_random_pairs(tmp_path: Path) -> None:
@@ -45,7 +55,7 @@ def test_every_alignment_rebuilds_both_sides_at_the_least_cost() -> None:
 
     for reference, hypothesis in zip(random_texts(2, 300), random_texts(3, 300)):
         left, right = reference.split(), hypothesis.split()
-        steps = align(left, right)
+        steps = edit_steps(left, right)
         assert errors_in(steps) == editdistance.eval(left, right)
         assert len(steps) - steps.count("I") == len(left) and len(steps) - steps.count("D") == len(right)
         heard, said = iter(right), iter(left)
@@ -57,7 +67,7 @@ def test_every_alignment_rebuilds_both_sides_at_the_least_cost() -> None:
 
 def test_the_view_of_an_utterance_reads_as_sclites(tmp_path: Path) -> None:
     reference, hypothesis = ["go", "on", "to", "the", "end", "of", "it"], ["go", "along", "to", "end", "of", "it", "now"]
-    assert view("19-198-0001", reference, hypothesis, align(reference, hypothesis)).splitlines() == [
+    assert view("19-198-0001", reference, hypothesis, edit_steps(reference, hypothesis)).splitlines() == [
         "id: (19-198-0001)",
         "Scores: (#C #S #D #I) 5 1 1 1",
         "REF:  go ON    to THE end of it ***",

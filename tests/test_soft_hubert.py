@@ -8,25 +8,28 @@ from typing import Any, Dict, List, Tuple
 import numpy as np
 import pytest
 import torch
-from conftest import TINY_HUBERT
 from fairseq.criterions.hubert_criterion import HubertCriterion
 from fairseq.data import Dictionary
 from fairseq.data.data_utils import compute_mask_indices
 from fairseq.models.hubert.hubert import HubertConfig, HubertModel
 from fairseq.tasks.hubert_pretraining import HubertPretrainingConfig
+from shapes import TINY_HUBERT
 
+from softhubert_plugin.checkpoints.load import register_plugin
 from softhubert_plugin.criterions.soft_hubert import SoftHubertCriterion, kl_divergence
+from softhubert_plugin.data.selection import select_targets
 from softhubert_plugin.data.soft_hubert_dataset import SoftHubertDataset
-from softhubert_plugin.data.targets import select_targets
 from softhubert_plugin.errors import SoftHubertError
-from softhubert_plugin.features.conv_layers import parse_conv_feature_layers, receptive_field, total_stride
-from softhubert_plugin.interop.checkpoints import register_plugin
-from softhubert_plugin.labels import HardLabels, open_labels
-from softhubert_plugin.labels.frames import FrameTargets
+from softhubert_plugin.front_end import parse_conv_feature_layers, receptive_field, total_stride
+from softhubert_plugin.labels.hard import HardLabels
+from softhubert_plugin.labels.opening import open_labels
 from softhubert_plugin.labels.pack import pack_labels
-from softhubert_plugin.labels.soft import SoftLabelInfo, quantised, write_soft_labels
+from softhubert_plugin.labels.soft_layout import SoftLabelInfo, quantised
+from softhubert_plugin.labels.soft_writing import write_soft_labels
+from softhubert_plugin.labels.targets import FrameTargets
 from softhubert_plugin.manifests import read_manifest, write_cluster_dictionary
-from softhubert_plugin.models.soft_hubert import SoftHubertConfig, SoftHubertModel
+from softhubert_plugin.models.soft_hubert import SoftHubertModel
+from softhubert_plugin.settings import SoftHubertConfig
 
 register_plugin()
 

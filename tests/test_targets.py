@@ -7,8 +7,8 @@ from typing import List
 import pytest
 from fairseq.data.data_utils import post_process
 
-from softhubert_plugin.asr.hypotheses import collapse, words_of
-from softhubert_plugin.asr.targets import write_letter_targets, write_piece_targets
+from softhubert_plugin.asr.ctc_targets import write_letter_targets, write_piece_targets
+from softhubert_plugin.asr.hypotheses import collapse_path, words_of
 from softhubert_plugin.errors import SoftHubertError
 from softhubert_plugin.manifests import read_dictionary, read_manifest, write_manifest
 
@@ -86,6 +86,6 @@ def test_more_units_than_the_text_gives_are_refused_with_the_number(tmp_path: Pa
 
 
 def test_a_ctc_path_collapses_repetitions_before_blanks() -> None:
-    assert collapse([0, 5, 5, 0, 5, 7, 7, 0], blank=0) == [5, 5, 7]
-    assert collapse([], blank=0) == []
+    assert collapse_path([0, 5, 5, 0, 5, 7, 7, 0], blank=0) == [5, 5, 7]
+    assert collapse_path([], blank=0) == []
     assert words_of("G O | O N |") == "GO ON" and words_of("G O | | O N |") == post_process("G O | | O N |", "letter")

@@ -14,13 +14,14 @@ from fairseq.models.hubert.hubert_asr import HubertCtcConfig
 from fairseq.tasks import setup_task
 from omegaconf import OmegaConf
 
+from softhubert_plugin.checkpoints.load import register_plugin
 from softhubert_plugin.features.mfcc import dump_mfcc
 from softhubert_plugin.gmm.dump_gmm_posteriors import dump_gmm_posteriors
 from softhubert_plugin.gmm.learn_gmm import GmmOptions, learn_gmm
-from softhubert_plugin.interop.checkpoints import register_plugin
 from softhubert_plugin.labels.merge import merge_labels
 from softhubert_plugin.manifests import write_cluster_dictionary
-from softhubert_plugin.tasks.soft_hubert_pretraining import SoftHubertPretrainingConfig, SoftHubertPretrainingTask
+from softhubert_plugin.settings import SoftHubertPretrainingConfig
+from softhubert_plugin.tasks.soft_hubert_pretraining import SoftHubertPretrainingTask
 
 register_plugin()
 

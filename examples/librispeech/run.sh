@@ -156,7 +156,7 @@ mfcc() {
 cluster() {
     [ -n "$dry" ] || mkdir -p "$4"
     if [ "$1" = km ]; then
-        run python -m softhubert_plugin.interop.fairseq_tool hubert/simple_kmeans/learn_kmeans.py "$2" "$train" "$nshard" "$4/km.joblib" "$3" \
+        run softhubert fairseq-tool hubert/simple_kmeans/learn_kmeans.py "$2" "$train" "$nshard" "$4/km.joblib" "$3" \
             --percent "$percent" --seed "$seed"
     else
         run softhubert gmm learn "$2" "$train" "$nshard" "$4/gmm.safetensors" "$3" --perplexity "$perplexity" --percent "$percent" --seed "$seed"
@@ -169,7 +169,7 @@ label() {
     [ -n "$dry" ] || mkdir -p "$5"
     for split in $train $valid; do
         case $1 in
-            km) each_shard python -m softhubert_plugin.interop.fairseq_tool hubert/simple_kmeans/dump_km_label.py "$2" "$split" "$4/km.joblib" \
+            km) each_shard softhubert fairseq-tool hubert/simple_kmeans/dump_km_label.py "$2" "$split" "$4/km.joblib" \
                 "$nshard" @@ "$5" ;;
             gmm) each_shard softhubert gmm dump "$2" "$split" "$4/gmm.safetensors" "$nshard" @@ "$5" ;;
             gmm-argmax) each_shard softhubert gmm dump "$2" "$split" "$4/gmm.safetensors" "$nshard" @@ "$5" --hard ;;

@@ -1,0 +1,1 @@
+"""From fine-tuned checkpoints to transcripts: CTC targets, decoding, language models."""

@@ -7,18 +7,19 @@ padding mask.
 
 from __future__ import annotations
 
-from typing import Any, Iterator, List, Sequence
+from typing import Any, List, Optional, Sequence
 
-import numpy as np
 import torch
 
 from softhubert_plugin.allocation import keep_freed_memory
+from softhubert_plugin.audio.check import check_audio, check_long_enough
+from softhubert_plugin.audio.read import read_waveform
+from softhubert_plugin.checkpoints.load import load_checkpoint
+from softhubert_plugin.devices import usable_device
 from softhubert_plugin.errors import SoftHubertError
-from softhubert_plugin.features.conv_layers import receptive_field, total_stride
-from softhubert_plugin.features.streaming import read_waveform
 from softhubert_plugin.files import PathLike
-from softhubert_plugin.interop.checkpoints import load_checkpoint
-from softhubert_plugin.manifests import SAMPLE_RATE, Manifest, check_audio, check_long_enough
+from softhubert_plugin.front_end import project, receptive_field, total_stride
+from softhubert_plugin.manifests import SAMPLE_RATE, Manifest
 
 
 class AcousticModel:
@@ -33,16 +34,14 @@ class AcousticModel:
         SoftHubertError: the checkpoint is unusable or not fine-tuned, or there is no such device.
     """
 
-    def __init__(self, checkpoint: PathLike, device: str = "cpu") -> None:
+    def __init__(self, checkpoint: PathLike, device: Optional[str] = None) -> None:
+        device = usable_device(device)
         if device == "cpu":
             keep_freed_memory()
         loaded = load_checkpoint(checkpoint)
         if loaded.model is loaded.encoder:
             raise SoftHubertError(f"{checkpoint}: a {type(loaded.model).__name__}, not a fine-tuned hubert_ctc model; fine-tune it first")
-        try:
-            self._model: Any = loaded.model.to(device)
-        except (RuntimeError, AssertionError) as error:
-            raise SoftHubertError(f"--device {device}: not usable ({str(error).splitlines()[0]}); try --device cpu") from None
+        self._model: Any = loaded.model.to(device)
         dictionary = loaded.task.target_dictionary
         self.symbols: List[str] = list(dictionary.symbols)
         self.blank = int(dictionary.index(loaded.task.blank_symbol))
@@ -63,7 +62,7 @@ class AcousticModel:
 
     def read(self, manifest: Manifest, index: int) -> torch.Tensor:
         """``(samples,)`` of an utterance, as the model wants them."""
-        return read_waveform(self._loaded, manifest, index)
+        return read_waveform(manifest, index, normalize=self._loaded.normalize)
 
     @torch.inference_mode()
     def logits(self, waveforms: Sequence[torch.Tensor]) -> List[torch.Tensor]:
@@ -73,22 +72,8 @@ class AcousticModel:
         encoder = self._model.w2v_encoder.w2v_model
         features = [encoder.feature_extractor(waveform[None].to(self.device))[0].T for waveform in waveforms]
         frames = [len(each) for each in features]
-        x = encoder.layer_norm(torch.nn.utils.rnn.pad_sequence(features, batch_first=True))
-        if encoder.post_extract_proj is not None:
-            x = encoder.post_extract_proj(x)
+        x = project(encoder, torch.nn.utils.rnn.pad_sequence(features, batch_first=True))
         padded = torch.arange(x.shape[1], device=x.device) >= torch.tensor(frames, device=x.device)[:, None]
         x = encode(encoder.encoder, x, padded if len(set(frames)) > 1 else None)
         scores = self._model.w2v_encoder.proj(x).float().cpu()
         return [row[:count] for row, count in zip(scores, frames)]
-
-
-def batches(manifest: Manifest, max_seconds: float) -> Iterator[List[int]]:
-    """Utterances of similar length together, the longest first, so that little is padded and processes end together."""
-    batch: List[int] = []
-    for index in np.argsort(-manifest.sizes, kind="stable"):
-        longest = manifest.sizes[batch[0]] if batch else manifest.sizes[index]
-        if batch and (len(batch) + 1) * longest > max_seconds * SAMPLE_RATE:
-            yield batch
-            batch = []
-        batch.append(int(index))
-    yield batch

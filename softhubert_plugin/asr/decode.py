@@ -6,28 +6,24 @@ the work is spread over processes of one thread each, which wait for nobody.
 
 from __future__ import annotations
 
-import os
 import time
-from concurrent.futures import ProcessPoolExecutor
-from concurrent.futures.process import BrokenProcessPool
-from contextlib import ExitStack
 from dataclasses import asdict, dataclass
-from multiprocessing import get_context
 from pathlib import Path
-from typing import Any, Callable, Dict, Iterator, List, Optional
+from typing import Callable, Dict, List, Optional
 
-import torch
 from tqdm import tqdm
 
-from softhubert_plugin.asr.acoustic import AcousticModel, batches
+from softhubert_plugin.asr.acoustic import AcousticModel
 from softhubert_plugin.asr.beam import BeamDecoder, BeamSettings
 from softhubert_plugin.asr.hypotheses import Decoder, GreedyDecoder, Hypothesis, words_of
-from softhubert_plugin.errors import SoftHubertError
+from softhubert_plugin.asr.processes import default_processes, in_processes
+from softhubert_plugin.audio.batching import batches_by_length
+from softhubert_plugin.checkpoints.load import checkpoint_sha256
+from softhubert_plugin.devices import usable_device
 from softhubert_plugin.files import PathLike, write_json, write_text
-from softhubert_plugin.interop.checkpoints import checkpoint_sha256
 from softhubert_plugin.manifests import SAMPLE_RATE, Manifest, read_lines, read_manifest
 
-_MANY = 16  # processes at most, unless asked for
+GPU_BATCH_SECONDS = 160.0
 
 
 @dataclass(frozen=True)
@@ -62,7 +58,7 @@ def decode_split(
     dest: PathLike,
     *,
     search: Optional[BeamSettings] = None,
-    device: str = "cpu",
+    device: Optional[str] = None,
     processes: Optional[int] = None,
     max_seconds: Optional[float] = None,
 ) -> str:
@@ -73,7 +69,7 @@ def decode_split(
         data: folder of the manifest.
         checkpoint: a fine-tuned ``hubert_ctc`` checkpoint.
         search: beam search with these settings, instead of greedy decoding.
-        device: ``cpu``, ``cuda`` …
+        device: ``cpu``, ``cuda`` …; a GPU if there is one.
         processes: as many at once; by default one a CPU core, or one on another device.
         max_seconds: audio in one batch, padding included; by default one utterance at a time on a CPU, 160 s elsewhere. It does not
             change what is recognised.
@@ -84,12 +80,10 @@ def decode_split(
     manifest = read_manifest(Path(data) / f"{split}.tsv")
     references = _references(Path(data), split, manifest)
     started = time.monotonic()
+    device = usable_device(device)
     recogniser = Recogniser(manifest, str(checkpoint), device, search)
-    if processes is None:
-        processes = min(len(os.sched_getaffinity(0)), _MANY) if device == "cpu" else 1
-    if max_seconds is None:
-        max_seconds = 0.0 if device == "cpu" else 160.0
-    work = list(batches(manifest, max_seconds))
+    processes = default_processes(device) if processes is None else processes
+    work = utterance_batches(manifest, device, max_seconds)
     hypotheses: Dict[int, List[Hypothesis]] = {}
     with tqdm(total=len(manifest), desc=f"decoding {split}", unit="utt", disable=None) as progress:
         for batch, found in zip(work, in_processes(recogniser.build, work, min(processes, len(work)), device)):
@@ -115,54 +109,15 @@ def decode_split(
     return f"{dest}: {len(manifest)} hypotheses of {split}, {len(manifest) / seconds:.2f} a second"
 
 
-_ready: Optional[Callable[[Any], Any]] = None  # of this process; a forked one finds its parent's
+def utterance_batches(manifest: Manifest, device: str, max_seconds: Optional[float]) -> List[List[int]]:
+    """Utterances to score together, the longest first, so that little is padded and processes end together.
 
-
-def in_processes(build: Callable[[], Callable[[Any], Any]], work: List[Any], processes: int, device: str) -> Iterator[Any]:
-    """What ``build()`` makes of each piece of work, in order.
-
-    On a CPU it is built once and shared by forking, as data loaders do; elsewhere each process builds its own. One process is this one.
-
-    Raises:
-        SoftHubertError: a process was killed, as those are that ask for more memory than there is.
+    Args:
+        max_seconds: audio in a batch, padding included; by default one utterance on a CPU, :data:`GPU_BATCH_SECONDS` elsewhere.
     """
-    global _ready
-    if processes <= 1:
-        yield from map(build(), work)
-        return
-    forks = device == "cpu"
-    with ExitStack() as stack:
-        if forks:
-            # A thread pool does not survive a fork: have none until then.
-            stack.callback(torch.set_num_threads, torch.get_num_threads())
-            torch.set_num_threads(1)
-            _ready = build()
-        stack.callback(_forget)
-        context = get_context("fork" if forks else "spawn")
-        pool = stack.enter_context(
-            ProcessPoolExecutor(processes, mp_context=context, initializer=_start, initargs=(None if forks else build,))
-        )
-        try:
-            yield from pool.map(_work, work)
-        except BrokenProcessPool:
-            raise SoftHubertError(f"one of {processes} processes was killed; if memory ran out, try --processes 1") from None
-
-
-def _forget() -> None:
-    global _ready
-    _ready = None
-
-
-def _start(build: Optional[Callable[[], Callable[[Any], Any]]]) -> None:
-    global _ready
-    torch.set_num_threads(1)
-    if build is not None:
-        _ready = build()
-
-
-def _work(piece: Any) -> Any:
-    assert _ready is not None, "the process was not started by in_processes"
-    return _ready(piece)
+    if max_seconds is None:
+        max_seconds = 0.0 if device == "cpu" else GPU_BATCH_SECONDS
+    return list(batches_by_length(manifest.sizes.tolist(), max_seconds * SAMPLE_RATE))
 
 
 def _references(data: Path, split: str, manifest: Manifest) -> Optional[List[str]]:

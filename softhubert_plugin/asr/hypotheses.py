@@ -21,10 +21,10 @@ class Decoder(Protocol):
     def __call__(self, logits: torch.Tensor) -> List[Hypothesis]: ...
 
 
-def collapse(path: Sequence[int], blank: int) -> List[int]:
+def collapse_path(path: Sequence[int], blank: int) -> List[int]:
     """The labels of a CTC path: repetitions merged, then blanks dropped (Graves et al. 2006).
 
-    >>> collapse([0, 5, 5, 0, 5, 7, 7], blank=0)
+    >>> collapse_path([0, 5, 5, 0, 5, 7, 7], blank=0)
     [5, 5, 7]
     """
     return [symbol for position, symbol in enumerate(path) if symbol != blank and (position == 0 or symbol != path[position - 1])]
@@ -53,5 +53,5 @@ class GreedyDecoder:
 
     def __call__(self, logits: torch.Tensor) -> List[Hypothesis]:
         best, path = logits.max(-1)
-        units = spell(self._symbols, collapse(path.tolist(), self._blank), self._end)
+        units = spell(self._symbols, collapse_path(path.tolist(), self._blank), self._end)
         return [Hypothesis(units, words_of(units), float((best - logits.logsumexp(-1)).sum()))]

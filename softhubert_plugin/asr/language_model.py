@@ -5,8 +5,8 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Callable, List, Optional, Sequence, Set
 
+from softhubert_plugin.asr.ctc_targets import load_pieces
 from softhubert_plugin.asr.ngram import KneserNey
-from softhubert_plugin.asr.targets import load_pieces
 from softhubert_plugin.errors import SoftHubertError
 from softhubert_plugin.files import PathLike, atomic_path, read_lines_of, write_text
 from softhubert_plugin.manifests import letters, read_dictionary

@@ -16,9 +16,11 @@ import torch
 from rapidfuzz.distance import Levenshtein
 from tqdm import tqdm
 
-from softhubert_plugin.asr.acoustic import AcousticModel, batches
+from softhubert_plugin.asr.acoustic import AcousticModel
 from softhubert_plugin.asr.beam import BeamDecoder, BeamSettings, check_models
-from softhubert_plugin.asr.decode import in_processes
+from softhubert_plugin.asr.decode import utterance_batches
+from softhubert_plugin.asr.processes import in_processes
+from softhubert_plugin.devices import usable_device
 from softhubert_plugin.errors import SoftHubertError
 from softhubert_plugin.files import PathLike, read_json, write_json
 from softhubert_plugin.manifests import Manifest, read_lines, read_manifest
@@ -53,7 +55,7 @@ def tune_weights(
     dest: PathLike,
     *,
     search: Optional[BeamSettings],
-    device: str = "cpu",
+    device: Optional[str] = None,
     processes: Optional[int] = None,
     max_seconds: Optional[float] = None,
     weights: Sequence[float] = WEIGHTS,
@@ -77,12 +79,12 @@ def tune_weights(
         raise SoftHubertError(f"{data}/{split}.wrd: no words, so there is no word error rate to tune; give a set with transcripts")
     if processes is None:
         processes = len(os.sched_getaffinity(0))
+    device = usable_device(device)
     model = AcousticModel(checkpoint, device)
     check_models(search, model.symbols)
     model.check(manifest)
     with tempfile.TemporaryDirectory(prefix="softhubert-tune-") as folder:
-        limit = max_seconds if max_seconds is not None else 0.0 if device == "cpu" else 160.0
-        emitted = _score(model, manifest, Path(folder) / "scores", limit)
+        emitted = _score(model, manifest, Path(folder) / "scores", utterance_batches(manifest, device, max_seconds))
         build = _Trial(search, emitted, references).build
         found: Dict[Point, int] = {}
         steps = len(weights) * len(scores) + 8 * len(_STEPS)
@@ -115,12 +117,12 @@ def read_tuned(path: PathLike) -> Point:
         raise SoftHubertError(f"{path}: holds no lm_weight and word_score; make it with 'softhubert tune'") from None
 
 
-def _score(model: AcousticModel, manifest: Manifest, path: Path, max_seconds: float) -> _Scores:
+def _score(model: AcousticModel, manifest: Manifest, path: Path, batches: Sequence[Sequence[int]]) -> _Scores:
     """Write the scores of every utterance, in the order of computation."""
     frames = np.zeros(len(manifest), dtype=np.int64)
     order: List[int] = []
     with open(path, "wb") as stream, tqdm(total=len(manifest), desc="scoring audio", unit="utt", disable=None) as progress:
-        for batch in batches(manifest, max_seconds):
+        for batch in batches:
             for index, logits in zip(batch, model.logits([model.read(manifest, index) for index in batch])):
                 stream.write(logits.numpy().tobytes())
                 frames[index] = len(logits)

@@ -1,4 +1,4 @@
-"""``softhubert export`` and ``softhubert import``."""
+"""``softhubert export``, ``import`` and ``fairseq-tool``."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from softhubert_plugin.commands.parser import Commands
 
 def add_export(commands: Commands) -> None:
     def transformers(a: argparse.Namespace) -> str:
-        from softhubert_plugin.interop.export_transformers import export_transformers
+        from softhubert_plugin.exchange.export_transformers import export_transformers
 
         return export_transformers(a.checkpoint, a.dest, mixture=a.mixture, data=a.data)
 
@@ -24,7 +24,7 @@ def add_export(commands: Commands) -> None:
     parser.add_argument("--data", metavar="TEXT", help="what it was trained on, for the model card (default: the recorded folder)")
 
     def torchaudio(a: argparse.Namespace) -> str:
-        from softhubert_plugin.interop.export_torchaudio import export_torchaudio
+        from softhubert_plugin.exchange.export_torchaudio import export_torchaudio
 
         return export_torchaudio(a.checkpoint, a.dest)
 
@@ -37,7 +37,7 @@ def add_export(commands: Commands) -> None:
     _add_places(parser, "folder to write; it must not be there yet")
 
     def fairseq(a: argparse.Namespace) -> str:
-        from softhubert_plugin.interop.export_fairseq import export_fairseq
+        from softhubert_plugin.exchange.export_fairseq import export_fairseq
 
         return export_fairseq(a.checkpoint, a.dest)
 
@@ -52,7 +52,7 @@ def add_export(commands: Commands) -> None:
 
 def add_import(commands: Commands) -> None:
     def transformers(a: argparse.Namespace) -> str:
-        from softhubert_plugin.interop.import_transformers import import_transformers
+        from softhubert_plugin.exchange.import_transformers import import_transformers
 
         return import_transformers(a.folder, a.checkpoint)
 
@@ -68,6 +68,23 @@ def add_import(commands: Commands) -> None:
     parser.add_argument(
         "checkpoint", metavar="CKPT", help="checkpoint to write, for model.init_from, model.teacher, model.w2v_path and features"
     )
+
+
+def add_fairseq_tool(commands: Commands) -> None:
+    def fairseq_tool(a: argparse.Namespace) -> str:
+        from softhubert_plugin.exchange.fairseq_tool import run_tool
+
+        run_tool(a.script, a.arguments)
+        return ""
+
+    parser = commands.add(
+        "fairseq-tool",
+        "run one of fairseq's own scripts from an installed fairseq, beside today's torch and torchaudio",
+        "softhubert fairseq-tool hubert/simple_kmeans/learn_kmeans.py exp/mfcc train 1 exp/km.joblib 100 --percent 0.1",
+        fairseq_tool,
+    )
+    parser.add_argument("script", metavar="SCRIPT", help="path below fairseq/examples")
+    parser.add_argument("arguments", metavar="ARGUMENT", nargs=argparse.REMAINDER, help="what the script takes")
 
 
 def _add_places(parser: argparse.ArgumentParser, dest: str) -> None:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import argparse
 
-from softhubert_plugin.commands.parser import Commands, add_shard_arguments
+from softhubert_plugin.commands.parser import Commands, add_device_argument, add_shard_arguments
 
 
 def add_features(commands: Commands) -> None:
@@ -51,5 +51,5 @@ def add_features(commands: Commands) -> None:
     parser.add_argument("feat_dir", metavar="FEAT_DIR", help="where to write; several layers go to FEAT_DIR/layer{N}")
     parser.add_argument("--dtype", choices=("float32", "float16"), default="float32", help="of the files (default: %(default)s)")
     parser.add_argument("--percent", type=float, help="only this share of the utterances, 0.1 for a tenth; listed in FEAT_DIR/SPLIT.tsv")
-    parser.add_argument("--device", help="cpu, cuda, cuda:1, … (default: a GPU if there is one)")
+    add_device_argument(parser)
     parser.add_argument("--batch-seconds", type=float, default=40.0, help="audio in one batch (default: %(default)s)")

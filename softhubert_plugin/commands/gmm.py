@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import argparse
 
-from softhubert_plugin.commands.parser import Commands, add_shard_arguments
+from softhubert_plugin.commands.parser import Commands, add_device_argument, add_shard_arguments
 
 
 def add_gmm(commands: Commands) -> None:
@@ -51,7 +51,7 @@ def add_gmm(commands: Commands) -> None:
         "--tolerance", type=float, default=1e-5, help="stop when the held-out likelihood gains less than this share (default: %(default)s)"
     )
     parser.add_argument("--seed", type=int, default=1, help="of sample and start (default: %(default)s)")
-    parser.add_argument("--device", default="cpu", help="cpu, cuda, … (default: %(default)s)")
+    add_device_argument(parser)
 
     def dump(a: argparse.Namespace) -> str:
         from softhubert_plugin.gmm.dump_gmm_posteriors import dump_gmm_posteriors
@@ -91,4 +91,4 @@ def add_gmm(commands: Commands) -> None:
     parser.add_argument("--hard", action="store_true", help="write the most probable component as fairseq's .km instead")
     parser.add_argument("--checkpoint", metavar="CKPT", help="label straight from audio: FEAT_DIR is then the folder of the manifests")
     parser.add_argument("--layer", type=int, help="with --checkpoint: the layer whose hidden states the mixture was learnt from")
-    parser.add_argument("--device", default="cpu", help="cpu, cuda, … (default: %(default)s)")
+    add_device_argument(parser)

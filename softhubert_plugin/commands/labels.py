@@ -5,8 +5,7 @@ from __future__ import annotations
 import argparse
 import json
 
-from softhubert_plugin.commands.parser import Commands
-from softhubert_plugin.commands.quality import add_quality
+from softhubert_plugin.commands.parser import Commands, add_alignment_arguments
 
 
 def add_labels(commands: Commands) -> None:
@@ -21,12 +20,12 @@ def add_labels(commands: Commands) -> None:
     parser.add_argument("nshard", metavar="NSHARD", type=int, help="number of shards")
 
     def inspect(a: argparse.Namespace) -> str:
-        from softhubert_plugin.labels.inspect import as_text, describe, draw
+        from softhubert_plugin.labels.inspect import describe_labels, draw_entropies, labels_text
 
-        description = describe(a.file)
+        description = describe_labels(a.file)
         if a.png:
-            draw(description, a.png)
-        return as_text(description) if a.text else json.dumps(description, indent=2)
+            draw_entropies(description, a.png)
+        return labels_text(description) if a.text else json.dumps(description, indent=2)
 
     parser = commands.add(
         "inspect",
@@ -87,4 +86,20 @@ def add_labels(commands: Commands) -> None:
     parser.add_argument("file", metavar="FILE", help="a .gmm file, or a .km file with its dictionary beside it")
     parser.add_argument("--manifest", required=True, help="the split's .tsv")
     parser.add_argument("--label-rate", type=float, help="frames a second; needed for .km")
-    add_quality(commands)
+
+    def quality(a: argparse.Namespace) -> str:
+        from softhubert_plugin.probing.label_quality import measure_labels
+
+        return measure_labels(a.labels, a.manifest, a.alignments, phone_set=a.phones, label_rate=a.label_rate, dest=a.dest)
+
+    parser = commands.add(
+        "quality",
+        "phone purity, cluster purity, PNMI and segment lengths of labels against phone alignments",
+        "softhubert labels quality exp/labels/valid.gmm --manifest exp/data/valid.tsv --alignments exp/data/alignments",
+        quality,
+    )
+    parser.add_argument("labels", metavar="LABELS", help="a .gmm file, or a .km file with its dictionary beside it")
+    parser.add_argument("--manifest", required=True, help="the split's .tsv")
+    add_alignment_arguments(parser)
+    parser.add_argument("--label-rate", type=float, help="frames a second; needed for .km")
+    parser.add_argument("--dest", help="also write the measures as JSON")

@@ -37,5 +37,21 @@ class Commands:
 
 
 def add_shard_arguments(parser: argparse.ArgumentParser) -> None:
+    """``NSHARD RANK``, as fairseq's scripts take them."""
     parser.add_argument("nshard", metavar="NSHARD", type=int, help="number of shards")
     parser.add_argument("rank", metavar="RANK", type=int, help="which of them, from 0")
+
+
+def add_device_argument(parser: argparse.ArgumentParser) -> None:
+    """``--device``, with the same meaning and default in every command."""
+    parser.add_argument("--device", help="where to compute: cpu, cuda, cuda:1, … (default: a GPU if there is one)")
+
+
+def add_alignment_arguments(parser: argparse.ArgumentParser) -> None:
+    """``--alignments`` and ``--phones``."""
+    parser.add_argument(
+        "--alignments",
+        required=True,
+        help="folder of .TextGrid, .lab or .phn files named by utterance, or a .ctm, or fairseq's 'utterance<TAB>phone,phone,…'",
+    )
+    parser.add_argument("--phones", help="phone set: arpabet, timit, espeak, letters or asis (default: found out from the alignments)")

@@ -4,8 +4,7 @@ from __future__ import annotations
 
 import argparse
 
-from softhubert_plugin.commands.parser import Commands
-from softhubert_plugin.commands.quality import add_alignment_arguments
+from softhubert_plugin.commands.parser import Commands, add_alignment_arguments, add_device_argument
 
 
 def add_probing(commands: Commands) -> None:
@@ -34,10 +33,10 @@ def add_probing(commands: Commands) -> None:
     parser.add_argument("--clusters", type=int, default=100, help="of the k-means for PNMI; 0 leaves it out (default: %(default)s)")
     parser.add_argument("--by", choices=("accuracy", "pnmi"), default="accuracy", help="what chooses the layer (default: %(default)s)")
     parser.add_argument("--seed", type=int, default=0, help="of speakers, frames and k-means (default: %(default)s)")
-    parser.add_argument("--device", help="cpu, cuda, … (default: a GPU if there is one)")
+    add_device_argument(parser)
 
     def align(a: argparse.Namespace) -> str:
-        from softhubert_plugin.asr.align import align_split
+        from softhubert_plugin.asr.letter_alignment import align_split
 
         return align_split(a.data, a.split, a.checkpoint, a.dest, device=a.device)
 
@@ -51,4 +50,4 @@ def add_probing(commands: Commands) -> None:
     parser.add_argument("split", metavar="SPLIT", help="train, valid, …")
     parser.add_argument("checkpoint", metavar="CKPT", help="fine-tuned hubert_ctc checkpoint")
     parser.add_argument("dest", metavar="DEST", help="where to write UTTERANCE.lab: start and end in seconds, letter")
-    parser.add_argument("--device", help="cpu, cuda, … (default: a GPU if there is one)")
+    add_device_argument(parser)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import argparse
 from typing import Any, Optional
 
-from softhubert_plugin.commands.parser import Commands
+from softhubert_plugin.commands.parser import Commands, add_device_argument
 
 
 def add_recognition(commands: Commands) -> None:
@@ -18,7 +18,7 @@ def add_recognition(commands: Commands) -> None:
 
 def _add_targets(commands: Commands) -> None:
     def targets(a: argparse.Namespace) -> str:
-        from softhubert_plugin.asr.targets import write_letter_targets, write_piece_targets
+        from softhubert_plugin.asr.ctc_targets import write_letter_targets, write_piece_targets
 
         if a.units is not None:
             return write_piece_targets(a.data, a.splits, a.dest or a.data, units=a.units, drop=a.drop)
@@ -82,7 +82,7 @@ def _add_search_arguments(parser: argparse.ArgumentParser) -> None:
 
 
 def _add_machine_arguments(parser: argparse.ArgumentParser) -> None:
-    parser.add_argument("--device", default="cpu", help="cpu, cuda, cuda:1 … (default: %(default)s)")
+    add_device_argument(parser)
     parser.add_argument("--processes", type=int, help="as many at once (default: one a CPU core; one on a GPU)")
     parser.add_argument("--max-seconds", type=float, help="audio in one batch (default: one utterance on a CPU, 160 on a GPU)")
 
@@ -151,7 +151,7 @@ def _add_tune(commands: Commands) -> None:
 
 def _add_score(commands: Commands) -> None:
     def score(a: argparse.Namespace) -> str:
-        from softhubert_plugin.asr.score import compare_files, score_files
+        from softhubert_plugin.scoring.score import compare_files, score_files
 
         result = score_files(a.hyp, a.ref, manifest=a.manifest)
         if a.dest:

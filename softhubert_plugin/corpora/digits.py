@@ -16,7 +16,7 @@ import torch
 from tqdm import tqdm
 
 from softhubert_plugin.corpora.spoken.grammar import DIGITS
-from softhubert_plugin.corpora.writing import SPLITS, Utterance, is_made, record, split_speakers, write_flac, write_splits
+from softhubert_plugin.corpora.writing import SPLITS, Utterance, is_made, record, splits_by_speaker, write_flac, write_splits
 from softhubert_plugin.errors import SoftHubertError
 from softhubert_plugin.files import PathLike
 from softhubert_plugin.manifests import SAMPLE_RATE
@@ -42,7 +42,7 @@ def make_digits_corpus(recordings: PathLike, dest: PathLike, *, utterances: int 
     if is_made(dest, parameters):
         return f"{dest}: already there"
     takes = _find(Path(recordings))
-    split_of = split_speakers(sorted(takes))
+    split_of = splits_by_speaker(sorted(takes))
     splits: Dict[str, List[Utterance]] = {split: [] for split in SPLITS}
     for speaker in sorted(takes):
         audio = {path: _read(path) for paths in takes[speaker] for path in paths}

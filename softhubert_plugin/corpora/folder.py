@@ -6,7 +6,7 @@ import random
 from pathlib import Path
 from typing import List
 
-from softhubert_plugin.corpora.writing import audio_lengths, readable_lengths
+from softhubert_plugin.audio.check import audio_lengths, readable_lengths
 from softhubert_plugin.errors import SoftHubertError
 from softhubert_plugin.files import PathLike
 from softhubert_plugin.manifests import write_manifest

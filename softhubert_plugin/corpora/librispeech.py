@@ -7,7 +7,7 @@ from typing import Dict, List, Optional, Sequence
 
 from softhubert_plugin.corpora.librispeech_files import SUBSETS, Entry, find_subset, read_speakers
 from softhubert_plugin.corpora.librispeech_limited import limited_set
-from softhubert_plugin.corpora.writing import split_speakers, write_splits
+from softhubert_plugin.corpora.writing import splits_by_speaker, write_splits
 from softhubert_plugin.errors import SoftHubertError
 from softhubert_plugin.files import PathLike, write_text
 
@@ -49,7 +49,7 @@ def write_librispeech_manifests(
         listed = read_speakers(Path(root) / "LibriSpeech" / "SPEAKERS.TXT")
         splits.update({f"train-{name}": limited_set(training, listed, name) for name in limited})
     _write(root, dest, splits)
-    return f"{dest}: " + ", ".join(_describe(split, entries, notes.get(split)) for split, entries in splits.items())
+    return f"{dest}: " + ", ".join(_split_summary(split, entries, notes.get(split)) for split, entries in splits.items())
 
 
 def write_speaker_splits(root: PathLike, dest: PathLike, *, subset: str, download: bool = False, partial: bool = False) -> str:
@@ -60,12 +60,12 @@ def write_speaker_splits(root: PathLike, dest: PathLike, *, subset: str, downloa
         SoftHubertError: as :func:`write_librispeech_manifests`, or the subset has fewer than three speakers.
     """
     entries, _ = find_subset(root, subset, download=download, partial=partial)
-    split_of = split_speakers([str(speaker) for speaker in sorted({entry.speaker for entry in entries})])
+    split_of = splits_by_speaker([str(speaker) for speaker in sorted({entry.speaker for entry in entries})])
     splits: Dict[str, List[Entry]] = {"train": [], "valid": [], "test": []}
     for entry in sorted(entries, key=lambda entry: entry.speaker):  # stable: a speaker's utterances keep their order
         splits[split_of[str(entry.speaker)]].append(entry)
     _write(root, dest, splits)
-    return f"{dest}: " + ", ".join(_describe(split, found, None) for split, found in splits.items())
+    return f"{dest}: " + ", ".join(_split_summary(split, found, None) for split, found in splits.items())
 
 
 def _write(root: PathLike, dest: PathLike, splits: Dict[str, List[Entry]]) -> None:
@@ -74,5 +74,5 @@ def _write(root: PathLike, dest: PathLike, splits: Dict[str, List[Entry]]) -> No
         write_text(Path(dest) / f"{split}.spk", "".join(f"{entry.speaker}\t{entry.chapter}\n" for entry in entries))
 
 
-def _describe(split: str, entries: Sequence[Entry], note: Optional[str]) -> str:
+def _split_summary(split: str, entries: Sequence[Entry], note: Optional[str]) -> str:
     return f"{split} {len(entries)} utterances of {note or f'{len({entry.speaker for entry in entries})} speakers'}"

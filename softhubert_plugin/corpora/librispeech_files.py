@@ -9,7 +9,8 @@ from typing import Any, Dict, List, NamedTuple, Tuple
 
 from tqdm import tqdm
 
-from softhubert_plugin.corpora.writing import Utterance, audio_lengths
+from softhubert_plugin.audio.check import audio_lengths
+from softhubert_plugin.corpora.writing import Utterance
 from softhubert_plugin.errors import SoftHubertError
 from softhubert_plugin.files import PathLike, read_lines_of, sha256_of
 from softhubert_plugin.manifests import SAMPLE_RATE

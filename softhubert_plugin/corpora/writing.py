@@ -3,14 +3,13 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Any, Dict, List, Mapping, NamedTuple, Sequence, Tuple, Union
+from typing import Any, Dict, Mapping, NamedTuple, Sequence, Tuple
 
 import numpy as np
 import soundfile
 
 from softhubert_plugin.errors import SoftHubertError
 from softhubert_plugin.files import PathLike, atomic_path, read_json, write_json
-from softhubert_plugin.interop.soundfile_threads import soundfile_threads
 from softhubert_plugin.manifests import SAMPLE_RATE, write_letter_dictionary, write_manifest, write_transcripts
 
 SPLITS = ("train", "valid", "test")
@@ -38,57 +37,7 @@ def write_flac(path: PathLike, samples: np.ndarray) -> None:
         soundfile.write(str(temporary), samples, SAMPLE_RATE, format="FLAC", subtype="PCM_16")
 
 
-class UnreadableAudio(SoftHubertError):
-    """A file that is no audio, or holds none."""
-
-
-def audio_length(path: Path) -> int:
-    """The length of a file in samples, from its header.
-
-    Raises:
-        UnreadableAudio: it cannot be read, or has no samples.
-        SoftHubertError: it is not at 16 kHz.
-    """
-    try:
-        header = soundfile.info(str(path))
-    except (soundfile.LibsndfileError, RuntimeError) as error:
-        raise UnreadableAudio(f"{path}: not readable as audio ({error}); replace or remove the file") from None
-    if header.frames == 0:
-        raise UnreadableAudio(f"{path}: audio without a single sample; replace or remove the file")
-    if header.samplerate != SAMPLE_RATE:
-        raise SoftHubertError(f"{path}: sampled at {header.samplerate} Hz, expected {SAMPLE_RATE} Hz; resample it first")
-    return int(header.frames)
-
-
-def audio_lengths(paths: Sequence[Path]) -> List[int]:
-    """The length of each file in samples.
-
-    Raises:
-        SoftHubertError: as :func:`audio_length`.
-    """
-    with soundfile_threads(8) as pool:
-        return list(pool.map(audio_length, paths))
-
-
-def readable_lengths(paths: Sequence[Path]) -> Tuple[Dict[Path, int], List[str]]:
-    """The lengths of those files that can be read, and what is wrong with each of the others.
-
-    Raises:
-        SoftHubertError: a file is not at 16 kHz.
-    """
-
-    def length(path: Path) -> Union[int, UnreadableAudio]:
-        try:
-            return audio_length(path)
-        except UnreadableAudio as problem:
-            return problem
-
-    with soundfile_threads(8) as pool:
-        found = list(zip(paths, pool.map(length, paths)))
-    return {path: one for path, one in found if isinstance(one, int)}, [str(one) for _, one in found if not isinstance(one, int)]
-
-
-def split_speakers(speakers: Sequence[str]) -> Dict[str, str]:
+def splits_by_speaker(speakers: Sequence[str]) -> Dict[str, str]:
     """Which split each speaker goes to, none to two of them: of the order given, the last tenth to ``test``, the tenth before to
     ``valid`` (at least one speaker each), the others to ``train``.
 

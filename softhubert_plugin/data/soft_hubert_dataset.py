@@ -15,14 +15,15 @@ import torch
 import torch.nn.functional as F
 from fairseq.data import FairseqDataset
 
-from softhubert_plugin.data.audio_files import AudioFiles
+from softhubert_plugin.audio.check import check_long_enough
+from softhubert_plugin.audio.random_access import AudioFiles
 from softhubert_plugin.data.masking import SpanMasking
-from softhubert_plugin.data.targets import Selected, select_targets
+from softhubert_plugin.data.selection import Selected, select_targets
 from softhubert_plugin.errors import SoftHubertError
-from softhubert_plugin.labels import FrameLabels
-from softhubert_plugin.labels.frames import FrameTargets
+from softhubert_plugin.labels.frame_labels import FrameLabels
 from softhubert_plugin.labels.hard import HardLabels
-from softhubert_plugin.manifests import Manifest, check_long_enough
+from softhubert_plugin.labels.targets import FrameTargets
+from softhubert_plugin.manifests import Manifest
 
 logger = logging.getLogger(__name__)
 
@@ -109,7 +110,7 @@ class SoftHubertDataset(FairseqDataset):
             ``net_input``: ``source (B, samples)``; ``padding_mask (B, samples)`` bool, or ``None`` where nothing is padded;
             ``mask_indices (B, frames)`` bool, and where channels are masked ``mask_channel_indices (B, channels)``.
             ``target_list``: for each label set the targets of the ``masked`` and the ``unmasked`` frames, as
-            :func:`~softhubert_plugin.data.targets.select_targets` gives them. Padded frames are neither.
+            :func:`~softhubert_plugin.data.selection.select_targets` gives them. Padded frames are neither.
         """
         if not samples:
             return {}

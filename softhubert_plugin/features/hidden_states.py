@@ -12,39 +12,10 @@ from typing import Any, Callable, Dict, List, Sequence
 
 import torch
 
-from softhubert_plugin.errors import SoftHubertError
-from softhubert_plugin.features.conv_layers import ConvLayer, receptive_field, total_stride
+from softhubert_plugin.front_end import ConvLayer, project, receptive_field, total_stride
 
 # fairseq's script cuts longer utterances into pieces of so many samples (100 s), since attention grows with the square of the length.
 MAX_PIECE = 1_600_000
-
-
-def parse_layers(text: str, available: int) -> List[int]:
-    """``"6"``, ``"4,8,12"``, ``"0-12"`` or ``"all"`` (1 to the last) → layer numbers, as asked for, each once.
-
-    Raises:
-        SoftHubertError: it is none of these, or the model has no such layer.
-    """
-    if text == "all":
-        return list(range(1, available + 1))
-    layers: List[int] = []
-    try:
-        for part in text.split(","):
-            first, dash, last = part.partition("-")
-            layers.extend(range(int(first), int(last) + 1) if dash else [int(first)])
-    except ValueError:
-        raise SoftHubertError(f"layers {text!r}: expected a number, several as in 4,8,12, a range as in 0-12, or 'all'") from None
-    if not layers:
-        raise SoftHubertError(f"layers {text!r}: an empty range; the smaller number comes first")
-    check_layers(layers, available)
-    return list(dict.fromkeys(layers))
-
-
-def check_layers(layers: Sequence[int], available: int) -> None:
-    """Raise :class:`SoftHubertError` for a layer that the model does not have."""
-    for layer in layers:
-        if not 0 <= layer <= available:
-            raise SoftHubertError(f"layer {layer}: this model has layers 1 to {available}, and 0 for its convolutional features")
 
 
 def pieces(samples: int, conv_layers: List[ConvLayer]) -> List[slice]:
@@ -76,7 +47,7 @@ def hidden_states(encoder: Any, waveforms: Sequence[torch.Tensor], layers: Seque
         For each utterance and layer ``(frames, D)`` float32 on the encoder's device. They equal those of the utterance alone, up to the
         rounding of float32.
     """
-    projected = [_projected(encoder, waveform) for waveform in waveforms]
+    projected = [project(encoder, encoder.feature_extractor(waveform[None]).transpose(1, 2))[0] for waveform in waveforms]
     lengths = [len(features) for features in projected]
     captured: Dict[int, torch.Tensor] = {}
     if 0 in layers:
@@ -98,21 +69,8 @@ def hidden_states(encoder: Any, waveforms: Sequence[torch.Tensor], layers: Seque
     ]  # each captured tensor is (frames, batch, D)
 
 
-def _projected(encoder: Any, waveform: torch.Tensor) -> torch.Tensor:
-    """``(frames, D)``: the convolutional features of one utterance, normed and projected to the transformer's width."""
-    features = encoder.layer_norm(encoder.feature_extractor(waveform[None]).transpose(1, 2))
-    if encoder.post_extract_proj is not None:
-        features = encoder.post_extract_proj(features)
-    return features[0]
-
-
 def _keep(captured: Dict[int, torch.Tensor], layer: int) -> Callable[..., None]:
     def hook(module: torch.nn.Module, inputs: Any, output: Any) -> None:
         captured[layer] = output[0]  # fairseq's layers return (x of (frames, batch, D), …)
 
     return hook
-
-
-def can_batch(encoder: Any) -> bool:
-    """Whether padding leaves this encoder's numbers alone: not so in a conformer, whose convolutions reach into it."""
-    return all(hasattr(layer, "self_attn") and hasattr(layer, "fc1") for layer in encoder.encoder.layers)

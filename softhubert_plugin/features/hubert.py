@@ -9,19 +9,19 @@ from contextlib import ExitStack
 from pathlib import Path
 from typing import Optional
 
-import torch
 from tqdm import tqdm
 
+from softhubert_plugin.audio.check import check_audio, check_long_enough
+from softhubert_plugin.checkpoints.load import load_checkpoint
+from softhubert_plugin.devices import usable_device
 from softhubert_plugin.errors import SoftHubertError
-from softhubert_plugin.features.conv_layers import receptive_field
-from softhubert_plugin.features.hidden_states import parse_layers
+from softhubert_plugin.features.layer_stream import BATCH_SECONDS, layer_features, model_info, windows
+from softhubert_plugin.features.layers import parse_layers, resolve_layers
 from softhubert_plugin.features.shards import ShardWriter, is_complete, shard_range
-from softhubert_plugin.features.streaming import BATCH_SECONDS, layer_features, model_info, windows
 from softhubert_plugin.features.subset import subset_manifest
 from softhubert_plugin.files import PathLike
-from softhubert_plugin.interop.checkpoints import load_checkpoint
-from softhubert_plugin.manifests import check_audio, check_long_enough, read_manifest
-from softhubert_plugin.probing.choice import resolve_layers
+from softhubert_plugin.front_end import receptive_field
+from softhubert_plugin.manifests import read_manifest
 
 
 def dump_hubert(
@@ -41,7 +41,7 @@ def dump_hubert(
     """Write one shard of a split's hidden states; one layer into ``FEAT_DIR``, several into ``FEAT_DIR/layer{N}``.
 
     Args:
-        layers: as :func:`~softhubert_plugin.features.hidden_states.parse_layers` reads them, or ``@layers.json`` for the layer that
+        layers: as :func:`~softhubert_plugin.features.layers.parse_layers` reads them, or ``@layers.json`` for the layer that
             probing chose.
         dtype: ``float32`` or ``float16``, of the files; the model runs in float32.
         percent: a share of the utterances in (0, 1]; the draw is written as ``FEAT_DIR/{split}.tsv`` and is the shards' manifest.
@@ -71,7 +71,7 @@ def dump_hubert(
         return f"{feat_dir}: shard {rank} of {nshard} of {split} is already there"
     check_audio(manifest)
     check_long_enough(manifest, range(start, end), receptive_field(loaded.conv_layers))
-    device = device or ("cuda" if torch.cuda.is_available() else "cpu")
+    device = usable_device(device)
     with ExitStack() as stack:
         shards = {}
         for layer in pending:

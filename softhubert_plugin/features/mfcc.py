@@ -10,9 +10,10 @@ import soundfile
 import torch
 from tqdm import tqdm
 
+from softhubert_plugin.audio.check import check_audio, check_long_enough
 from softhubert_plugin.features.shards import ShardWriter, is_complete, shard_range
 from softhubert_plugin.files import PathLike
-from softhubert_plugin.manifests import SAMPLE_RATE, check_audio, check_long_enough, read_manifest
+from softhubert_plugin.manifests import SAMPLE_RATE, read_manifest
 
 FRAME_RATE = 100.0
 DIMENSION = 39

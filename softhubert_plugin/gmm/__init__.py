@@ -1,0 +1,1 @@
+"""Gaussian mixtures: fitting them to feature shards, and labelling frames with their posteriors."""

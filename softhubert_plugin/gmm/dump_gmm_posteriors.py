@@ -6,7 +6,6 @@ Stands between the mixture and pretraining. Each shard of features gives one sha
 
 from __future__ import annotations
 
-import math
 from pathlib import Path
 from typing import Any, Dict, Iterable, Iterator, Optional, Tuple
 
@@ -14,17 +13,21 @@ import numpy as np
 import torch
 from tqdm import tqdm
 
+from softhubert_plugin.devices import usable_device
 from softhubert_plugin.errors import SoftHubertError
 from softhubert_plugin.features.shards import shard_path
 from softhubert_plugin.files import PathLike, atomic_path, sha256_of
 from softhubert_plugin.gmm.engine import Engine
-from softhubert_plugin.gmm.frame_source import Block, FrameSource, from_audio, from_shard
+from softhubert_plugin.gmm.largest import largest
 from softhubert_plugin.gmm.mixture import GaussianMixture
-from softhubert_plugin.gmm.parallel import worked
-from softhubert_plugin.gmm.truncation import largest, truncate
+from softhubert_plugin.gmm.sources import Block, FrameStream, from_audio, from_shard
+from softhubert_plugin.gmm.threads import worked
 from softhubert_plugin.gmm.uncertainty import WARN_BELOW_PERPLEXITY
-from softhubert_plugin.labels.layout import check_truncation
-from softhubert_plugin.labels.soft import ENTROPY_BINS, SoftLabelInfo, SoftLabels, StoredTargets, quantised, write_soft_labels
+from softhubert_plugin.labels.entropy_statistics import EntropyStatistics
+from softhubert_plugin.labels.soft import open_soft_labels
+from softhubert_plugin.labels.soft_layout import SoftLabelInfo, StoredTargets, quantised
+from softhubert_plugin.labels.soft_writing import write_soft_labels
+from softhubert_plugin.labels.truncation import check_truncation, truncate
 
 # Frames whose log densities are held at once: few enough for caches, enough to drown the cost of calls and of handing over the
 # interpreter's lock between them (labels of MFCCs take 1.5 times as long with a quarter).
@@ -46,7 +49,7 @@ def dump_gmm_posteriors(
     hard: bool = False,
     checkpoint: Optional[PathLike] = None,
     layer: Optional[int] = None,
-    device: str = "cpu",
+    device: Optional[str] = None,
 ) -> str:
     """Write ``LAB_DIR/{split}_{rank}_{nshard}.gmm`` (or ``.km`` with ``hard``).
 
@@ -56,7 +59,7 @@ def dump_gmm_posteriors(
         temperature: instead of the calibrated one in the mixture.
         label_rate: frames a second, where the features do not tell (those of fairseq's scripts).
         checkpoint, layer: label the hidden states of this model's layer, computed from the audio, without features on disk.
-        device: where to compute.
+        device: where to compute; a GPU if there is one.
 
     Returns:
         A report, one line each.
@@ -64,6 +67,7 @@ def dump_gmm_posteriors(
     Raises:
         SoftHubertError: features and mixture do not fit, or the label rate is unknown.
     """
+    device = usable_device(device)
     mixture = GaussianMixture.load(gmm_path)
     if temperature is not None:
         mixture = mixture.with_temperature(temperature)
@@ -95,14 +99,14 @@ def dump_gmm_posteriors(
     }
     if _is_complete(path, wanted):
         return f"{path}: already there"
-    statistics = _Statistics(mixture.n_components)
+    statistics = EntropyStatistics(mixture.n_components)
     targets = _soft_targets(Engine(mixture, device), _progress(source, "posteriors"), mass, max_components, statistics)
 
     def info() -> SoftLabelInfo:
         return SoftLabelInfo(split=split, n_components=mixture.n_components, **wanted, **statistics.summary())
 
     write_soft_labels(path, targets, info)
-    written = SoftLabels(path)
+    written = open_soft_labels(path)
     before, after = written.info.perplexity_before, written.info.perplexity
     report = [
         f"{path}: {len(written)} utterances, {written.info.frames} frames at {rate:g} Hz, {written.bytes_per_frame:.1f} bytes a frame",
@@ -116,7 +120,7 @@ def dump_gmm_posteriors(
     return "\n".join(report)
 
 
-def _check_features(mixture: GaussianMixture, source: FrameSource, gmm_path: PathLike) -> None:
+def _check_features(mixture: GaussianMixture, source: FrameStream, gmm_path: PathLike) -> None:
     """The features must be what the mixture was learnt from, as far as both tell; how they were stored does not matter."""
     if source.dimension != mixture.input_dimension:
         raise SoftHubertError(
@@ -133,13 +137,13 @@ def _check_features(mixture: GaussianMixture, source: FrameSource, gmm_path: Pat
 
 def _is_complete(path: Path, wanted: Dict[str, Any]) -> bool:
     try:
-        info = SoftLabels(path).info
+        info = open_soft_labels(path).info
     except SoftHubertError:
         return False
     return all(getattr(info, name) == value for name, value in wanted.items())
 
 
-def _progress(source: FrameSource, what: str) -> Iterator[Block]:
+def _progress(source: FrameStream, what: str) -> Iterator[Block]:
     with tqdm(total=len(source.lengths), desc=f"{what} {source.path.stem}", unit="utt", disable=None) as progress:
         for rows, lengths in source.blocks():
             yield rows, lengths
@@ -147,7 +151,7 @@ def _progress(source: FrameSource, what: str) -> Iterator[Block]:
 
 
 def _soft_targets(
-    engine: Engine, blocks: Iterable[Block], mass: float, max_components: int, statistics: _Statistics
+    engine: Engine, blocks: Iterable[Block], mass: float, max_components: int, statistics: EntropyStatistics
 ) -> Iterator[StoredTargets]:
     """The targets of each utterance, as they are stored."""
     temperature = engine.mixture.temperature
@@ -168,7 +172,7 @@ def _soft_targets(
         yield from zip(np.split(counts, frame_ends), np.split(components, entry_ends), np.split(probabilities, entry_ends))
 
 
-def _dump_hard(engine: Engine, source: FrameSource, path: Path) -> str:
+def _dump_hard(engine: Engine, source: FrameStream, path: Path) -> str:
     names = [str(component) for component in range(engine.mixture.n_components)]
 
     def labelled(block: Block) -> str:
@@ -181,30 +185,3 @@ def _dump_hard(engine: Engine, source: FrameSource, path: Path) -> str:
         stream.writelines(worked(labelled, _progress(source, "argmax"), engine.device))
     what = f"{len(source.lengths)} utterances, {source.lengths.sum()} frames"
     return f"{path}: {what}, the most probable of {engine.mixture.n_components} components"
-
-
-class _Statistics:
-    """Entropy of posteriors before and after truncation, summed over frames."""
-
-    def __init__(self, n_components: int) -> None:
-        self.top = math.log(max(n_components, 2))
-        self.histogram = np.zeros(ENTROPY_BINS, dtype=np.int64)
-        self.frames = 0
-        self.sums = np.zeros(4)
-
-    def add(self, entropy_before: np.ndarray, entropy_after: np.ndarray) -> None:
-        """Take in some frames' entropies, each ``(frames,)`` in nats."""
-        self.sums += [x.sum(dtype=np.float64) for y in (entropy_before, entropy_after) for x in (y, np.exp(y))]
-        bins = (entropy_after * (ENTROPY_BINS / self.top)).astype(np.int64).clip(0, ENTROPY_BINS - 1)
-        self.histogram += np.bincount(bins, minlength=ENTROPY_BINS)
-        self.frames += len(entropy_before)
-
-    def summary(self) -> Dict[str, Any]:
-        entropy_before, perplexity_before, entropy_after, perplexity_after = (self.sums / self.frames).tolist()
-        return {
-            "entropy_before": entropy_before,
-            "perplexity_before": perplexity_before,
-            "entropy": entropy_after,
-            "perplexity": perplexity_after,
-            "entropy_histogram": self.histogram.tolist(),
-        }

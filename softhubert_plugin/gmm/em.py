@@ -16,7 +16,7 @@ import torch
 from tqdm import tqdm
 
 from softhubert_plugin.errors import SoftHubertError
-from softhubert_plugin.features.chunks import Chunk, stream_chunks
+from softhubert_plugin.features.shard_chunks import Chunk, stream_chunks
 from softhubert_plugin.gmm import distributed
 from softhubert_plugin.gmm.engine import Engine, Sums
 from softhubert_plugin.gmm.mixture import GaussianMixture

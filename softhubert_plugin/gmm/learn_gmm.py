@@ -1,7 +1,7 @@
 """Fit a Gaussian mixture to feature shards and calibrate how soft its posteriors are.
 
 Stands between features and labels: streams shards, writes one mixture file. Memory does not grow with the corpus. Also runs in several
-processes, each with its share of the data: ``torchrun --nproc_per_node 4 -m softhubert_plugin.gmm.learn_gmm FEAT_DIR train …``.
+processes, each with its share of the data: ``torchrun --nproc_per_node 4 -m softhubert_plugin gmm learn FEAT_DIR train …``.
 """
 
 from __future__ import annotations
@@ -9,7 +9,6 @@ from __future__ import annotations
 import hashlib
 import json
 import platform
-import sys
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, Callable, Dict, List, Optional, Sequence, Tuple
@@ -17,9 +16,9 @@ from typing import Any, Callable, Dict, List, Optional, Sequence, Tuple
 import numpy as np
 import torch
 
-from softhubert_plugin import __version__
+from softhubert_plugin.devices import usable_device
 from softhubert_plugin.errors import SoftHubertError
-from softhubert_plugin.features.chunks import Chunk, plan_chunks, read_chunk
+from softhubert_plugin.features.shard_chunks import Chunk
 from softhubert_plugin.features.shards import FeatureShard, read_shards
 from softhubert_plugin.files import PathLike, sha256_of
 from softhubert_plugin.gmm import distributed
@@ -29,10 +28,10 @@ from softhubert_plugin.gmm.kmeans import kmeans
 from softhubert_plugin.gmm.mixture import GaussianMixture
 from softhubert_plugin.gmm.start import mixture_from_clusters, read_start
 from softhubert_plugin.gmm.survey import Survey, fit_transform, refuse_constant, survey
+from softhubert_plugin.gmm.training_data import divide
 from softhubert_plugin.gmm.uncertainty import WARN_BELOW_PERPLEXITY, calibrate_temperature, describe_posteriors
+from softhubert_plugin.version import __version__
 
-HELD_OUT_SHARE = 0.1
-MAX_HELD_OUT_FRAMES = 10_000
 # Entries of the (frames, K) matrix that calibration keeps: bounds its memory to some hundred MB, whatever K is.
 MAX_CALIBRATION_ENTRIES = 8_000_000
 # No variance falls under this share of the variance of all frames: components do not collapse onto a few of them.
@@ -76,8 +75,11 @@ class GmmOptions:
     seed: int = 1
 
 
-def learn_gmm(feat_dir: PathLike, split: str, nshard: int, gmm_path: PathLike, options: GmmOptions, *, device: str = "cpu") -> str:
+def learn_gmm(feat_dir: PathLike, split: str, nshard: int, gmm_path: PathLike, options: GmmOptions, *, device: Optional[str] = None) -> str:
     """Fit a mixture, calibrate its temperature, and save it. An interrupted fit goes on from its last iteration.
+
+    Args:
+        device: ``cpu``, ``cuda`` …; a GPU if there is one. Under ``torchrun``, ``cuda`` is each process's own GPU.
 
     Returns:
         A report of likelihood and perplexity, one line each; empty in all processes but the first.
@@ -85,25 +87,25 @@ def learn_gmm(feat_dir: PathLike, split: str, nshard: int, gmm_path: PathLike, o
     Raises:
         SoftHubertError: the features are unusable, or there are fewer frames than components.
     """
-    device = distributed.local_device(device)
+    device = distributed.local_device(usable_device(device))
     with distributed.process_group(device):
         shards = read_shards(feat_dir, split, nshard)
         request = _request(shards, options)
         path = Path(gmm_path)
         if _fitted_for(path, request) is not None:
             return f"{path}: already there" if distributed.rank() == 0 else ""
-        training, held_out = _divide(shards, options, feat_dir, split)
+        data = divide(shards, feat_dir, split, n_components=options.n_components, percent=options.percent, seed=options.seed)
         # What a process that is killed leaves for the next.
         progress_path = path.with_name(f".{path.name}.fit")
         fit = _resumed(progress_path, request)
         if fit is None:
-            fit = Fit(_start(training, options, feat_dir, device), [])
+            fit = Fit(_start(data.chunks, options, feat_dir, device), [])
         keep: Callable[[Fit], None] = (lambda fit: _keep(progress_path, fit, request)) if distributed.rank() == 0 else (lambda fit: None)
         keep(fit)
         fit = fit_mixture(
             fit,
-            training,
-            held_out,
+            data.chunks,
+            data.held_out,
             iterations=options.iterations,
             tolerance=options.tolerance,
             floor=VARIANCE_FLOOR,
@@ -113,13 +115,12 @@ def learn_gmm(feat_dir: PathLike, split: str, nshard: int, gmm_path: PathLike, o
         )
         if distributed.rank() != 0:
             return ""
-        mixture, report = _calibrated(fit, held_out, options, device)
-        frames = sum(chunk.frames for chunk in training)
-        mixture = replace(mixture, metadata={**mixture.metadata, **_provenance(shards, frames, options), "request": request})
+        mixture, report = _calibrated(fit, data.held_out, options, device)
+        mixture = replace(mixture, metadata={**mixture.metadata, **_provenance(shards, data.frames, options), "request": request})
         mixture.save(path)
         progress_path.unlink(missing_ok=True)
         moved = sum(int(record["reseeded"]) for record in fit.curve)
-        fitted = f"{path}: {options.n_components} {options.covariance_type} components, {frames} frames, {fit.iteration} iterations"
+        fitted = f"{path}: {options.n_components} {options.covariance_type} components, {data.frames} frames, {fit.iteration} iterations"
         fitted += f", {moved} empty components re-seeded" if moved else ""
         return "\n".join([fitted, *report])
 
@@ -157,44 +158,11 @@ def _resumed(path: Path, request: str) -> Optional[Fit]:
     return distributed.from_first(read() if distributed.rank() == 0 else None)
 
 
-def _divide(shards: List[FeatureShard], options: GmmOptions, feat_dir: PathLike, split: str) -> Tuple[List[Chunk], np.ndarray]:
-    """Whole utterances to fit on, as chunks, and frames of others to measure on."""
-    if not 1 <= options.n_components <= 65_535:
-        raise SoftHubertError(f"{options.n_components} components: expected 1 to 65535 (labels store 16-bit component ids)")
-    if options.percent > 1 or options.percent == 0:
-        raise SoftHubertError(f"--percent {options.percent:g}: expected a share of the utterances in (0, 1], such as 0.1, or -1 for all")
-    lengths = np.concatenate([shard.lengths for shard in shards])
-    order = np.random.default_rng(options.seed).permutation(len(lengths))
-    if options.percent > 0:
-        order = order[: int(np.ceil(len(lengths) * options.percent))]
-    frames = np.cumsum(lengths[order])
-    wanted = min(HELD_OUT_SHARE * frames[-1], MAX_HELD_OUT_FRAMES)
-    utterances = min(int(np.searchsorted(frames, wanted)) + 1, len(order) - 1)
-    aside, fitted = order[:utterances], order[utterances:]
-    training = plan_chunks(shards, _chosen(shards, fitted))
-    total = sum(chunk.frames for chunk in training)
-    if total < options.n_components:
-        raise SoftHubertError(
-            f"{feat_dir}: {total} frames of {split} to fit {options.n_components} components; give more speech (--percent) "
-            "or ask for fewer components"
-        )
-    # With a single utterance there is nothing to set aside: it is measured on what it was fitted on.
-    measured = plan_chunks(shards, _chosen(shards, aside if len(aside) else fitted))
-    return training, np.concatenate([read_chunk(chunk) for chunk in measured])[:MAX_HELD_OUT_FRAMES]
-
-
-def _chosen(shards: Sequence[FeatureShard], utterances: np.ndarray) -> List[np.ndarray]:
-    """Utterances counted through all shards, as one mask a shard."""
-    mask = np.zeros(sum(map(len, shards)), dtype=bool)
-    mask[utterances] = True
-    return np.split(mask, np.cumsum([len(shard) for shard in shards])[:-1])
-
-
-def _start(training: List[Chunk], options: GmmOptions, feat_dir: PathLike, device: str) -> GaussianMixture:
-    dimension = training[0].shard.frames.shape[1]
+def _start(chunks: Sequence[Chunk], options: GmmOptions, feat_dir: PathLike, device: str) -> GaussianMixture:
+    dimension = chunks[0].shard.frames.shape[1]
     sample_frames = min(START_FRAMES * options.n_components + 5_000, MAX_START_BYTES // (4 * dimension))
     pooled = options.pca is not None or options.whiten
-    found = survey(training, sample_frames=sample_frames, full_covariance=pooled, seed=options.seed, device=device)
+    found = survey(chunks, sample_frames=sample_frames, full_covariance=pooled, seed=options.seed, device=device)
     if not pooled:
         refuse_constant(found, feat_dir)
     mixture = distributed.from_first(_first_mixture(found, options) if distributed.rank() == 0 else None)
@@ -260,9 +228,3 @@ def _provenance(shards: Sequence[FeatureShard], frames: int, options: GmmOptions
         "options": vars(options),
         "versions": {"softhubert": __version__, "torch": torch.__version__, "python": platform.python_version()},
     }
-
-
-if __name__ == "__main__":
-    from softhubert_plugin.cli import main
-
-    sys.exit(main(["gmm", "learn", *sys.argv[1:]]))

@@ -12,8 +12,8 @@ from softhubert_plugin.errors import SoftHubertError
 from softhubert_plugin.files import PathLike
 from softhubert_plugin.gmm.families import FAMILIES, Tied
 from softhubert_plugin.gmm.kmeans import nearest
+from softhubert_plugin.gmm.kmeans_file import read_kmeans
 from softhubert_plugin.gmm.mixture import FeatureTransform, GaussianMixture
-from softhubert_plugin.interop.kmeans import read_kmeans
 
 
 def mixture_from_clusters(

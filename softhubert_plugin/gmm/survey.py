@@ -13,7 +13,7 @@ import torch
 from tqdm import tqdm
 
 from softhubert_plugin.errors import SoftHubertError
-from softhubert_plugin.features.chunks import Chunk, refuse_non_finite, stream_chunks
+from softhubert_plugin.features.shard_chunks import Chunk, refuse_non_finite, stream_chunks
 from softhubert_plugin.gmm import distributed
 from softhubert_plugin.gmm.mixture import FeatureTransform
 

@@ -1,121 +1,105 @@
 """Soft labels from and to other forms: dense posteriors in ``.npy`` with ``.len`` beside, and fairseq's hard ``.km``.
 
 A dense file is what other clusterers give (``(frames, components)``, utterance after utterance, as fairseq's feature shards lie); it is
-read through a memory map and written row by row, never held.
+read through a memory map and written utterance by utterance, never held.
 """
 
 from __future__ import annotations
 
 import hashlib
-import math
 from pathlib import Path
-from typing import Iterator, List
+from typing import Iterator, List, Optional, Tuple
 
 import numpy as np
+import torch
 from npy_append_array import NpyAppendArray
 
 from softhubert_plugin.errors import SoftHubertError
 from softhubert_plugin.files import PathLike, atomic_path, sha256_of, write_text
-from softhubert_plugin.labels.frames import FrameTargets
+from softhubert_plugin.labels.entropy_statistics import EntropyStatistics
+from softhubert_plugin.labels.frame_labels import RATE_UNKNOWN
 from softhubert_plugin.labels.hard import HardLabels
-from softhubert_plugin.labels.layout import ENTROPY_BINS, SoftLabelInfo, StoredTargets, check_truncation, quantised
-from softhubert_plugin.labels.soft import SoftLabels
-from softhubert_plugin.labels.writing import write_soft_labels
+from softhubert_plugin.labels.soft import SoftLabels, open_soft_labels
+from softhubert_plugin.labels.soft_layout import SoftLabelInfo, StoredTargets, quantised
+from softhubert_plugin.labels.soft_writing import write_soft_labels
+from softhubert_plugin.labels.truncation import DEPTH, Largest, check_truncation, truncate
 from softhubert_plugin.manifests import read_manifest, write_cluster_dictionary
-
-KINDS = (".gmm", ".npy", ".km")
 
 
 def convert_labels(
     source: PathLike,
     dest: PathLike,
     *,
-    label_rate: float | None = None,
-    manifest: PathLike | None = None,
+    label_rate: Optional[float] = None,
+    manifest: Optional[PathLike] = None,
     mass: float = 0.999,
     max_components: int = 16,
 ) -> str:
     """Convert labels; the endings of the two paths say from what to what, one of them being ``.gmm``.
 
     Args:
-        label_rate: frames a second, which ``.npy`` and ``.km`` do not tell.
+        label_rate: frames per second, which ``.npy`` and ``.km`` do not record.
         manifest: the split's ``.tsv``, to bind new soft labels to it.
         mass, max_components: how much of a dense posterior is kept.
 
     Raises:
-        SoftHubertError: the kinds do not fit, or the source is damaged or is no distribution.
+        SoftHubertError: the kinds do not fit, or the source is damaged or is not a distribution.
     """
     source, dest = Path(source), Path(dest)
     kinds = (source.suffix, dest.suffix)
-    if kinds in ((".gmm", ".npy"), (".gmm", ".km")):
-        labels = SoftLabels(source)
-        return _to_dense(labels, dest) if dest.suffix == ".npy" else _to_hard(labels, dest)
+    if kinds == (".gmm", ".npy"):
+        return _to_dense(open_soft_labels(source), dest)
+    if kinds == (".gmm", ".km"):
+        return _to_hard(open_soft_labels(source), dest)
     if kinds not in ((".npy", ".gmm"), (".km", ".gmm")):
         raise SoftHubertError(f"{source} to {dest}: one of the two must end in .gmm, the other in .npy or .km")
     if label_rate is None or not label_rate > 0:
-        raise SoftHubertError(f"{source}: such labels do not say their rate; give --label-rate (MFCC: 100, HuBERT: 50)")
+        raise SoftHubertError(f"{source}: {RATE_UNKNOWN}")
     fingerprint = "" if manifest is None else read_manifest(manifest).fingerprint
-    gathered = _Gathered(dest.stem, label_rate, fingerprint)
     if source.suffix == ".km":
         hard = HardLabels(source, source.parent / "dict.km.txt")
-        stream = _from_hard(hard, gathered)
-        # The labels are named by the clustering's dictionary, as the task names hard labels.
-        gathered.source, gathered.n_components, gathered.mass, gathered.max_components = hard.source, hard.n_components, 1.0, 1
+        # The clustering's dictionary names these labels, as it names hard labels in the task.
+        n_components, identity, mass, max_components = hard.n_components, hard.source, 1.0, 1
+        statistics = EntropyStatistics(n_components)
+        stream = _from_hard(hard, statistics)
     else:
-        stream = _from_dense(source, gathered, mass, max_components)
-        gathered.source, gathered.mass, gathered.max_components = _dense_source(source), mass, max_components
-    write_soft_labels(dest, stream, gathered.info)
-    return f"{dest}: {gathered.frames} frames of {gathered.n_components} components, mean perplexity {gathered.info().perplexity:.3f}"
+        check_truncation(mass, max_components)
+        dense, lengths = _open_dense(source)
+        n_components = dense.shape[1]
+        # Dense labels do not record what made them: their components are told apart by number alone, alike for all splits.
+        identity = hashlib.sha256(f"dense {n_components}".encode()).hexdigest()
+        statistics = EntropyStatistics(n_components)
+        stream = _from_dense(source, dense, lengths, mass, max_components, statistics)
 
-
-class _Gathered:
-    """The description of labels that pass by."""
-
-    def __init__(self, split: str, label_rate: float, manifest_sha256: str) -> None:
-        self.split, self.label_rate, self.manifest_sha256 = split, label_rate, manifest_sha256
-        self.source, self.n_components, self.mass, self.max_components = "", 0, 1.0, 1
-        self.frames = 0
-        self.sums = np.zeros(4)
-        self.histogram = np.zeros(ENTROPY_BINS, dtype=np.int64)
-
-    def add(self, before: np.ndarray, after: np.ndarray) -> None:
-        """Entropies of an utterance's frames before and after truncation, in nats."""
-        self.frames += len(after)
-        self.sums += [before.sum(), np.exp(before).sum(), after.sum(), np.exp(after).sum()]
-        bins = after * ENTROPY_BINS / math.log(max(self.n_components, 2))
-        self.histogram += np.bincount(np.clip(bins.astype(int), 0, ENTROPY_BINS - 1), minlength=ENTROPY_BINS)
-
-    def info(self) -> SoftLabelInfo:
-        means = self.sums / max(self.frames, 1)
+    def info() -> SoftLabelInfo:
         return SoftLabelInfo(
-            n_components=self.n_components,
-            label_rate=float(self.label_rate),
-            split=self.split,
-            mass=self.mass,
-            max_components=self.max_components,
+            n_components=n_components,
+            label_rate=float(label_rate or 0),
+            split=dest.stem,
+            mass=mass,
+            max_components=max_components,
             temperature=1.0,
-            mixture_sha256=self.source,
-            manifest_sha256=self.manifest_sha256,
-            frames=self.frames,
-            entropy_before=float(means[0]),
-            perplexity_before=float(means[1]),
-            entropy=float(means[2]),
-            perplexity=float(means[3]),
-            entropy_histogram=self.histogram.tolist(),
+            mixture_sha256=identity,
+            manifest_sha256=fingerprint,
+            frames=statistics.frames,
+            **statistics.summary(),
         )
 
+    write_soft_labels(dest, stream, info)
+    return f"{dest}: {statistics.frames} frames of {n_components} components, mean perplexity {info().perplexity:.3f}"
 
-def _from_hard(labels: HardLabels, gathered: _Gathered) -> Iterator[StoredTargets]:
+
+def _from_hard(labels: HardLabels, statistics: EntropyStatistics) -> Iterator[StoredTargets]:
     for index in range(len(labels)):
         targets = labels.utterance(index)
-        gathered.add(np.zeros(len(targets)), np.zeros(len(targets)))
+        certain = np.zeros(len(targets))
+        statistics.add(certain, certain)
         yield quantised(targets)
 
 
-def _from_dense(path: Path, gathered: _Gathered, mass: float, max_components: int) -> Iterator[StoredTargets]:
-    check_truncation(mass, max_components)
-    dense, lengths = _open_dense(path)
-    gathered.n_components = dense.shape[1]
+def _from_dense(
+    path: Path, dense: np.ndarray, lengths: List[int], mass: float, max_components: int, statistics: EntropyStatistics
+) -> Iterator[StoredTargets]:
     first = 0
     for number, length in enumerate(lengths):
         rows = np.asarray(dense[first : first + length], dtype=np.float64)
@@ -123,21 +107,25 @@ def _from_dense(path: Path, gathered: _Gathered, mass: float, max_components: in
         totals = rows.sum(-1, keepdims=True)
         if not np.isfinite(rows).all() or (rows < 0).any() or not np.allclose(totals, 1, atol=0.01):
             raise SoftHubertError(f"{path}: utterance {number} is no distribution (negative, NaN, or not summing to 1); write it again")
-        rows = rows / totals
-        order = np.argsort(-rows, axis=-1, kind="stable")[:, :max_components]
-        values = np.take_along_axis(rows, order, axis=-1)
-        keep = (np.cumsum(values, -1) - values < mass) & (values > 0)
-        values = np.where(keep, values, 0)
-        values /= values.sum(-1, keepdims=True)
-        gathered.add(_entropy(rows), _entropy(values))
-        yield quantised(FrameTargets(keep.sum(-1), order[keep], values[keep].astype(np.float32)))
+        largest = _largest(rows / totals, max_components)
+        targets, entropy = truncate(largest, mass=mass)
+        statistics.add(largest.entropy.numpy(), entropy.numpy())
+        yield quantised(targets)
 
 
-def _entropy(rows: np.ndarray) -> np.ndarray:
-    return -(rows * np.log(np.where(rows > 0, rows, 1))).sum(-1)
+def _largest(posteriors: np.ndarray, count: int) -> Largest:
+    """The most probable components of ``(frames, K)`` posteriors; of equal ones the lower number comes first."""
+    order = np.argsort(-posteriors, axis=-1, kind="stable")[:, :count]
+    values = torch.from_numpy(np.take_along_axis(posteriors, order, axis=-1))
+    return Largest(
+        components=torch.from_numpy(order),
+        depths=(values[:, :1] / values).log().clamp(max=DEPTH).float(),
+        total=(1 / values[:, 0]).float(),
+        entropy=torch.special.entr(torch.from_numpy(posteriors)).sum(-1),
+    )
 
 
-def _open_dense(path: Path) -> tuple[np.ndarray, List[int]]:
+def _open_dense(path: Path) -> Tuple[np.ndarray, List[int]]:
     lengths_path = path.with_suffix(".len")
     try:
         dense = np.load(path, mmap_mode="r", allow_pickle=False)
@@ -153,12 +141,6 @@ def _open_dense(path: Path) -> tuple[np.ndarray, List[int]]:
             f"{path}: shape {dense.shape}, but {lengths_path} counts {sum(lengths)} frames; expected (frames, components)"
         )
     return dense, lengths
-
-
-def _dense_source(path: Path) -> str:
-    """Dense labels do not say what made them: the components are named by their number alone, alike for all splits."""
-    dense, _ = _open_dense(path)
-    return hashlib.sha256(f"dense {dense.shape[1]}".encode()).hexdigest()
 
 
 def _to_dense(labels: SoftLabels, dest: Path) -> str:
@@ -177,9 +159,6 @@ def _to_dense(labels: SoftLabels, dest: Path) -> str:
 def _to_hard(labels: SoftLabels, dest: Path) -> str:
     with atomic_path(dest) as temporary, open(temporary, "w", encoding="utf-8") as stream:
         for index in range(len(labels)):
-            targets = labels.utterance(index)
-            components, probabilities = targets.padded(len(targets), int(targets.counts.max()))
-            best = components[np.arange(len(targets)), probabilities.argmax(-1)]
-            stream.write(" ".join(map(str, best.tolist())) + "\n")
+            stream.write(" ".join(map(str, labels.utterance(index).most_probable().tolist())) + "\n")
     write_cluster_dictionary(dest.parent, "km", labels.n_components)
     return f"{dest}: the most probable of {labels.n_components} components; {sha256_of(dest)[:12]}"

@@ -12,11 +12,12 @@ import numpy as np
 
 from softhubert_plugin.errors import SoftHubertError
 from softhubert_plugin.files import PathLike, sha256_of
-from softhubert_plugin.labels.frames import FrameTargets
+from softhubert_plugin.labels.frame_labels import FrameLabels
+from softhubert_plugin.labels.targets import FrameTargets
 from softhubert_plugin.manifests import read_dictionary
 
 
-class HardLabels:
+class HardLabels(FrameLabels):
     """A text label file, read a line at a time; every label is checked when it is opened.
 
     Args:
@@ -47,9 +48,6 @@ class HardLabels:
             raise SoftHubertError(f"{path}: the label file is empty; make it again") from None
         self._offsets = np.cumsum([0, *sizes])
         self.lengths = np.asarray(lengths, dtype=np.int64)
-
-    def __len__(self) -> int:
-        return len(self.lengths)
 
     def utterance(self, index: int) -> FrameTargets:
         """The targets of one utterance: one component a frame, with probability one."""

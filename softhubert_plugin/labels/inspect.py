@@ -8,19 +8,19 @@ from typing import Any, Dict, List
 import numpy as np
 
 from softhubert_plugin.files import PathLike, atomic_path
-from softhubert_plugin.labels.layout import ENTROPY_BINS
-from softhubert_plugin.labels.soft import SoftLabels
+from softhubert_plugin.labels.soft import open_soft_labels
+from softhubert_plugin.labels.soft_layout import ENTROPY_BINS
 
 TEXT_BINS, BAR = 15, 40
 
 
-def describe(path: PathLike) -> Dict[str, Any]:
+def describe_labels(path: PathLike) -> Dict[str, Any]:
     """What a soft-label file holds, as plain values.
 
     Raises:
         SoftHubertError: it is missing, damaged, or not a soft-label file.
     """
-    labels = SoftLabels(path)
+    labels = open_soft_labels(path)
     info = labels.info
     top = math.log(max(info.n_components, 2))
     return {
@@ -46,7 +46,7 @@ def describe(path: PathLike) -> Dict[str, Any]:
     }
 
 
-def as_text(description: Dict[str, Any]) -> str:
+def labels_text(description: Dict[str, Any]) -> str:
     """A description for people: one line a value, then the histogram of the frames' entropies."""
     histogram = description["entropy_histogram"]
     lines = [
@@ -83,21 +83,21 @@ def _bars(edges: List[float], counts: List[int]) -> List[str]:
     return lines
 
 
-def draw(description: Dict[str, Any], path: PathLike) -> None:
+def draw_entropies(description: Dict[str, Any], path: PathLike) -> None:
     """The histogram of the frames' entropies as a PNG."""
-    import matplotlib
+    from matplotlib.figure import Figure
 
-    matplotlib.use("Agg")
-    from matplotlib import pyplot
+    from softhubert_plugin.plotting import colour, plot_style
 
     edges = np.asarray(description["entropy_histogram"]["edges"])
     counts = np.asarray(description["entropy_histogram"]["counts"], dtype=float)
-    figure, axes = pyplot.subplots(figsize=(7, 3.5), layout="constrained")
-    axes.bar(edges[:-1], counts / max(counts.sum(), 1), width=np.diff(edges), align="edge", color="tab:blue")
-    axes.axvline(description["entropy_nats"], color="black", linewidth=1, label=f"mean {description['entropy_nats']:.2f} nats")
-    axes.set(xlabel="entropy of a frame's target (nats)", ylabel="share of the frames", xlim=(0, edges[-1]))
-    axes.set_title(f"{description['components']} components, mean perplexity {description['perplexity']:.2f}")
-    axes.legend()
-    with atomic_path(path) as temporary:
-        figure.savefig(temporary, format="png", dpi=120)
-    pyplot.close(figure)
+    with plot_style():
+        figure = Figure(figsize=(7, 3.5), layout="constrained")
+        axes = figure.subplots()
+        axes.bar(edges[:-1], counts / max(counts.sum(), 1), width=np.diff(edges), align="edge", color=colour(0))
+        axes.axvline(description["entropy_nats"], color="black", linewidth=1, label=f"mean {description['entropy_nats']:.2f} nats")
+        axes.set(xlabel="entropy of a frame's target (nats)", ylabel="share of the frames", xlim=(0, edges[-1]))
+        axes.set_title(f"{description['components']} components, mean perplexity {description['perplexity']:.2f}")
+        axes.legend()
+        with atomic_path(path) as temporary:
+            figure.savefig(temporary, format="png", dpi=120)

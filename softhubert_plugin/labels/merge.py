@@ -9,7 +9,9 @@ from typing import Iterator, List
 from softhubert_plugin.errors import SoftHubertError
 from softhubert_plugin.features.shards import shard_path
 from softhubert_plugin.files import PathLike
-from softhubert_plugin.labels.soft import SoftLabelInfo, SoftLabels, StoredTargets, write_soft_labels
+from softhubert_plugin.labels.soft import SoftLabels, open_soft_labels
+from softhubert_plugin.labels.soft_layout import SoftLabelInfo, StoredTargets
+from softhubert_plugin.labels.soft_writing import write_soft_labels
 
 
 def merge_labels(lab_dir: PathLike, split: str, nshard: int) -> str:
@@ -18,7 +20,7 @@ def merge_labels(lab_dir: PathLike, split: str, nshard: int) -> str:
     Raises:
         SoftHubertError: a shard is missing or damaged, or shards come from different mixtures, settings or manifests.
     """
-    shards = [SoftLabels(shard_path(lab_dir, split, rank, nshard, ".gmm")) for rank in range(nshard)]
+    shards = [open_soft_labels(shard_path(lab_dir, split, rank, nshard, ".gmm")) for rank in range(nshard)]
     same = ("n_components", "label_rate", "mass", "max_components", "temperature", "mixture_sha256", "manifest_sha256")
     for shard in shards[1:]:
         for name in same:

@@ -1,4 +1,4 @@
-"""Pack a soft-label file: the same labels, to within a step, in far fewer bytes (:mod:`~softhubert_plugin.labels.packing`)."""
+"""Pack a soft-label file: the same labels, to within a step, in far fewer bytes (:mod:`~softhubert_plugin.labels.soft_codec`)."""
 
 from __future__ import annotations
 
@@ -11,9 +11,9 @@ from tqdm import tqdm
 
 from softhubert_plugin.errors import SoftHubertError
 from softhubert_plugin.files import PathLike
-from softhubert_plugin.labels.packing import MOST_STEPS, SteppedTargets, stepped
-from softhubert_plugin.labels.soft import SoftLabels
-from softhubert_plugin.labels.writing import write_packed_labels
+from softhubert_plugin.labels.soft import SoftLabels, open_soft_labels
+from softhubert_plugin.labels.soft_codec import MOST_STEPS, SteppedTargets, stepped
+from softhubert_plugin.labels.soft_writing import write_packed_labels
 
 STEP = 0.02
 MOST_COMPONENTS = 4_096  # the table of neighbours holds as many squared
@@ -30,7 +30,7 @@ def pack_labels(source: PathLike, dest: PathLike, *, step: float = STEP) -> str:
     Raises:
         SoftHubertError: the source is packed already or damaged, the step is out of range, or there are too many components.
     """
-    labels = SoftLabels(source)
+    labels = open_soft_labels(source)
     if labels.info.step:
         raise SoftHubertError(f"{source}: packed already, in steps of {labels.info.step:g}; pack the labels it was made from")
     if not 1 / MOST_STEPS <= step <= 0.5:
@@ -41,7 +41,7 @@ def pack_labels(source: PathLike, dest: PathLike, *, step: float = STEP) -> str:
         raise SoftHubertError(f"{dest}: source and destination are one file; give another name")
     neighbours = neighbours_in(labels)
     write_packed_labels(dest, _stepped(labels, step), replace(labels.info, step=step), neighbours)
-    packed = SoftLabels(dest)
+    packed = open_soft_labels(dest)
     return f"{dest}: {packed.bytes_per_frame:.2f} bytes a frame instead of {labels.bytes_per_frame:.2f}, √p in steps of {step:g}"
 
 
@@ -51,9 +51,7 @@ def neighbours_in(labels: SoftLabels) -> np.ndarray:
     together = np.zeros(count * count, dtype=np.float64)
     for index in tqdm(range(len(labels)), desc=f"neighbours {labels.path.name}", unit="utt", disable=None):
         targets = labels.utterance(index)
-        starts = np.cumsum(targets.counts) - targets.counts
-        best = targets.components[np.lexsort((-targets.probabilities, targets.frame_of_entry))[starts]]
-        keys = np.repeat(best, targets.counts) * count + targets.components
+        keys = np.repeat(targets.most_probable(), targets.counts) * count + targets.components
         found, inverse = np.unique(keys, return_inverse=True)
         together[found] += np.bincount(inverse, weights=targets.probabilities)
     table = together.reshape(count, count)

@@ -1,8 +1,7 @@
-"""Read a whole label file against its manifest before anything is trained on it."""
+"""Whether labels belong to a manifest, and whether a label file is whole: checked before anything is trained on it."""
 
 from __future__ import annotations
 
-from pathlib import Path
 from typing import Optional
 
 import numpy as np
@@ -10,29 +9,61 @@ from tqdm import tqdm
 
 from softhubert_plugin.errors import SoftHubertError
 from softhubert_plugin.files import PathLike
-from softhubert_plugin.labels import open_labels, verify_labels
-from softhubert_plugin.labels.soft import SoftLabels
-from softhubert_plugin.manifests import read_manifest
+from softhubert_plugin.labels.frame_labels import FrameLabels
+from softhubert_plugin.labels.opening import open_label_file
+from softhubert_plugin.manifests import SAMPLE_RATE, Manifest, read_manifest
+
+# fairseq's own tolerance (verify_label_lengths), which it only warns about.
+TOLERANCE_SECONDS = 0.1
+
+
+def verify_labels(labels: FrameLabels, manifest: Manifest, label_rate: float, *, sample_rate: int = SAMPLE_RATE) -> None:
+    """Check that labels belong to a manifest: count, source, rate and every utterance's length.
+
+    Raises:
+        SoftHubertError: they do not; the message names both sides.
+    """
+    if len(labels) != len(manifest):
+        raise SoftHubertError(
+            f"{labels.path}: labels of {len(labels)} utterances, but {manifest.path} lists {len(manifest)}; "
+            "both must come from the same manifest (was a shard not merged?)"
+        )
+    if labels.manifest_sha256 not in ("", manifest.fingerprint):
+        raise SoftHubertError(
+            f"{labels.path}: made for another manifest (fingerprint {labels.manifest_sha256[:12]}) than {manifest.path} "
+            f"({manifest.fingerprint[:12]}); dump features and labels again from this manifest"
+        )
+    if labels.label_rate not in (None, label_rate):
+        raise SoftHubertError(
+            f"{labels.path}: labels at {labels.label_rate:g} Hz, but task.label_rate is {label_rate:g}; "
+            f"set task.label_rate={labels.label_rate:g}"
+        )
+    audio_seconds = manifest.sizes / sample_rate
+    label_seconds = labels.lengths / label_rate
+    wrong = np.flatnonzero(np.abs(audio_seconds - label_seconds) > TOLERANCE_SECONDS)
+    if len(wrong):
+        first = int(wrong[0])
+        raise SoftHubertError(
+            f"{labels.path}: utterance {first} ({manifest.names[first]}) has {labels.lengths[first]} labels, "
+            f"{label_seconds[first]:.2f} s at {label_rate:g} Hz, but {audio_seconds[first]:.2f} s of audio "
+            f"({len(wrong)} such utterances of {len(manifest)}); "
+            "check task.label_rate, and that labels and manifest come from one run"
+        )
 
 
 def verify_file(path: PathLike, manifest_path: PathLike, *, label_rate: Optional[float] = None) -> str:
     """Check count, source, rate and lengths, then read every utterance's labels.
 
     Args:
-        label_rate: frames a second; hard labels do not tell it themselves.
+        label_rate: frames per second, needed for hard labels, which do not record it.
 
     Raises:
         SoftHubertError: anything does not fit or is damaged.
     """
-    path = Path(path)
-    labels = open_labels(path.parent, path.stem, path.suffix[1:])
-    if label_rate is None:
-        if not isinstance(labels, SoftLabels):
-            raise SoftHubertError(f"{path}: hard labels do not say their rate; give --label-rate (MFCC: 100, HuBERT: 50)")
-        label_rate = labels.info.label_rate
-    verify_labels(labels, read_manifest(manifest_path), label_rate)
+    labels = open_label_file(path)
+    verify_labels(labels, read_manifest(manifest_path), labels.rate(label_rate))
     frames = 0
-    for index in tqdm(range(len(labels)), desc=path.name, unit="utt", disable=None):
+    for index in tqdm(range(len(labels)), desc=labels.path.name, unit="utt", disable=None):
         targets = labels.utterance(index)
         frames += len(targets)
         keys = targets.frame_of_entry * labels.n_components + targets.components

@@ -6,29 +6,16 @@ front end and first layers, and its heads are dropped after training: what remai
 
 # No postponed annotations here: omegaconf 2.0 reads the configuration's types, and knows no strings.
 import contextlib
-from dataclasses import dataclass, field
-from typing import Any, Dict, List, Optional
+from typing import Any, Dict, Optional
 
 import torch
 from fairseq.models import register_model
 
 from softhubert_plugin.errors import SoftHubertError, refuse_in_one_line
-from softhubert_plugin.features.conv_layers import parse_conv_feature_layers
-from softhubert_plugin.models.soft_hubert import SoftHubertConfig, SoftHubertModel
+from softhubert_plugin.front_end import parse_conv_feature_layers
+from softhubert_plugin.models.soft_hubert import SoftHubertModel
 from softhubert_plugin.models.teacher import Teacher
-
-
-@dataclass
-class DistilHubertConfig(SoftHubertConfig):
-    encoder_layers: int = field(default=2, metadata={"help": "layers of the student"})
-    mask_prob: float = field(default=0.0, metadata={"help": "share of frames to hide from the student; published: none"})
-    teacher: Optional[str] = field(
-        default=None, metadata={"help": "checkpoint of the teacher: a HuBERT, a soft_hubert, or a folder of transformers'"}
-    )
-    predicted_layers: List[int] = field(
-        default_factory=lambda: [4, 8, 12], metadata={"help": "layers of the teacher to predict, numbered from 1, each with a head"}
-    )
-    teacher_embed_dim: int = field(default=0, metadata={"help": "width of the teacher; 0: read from its checkpoint when training starts"})
+from softhubert_plugin.settings import DistilHubertConfig
 
 
 @register_model("distil_hubert", dataclass=DistilHubertConfig)

@@ -58,3 +58,24 @@ class Freezing:
             yield from module.parameters()
         if self.layers:
             yield model.mask_emb
+
+
+def keep_frozen(model: Any, optimizer: Any) -> None:
+    """Before a step of the optimizer: take the gradients of what is frozen for a while, so that weight decay leaves it alone.
+
+    Args:
+        optimizer: fairseq's.
+
+    Raises:
+        SoftHubertError: the optimizer holds all weights in one vector, of which no part can be kept.
+    """
+    frozen = getattr(model, "frozen", None)
+    if frozen is None or not frozen.updates:
+        return
+    if hasattr(optimizer, "fp32_params") and getattr(optimizer, "has_flat_params", False):
+        raise SoftHubertError(
+            "model.freeze_updates does not go with common.fp16: its optimizer would decay the frozen weights; "
+            "set common.fp16=false model.autocast_bf16=true, or common.memory_efficient_fp16=true"
+        )
+    for parameter in frozen.parameters(model):
+        parameter.grad = None  # the exchange between processes may have filled in zeros

@@ -8,7 +8,7 @@ minutes. PyTorch's own kernels (im2col and a product) compile nothing.
 from __future__ import annotations
 
 import contextlib
-from typing import Iterator
+from typing import Callable, ContextManager, Iterator
 
 import torch
 
@@ -31,3 +31,12 @@ def without_onednn() -> Iterator[None]:
         yield
     finally:
         torch.backends.mkldnn.set_flags(enabled)
+
+
+def training_kernels(model: torch.nn.Module, *, bfloat16: bool) -> Callable[[], ContextManager[None]]:
+    """The context in which a model's training steps run on a CPU.
+
+    Args:
+        bfloat16: whether it multiplies in bfloat16, which only oneDNN does at speed.
+    """
+    return without_onednn if only_narrow_convolutions(model) and not bfloat16 else contextlib.nullcontext

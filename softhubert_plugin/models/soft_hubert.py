@@ -7,45 +7,22 @@ frames that carry weight (:mod:`~softhubert_plugin.models.codewords`). It never 
 
 # No postponed annotations here: omegaconf 2.0 reads the configuration's types, and knows no strings.
 import contextlib
-from dataclasses import dataclass, field
 from typing import Any, Callable, Dict, List, Optional, Sequence, Tuple
 
 import torch
 import torch.nn.functional as F
-from fairseq.dataclass import ChoiceEnum
 from fairseq.models import register_model
-from fairseq.models.hubert.hubert import HubertConfig, HubertModel
+from fairseq.models.hubert.hubert import HubertModel
 from omegaconf import open_dict
 
 from softhubert_plugin.errors import SoftHubertError, refuse_in_one_line
-from softhubert_plugin.features.conv_layers import parse_conv_feature_layers, total_stride
+from softhubert_plugin.features.layers import are_transformer_layers
+from softhubert_plugin.front_end import parse_conv_feature_layers, project, total_stride
 from softhubert_plugin.models.codewords import codeword_logits
 from softhubert_plugin.models.dropout import dropout
 from softhubert_plugin.models.freezing import Freezing
-from softhubert_plugin.models.transformer import can_walk, encode, walk_layer
-
-
-@dataclass
-class SoftHubertConfig(HubertConfig):
-    codeword_init: ChoiceEnum(["uniform", "normal"]) = field(  # type: ignore[valid-type]
-        default="uniform",
-        metadata={"help": "initial codewords: HuBERT's uniform on [0, 1), or normal, with which small models leave the plateau"},
-    )
-    init_from: Optional[str] = field(
-        default=None, metadata={"help": "checkpoint to start from: a HuBERT, a soft_hubert or a DistilHuBERT; its head only if it fits"}
-    )
-    feature_layer_norm: bool = field(
-        default=True, metadata={"help": "norm the convolutional features, as HuBERT does; the published DistilHuBERT does not"}
-    )
-    autocast_bf16: bool = field(
-        default=False, metadata={"help": "multiply in bfloat16 while pretraining, weights and loss staying float32 (leave common.fp16 off)"}
-    )
-    compile: bool = field(
-        default=False, metadata={"help": "let torch.compile fuse the front end and the transformer layers (needs a C++ compiler)"}
-    )
-    freeze_feature_extractor: bool = field(default=False, metadata={"help": "keep the convolutional front end as it is"})
-    freeze_layers: int = field(default=0, metadata={"help": "keep the first so many transformer layers, and all before them, as they are"})
-    freeze_updates: int = field(default=0, metadata={"help": "thaw what is frozen at this update; 0: never"})
+from softhubert_plugin.models.transformer import encode, walk_layer
+from softhubert_plugin.settings import SoftHubertConfig
 
 
 @register_model("soft_hubert", dataclass=SoftHubertConfig)
@@ -98,7 +75,7 @@ class SoftHubertModel(HubertModel):
             SoftHubertError: the settings make no sense for this encoder.
         """
         freezing.check(len(self.encoder.layers))
-        if freezing.layers and not can_walk(self.encoder):
+        if freezing.layers and not are_transformer_layers(self.encoder.layers):
             raise SoftHubertError("model.freeze_layers needs model.layer_type=transformer; conformer layers cannot be frozen")
         self.freezing = freezing
         if not freezing.updates:
@@ -186,10 +163,8 @@ class SoftHubertModel(HubertModel):
             features = self.forward_features(source)
             features_pen = features.float().pow(2).mean()
         with torch.set_grad_enabled(torch.is_grad_enabled() and not frozen.layers):
-            x = self.layer_norm(features.transpose(1, 2))
+            x = project(self, features.transpose(1, 2))
             padded = None if padding_mask is None else self.forward_padding_mask(x, padding_mask)
-            if self.post_extract_proj is not None:
-                x = self.post_extract_proj(x)
             x = dropout(x, self.dropout_input.p, training=self.dropout_input.training)
             # Chosen rather than assigned: an assignment would ask the device how many frames there are.
             if mask_indices is not None:

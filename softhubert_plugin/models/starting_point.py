@@ -10,9 +10,10 @@ from typing import Any, Dict, List, Tuple
 
 import torch
 
+from softhubert_plugin.checkpoints.contents import CTC_PREFIX, PRETRAINING_HEAD
+from softhubert_plugin.checkpoints.load import read_checkpoint
 from softhubert_plugin.errors import SoftHubertError
 from softhubert_plugin.files import PathLike
-from softhubert_plugin.interop.checkpoints import CTC_PREFIX, PRETRAINING_HEAD, read_checkpoint
 
 LAYERS = "encoder.layers."
 
@@ -31,8 +32,8 @@ class StartingPoint:
     fresh: List[str]
     ignored: List[str]
 
-    def describe(self) -> List[str]:
-        """For people, a line each."""
+    def lines(self) -> List[str]:
+        """For the log, one line for each kind."""
         lines = [f"{len(self.loaded)} tensors loaded: {_summary(self.loaded)}"]
         if self.fresh:
             lines.append(f"{len(self.fresh)} tensors initialised afresh: {_summary(self.fresh)}")

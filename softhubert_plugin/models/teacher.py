@@ -10,11 +10,12 @@ from typing import List, Optional, Sequence
 
 import torch
 
+from softhubert_plugin.checkpoints.load import load_checkpoint
 from softhubert_plugin.errors import SoftHubertError
-from softhubert_plugin.features.hidden_states import check_layers
+from softhubert_plugin.features.layers import are_transformer_layers, check_layers
 from softhubert_plugin.files import PathLike
-from softhubert_plugin.interop.checkpoints import load_checkpoint
-from softhubert_plugin.models.transformer import can_walk, layer_outputs
+from softhubert_plugin.front_end import project
+from softhubert_plugin.models.transformer import layer_outputs
 
 
 class Teacher:
@@ -42,7 +43,7 @@ class Teacher:
             check_layers(layers, len(encoder.encoder.layers))
         except SoftHubertError as error:
             raise SoftHubertError(f"{path}: {error}; set model.predicted_layers") from None
-        if not can_walk(encoder.encoder):
+        if not are_transformer_layers(encoder.encoder.layers):
             raise SoftHubertError(f"{path}: a teacher needs transformer layers; conformer layers cannot be distilled")
         del encoder.encoder.layers[max(layers) :]
         self.layers = list(layers)
@@ -63,8 +64,6 @@ class Teacher:
             ``(B, frames, width)`` for each layer asked for.
         """
         encoder = self.encoder.to(device=source.device, dtype=source.dtype)
-        x = encoder.layer_norm(encoder.feature_extractor(source).transpose(1, 2))
+        x = project(encoder, encoder.feature_extractor(source).transpose(1, 2))
         padded = None if padding_mask is None else encoder.forward_padding_mask(x, padding_mask)
-        if encoder.post_extract_proj is not None:
-            x = encoder.post_extract_proj(x)
         return layer_outputs(encoder.encoder, x, padded, self.layers)

@@ -11,16 +11,11 @@ from typing import Any, Callable, List, Optional, Sequence
 
 import torch
 import torch.nn.functional as F
-from fairseq.models.wav2vec.wav2vec2 import TransformerSentenceEncoderLayer
 from torch.utils.checkpoint import checkpoint
 
+from softhubert_plugin.features.layers import are_transformer_layers
 from softhubert_plugin.models.attention import attend
 from softhubert_plugin.models.dropout import dropout
-
-
-def can_walk(encoder: Any) -> bool:
-    """Whether the layers are the ones that :func:`encode` knows (and not, for instance, conformer blocks)."""
-    return all(isinstance(layer, TransformerSentenceEncoderLayer) for layer in encoder.layers)
 
 
 def walk_layer(layer: Any, x: torch.Tensor, keep: Optional[torch.Tensor]) -> torch.Tensor:
@@ -54,7 +49,7 @@ def encode(
     Returns:
         ``(B, T, D)``.
     """
-    if not can_walk(encoder):
+    if not are_transformer_layers(encoder.layers):
         walked: torch.Tensor = encoder(x, padding_mask=padded)[0]
         return walked
     with torch.set_grad_enabled(torch.is_grad_enabled() and frozen_layers == 0):

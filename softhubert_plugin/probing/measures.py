@@ -7,14 +7,15 @@ from typing import Any, Dict, List
 import editdistance
 import numpy as np
 
-from softhubert_plugin.probing.alignments import UNLABELLED
+from softhubert_plugin.alignments.utterances import UNLABELLED
+from softhubert_plugin.scoring.bootstrap import resampled
 
 REPLICATES = 1000
 # Resampling fewer speakers than this gives intervals that mean nothing.
 FEWEST_SPEAKERS = 5
 
 
-def collapse(phones: np.ndarray, silence: int) -> List[int]:
+def spoken_phones(phones: np.ndarray, silence: int) -> List[int]:
     """A frame sequence as the phones spoken: runs joined, silence dropped."""
     phones = phones[phones != UNLABELLED]
     if not len(phones):
@@ -36,8 +37,8 @@ class ProbeScore:
         """Score one utterance: ``(frames,)`` phones that are spoken (:data:`UNLABELLED` where unknown) and predicted."""
         known = reference != UNLABELLED
         np.add.at(self.confusion, (reference[known], found[known]), 1)
-        spoken = collapse(reference, self.silence)
-        errors = editdistance.eval(collapse(np.where(known, found, UNLABELLED), self.silence), spoken)
+        spoken = spoken_phones(reference, self.silence)
+        errors = editdistance.eval(spoken_phones(np.where(known, found, UNLABELLED), self.silence), spoken)
         self._rows.append([int((reference[known] == found[known]).sum()), int(known.sum()), errors, len(spoken)])
         self._speakers.append(speaker)
 
@@ -48,7 +49,7 @@ class ProbeScore:
         unit = "speakers" if len(speakers) >= FEWEST_SPEAKERS else "utterances"
         if unit == "speakers":
             counts = np.stack([counts[[speaker == name for speaker in self._speakers]].sum(0) for name in speakers])
-        draws = np.random.default_rng(0).multinomial(len(counts), np.full(len(counts), 1 / len(counts)), size=REPLICATES) @ counts
+        draws = resampled(np.random.default_rng(0), len(counts), REPLICATES) @ counts
         frames, phones = max(int(counts[:, 1].sum()), 1), max(int(counts[:, 3].sum()), 1)
         return {
             "accuracy": _interval(counts[:, 0].sum() / frames, draws[:, 0] / np.maximum(draws[:, 1], 1)),

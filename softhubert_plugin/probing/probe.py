@@ -14,14 +14,15 @@ import numpy as np
 import torch
 from tqdm import tqdm
 
+from softhubert_plugin.alignments.utterances import UNLABELLED, Alignments
+from softhubert_plugin.devices import usable_device
 from softhubert_plugin.errors import SoftHubertError
+from softhubert_plugin.features.layers import FILE_NAME
 from softhubert_plugin.features.shards import shard_path
 from softhubert_plugin.files import PathLike, write_json, write_text
-from softhubert_plugin.labels.information import JointCounts
 from softhubert_plugin.manifests import read_manifest
-from softhubert_plugin.probing.alignments import UNLABELLED, Alignments
-from softhubert_plugin.probing.choice import FILE_NAME
-from softhubert_plugin.probing.frames import FrameSource, draw, labelled, layer_folders, speakers_of, split_speakers
+from softhubert_plugin.probing.information import JointCounts
+from softhubert_plugin.probing.layer_frames import LayerFrames, draw_frames, labelled, layer_folders, probing_speakers, speakers_of
 from softhubert_plugin.probing.linear import LinearProbes, fit_path
 from softhubert_plugin.probing.measures import ProbeScore
 
@@ -63,7 +64,7 @@ def probe_layers(
 
     Args:
         feat_dir: holds ``layer{N}`` folders of shards.
-        alignments, phone_set: as :class:`~softhubert_plugin.probing.alignments.Alignments` takes them.
+        alignments, phone_set: as :class:`~softhubert_plugin.alignments.utterances.Alignments` takes them.
         mfcc_dir: shards of MFCCs of the same manifest, probed as the floor.
         max_frames: to train on, drawn from all training speakers; a quarter as many are validated on.
         clusters: of the k-means whose PNMI is measured for each layer; 0 leaves it out.
@@ -78,12 +79,12 @@ def probe_layers(
     """
     if choose_by not in ("accuracy", "pnmi") or (choose_by == "pnmi" and not clusters):
         raise SoftHubertError(f"--by {choose_by}: expected accuracy, or pnmi with --clusters above 0")
-    device = device or ("cuda" if torch.cuda.is_available() else "cpu")
+    device = usable_device(device)
     manifest = read_manifest(manifest_path)
-    sources = {layer: FrameSource(path, split, nshard, manifest) for layer, path in layer_folders(feat_dir, split, nshard).items()}
-    floor = None if mfcc_dir is None else FrameSource(mfcc_dir, split, _nshard(mfcc_dir, split), manifest, default_rate=100.0)
+    sources = {layer: LayerFrames(path, split, nshard, manifest) for layer, path in layer_folders(feat_dir, split, nshard).items()}
+    floor = None if mfcc_dir is None else LayerFrames(mfcc_dir, split, _nshard(mfcc_dir, split), manifest, default_rate=100.0)
     speakers = speakers_of(manifest)
-    chosen = split_speakers(speakers, seed)
+    chosen = probing_speakers(speakers, seed)
     aligned = Alignments(alignments, manifest, phone_set=phone_set)
     parts = {part: [index for index, name in enumerate(speakers) if name in names] for part, names in chosen.items()}
     speech = _Speech(aligned, speakers, parts)
@@ -117,7 +118,7 @@ def probe_layers(
     write_text(Path(dest) / "layers.svg", draw_curve(result))
     write_json(Path(dest) / "confusion.json", {"phones": aligned.phones, "spoken_by_found": confusions})
     write_json(Path(dest) / FILE_NAME, result)
-    return describe(result)
+    return probe_table(result)
 
 
 def _nshard(directory: PathLike, split: str) -> int:
@@ -133,7 +134,7 @@ def _nshard(directory: PathLike, split: str) -> int:
     raise SoftHubertError(f"{shard_path(directory, split, 0, 1)}: no such features; dump them with 'softhubert features mfcc'")
 
 
-def _groups(sources: Dict[int, FrameSource], max_frames: int) -> List[List[int]]:
+def _groups(sources: Dict[int, LayerFrames], max_frames: int) -> List[List[int]]:
     """Layers whose training frames fit into memory together, at least one a group."""
     groups: List[List[int]] = [[]]
     for layer, source in sources.items():
@@ -145,14 +146,14 @@ def _groups(sources: Dict[int, FrameSource], max_frames: int) -> List[List[int]]
 
 
 def _probe(
-    sources: Dict[int, FrameSource], *, speech: _Speech, name: str, max_frames: int, clusters: int, seed: int, device: str
+    sources: Dict[int, LayerFrames], *, speech: _Speech, name: str, max_frames: int, clusters: int, seed: int, device: str
 ) -> List[Dict[str, Any]]:
     """Probe layers of one frame rate and width together; a row of the table for each."""
     first = next(iter(sources.values()))
     phones = len(speech.alignments.phones)
     rng = np.random.default_rng(seed)
-    where, frame, labels = draw(first, speech.alignments, speech.parts["train"], max_frames, rng)
-    valid_where, valid_frame, valid_labels = draw(first, speech.alignments, speech.parts["valid"], max(1, max_frames // 4), rng)
+    where, frame, labels = draw_frames(first, speech.alignments, speech.parts["train"], max_frames, rng)
+    valid_where, valid_frame, valid_labels = draw_frames(first, speech.alignments, speech.parts["valid"], max(1, max_frames // 4), rng)
     if not len(labels) or not len(valid_labels):
         raise SoftHubertError(f"{speech.alignments.source}: no aligned frames of the training or of the validation speakers")
     train = torch.stack([torch.from_numpy(source.rows(where, frame)) for source in sources.values()])
@@ -182,7 +183,7 @@ def _probe(
 
 
 def _test(
-    sources: Dict[int, FrameSource],
+    sources: Dict[int, LayerFrames],
     speech: _Speech,
     probes: Sequence[LinearProbes],
     centres: Sequence[np.ndarray],
@@ -229,7 +230,7 @@ def _nearest(features: np.ndarray, centres: np.ndarray) -> np.ndarray:
     return nearest
 
 
-def describe(result: Dict[str, Any]) -> str:
+def probe_table(result: Dict[str, Any]) -> str:
     """The table of ``layers.json`` for people."""
     lines = [f"{'layer':>5}  {'frame accuracy %':<24}{'phone error %':<24}PNMI"]
     rows = [("MFCC", result["mfcc"])] if result["mfcc"] else []

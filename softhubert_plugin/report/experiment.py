@@ -24,9 +24,9 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Dict, Iterator, List, Optional, Tuple
 
-from softhubert_plugin.asr.score import load_score
 from softhubert_plugin.errors import SoftHubertError
 from softhubert_plugin.files import PathLike, read_json
+from softhubert_plugin.scoring.score import load_score
 
 Record = Dict[str, float]
 _LOGGED = re.compile(r"\]\[(train_inner|valid)\]\[INFO\] - (\{.*\})\s*$")

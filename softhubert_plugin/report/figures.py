@@ -2,42 +2,24 @@
 
 from __future__ import annotations
 
-import io
 from typing import Callable, Dict, List, Optional, Sequence, Tuple
-
-import matplotlib
-
-matplotlib.use("Agg")  # no display is needed, nor a toolkit looked for
 
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
+from softhubert_plugin.plotting import colour, plot_style, svg_element
 from softhubert_plugin.report.experiment import Experiment, Record
 from softhubert_plugin.report.table import test_sets
-
-# Okabe and Ito's colours, told apart by colour-blind readers too.
-COLOURS = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9", "#000000")
-STYLE = {
-    "svg.fonttype": "none",  # text stays text: smaller, searchable, in the page's font
-    "svg.hashsalt": "softhubert",  # the same data give the same file
-    "font.family": "sans-serif",
-    "font.size": 10,
-    "axes.spines.top": False,
-    "axes.spines.right": False,
-    "axes.grid": True,
-    "grid.alpha": 0.25,
-    "legend.frameon": False,
-}
 
 
 def figures(experiments: Sequence[Experiment]) -> List[Tuple[str, str, str]]:
     """Title, caption and SVG text of each figure for which there are data."""
     drawn = []
     for title, caption, draw in _FIGURES:
-        with matplotlib.rc_context(STYLE):
+        with plot_style():
             figure = draw(experiments)
             if figure is not None:
-                drawn.append((title, caption, _svg(figure, title)))
+                drawn.append((title, caption, svg_element(figure, title)))
     return drawn
 
 
@@ -52,7 +34,7 @@ def _word_error_rates(experiments: Sequence[Experiment]) -> Optional[Figure]:
             if name in experiment.scores:
                 low, middle, high = (100 * experiment.scores[name][key] for key in ("low", "wer", "high"))
                 panel.errorbar(
-                    middle, place, xerr=[[max(middle - low, 0)], [max(high - middle, 0)]], fmt="o", capsize=4, color=_colour(place)
+                    middle, place, xerr=[[max(middle - low, 0)], [max(high - middle, 0)]], fmt="o", capsize=4, color=colour(place)
                 )
         panel.set_yticks(range(len(experiments)), [experiment.name for experiment in experiments] if panel is panels[0] else [])
         panel.set_ylim(len(experiments) - 0.5, -0.5)
@@ -77,10 +59,10 @@ def _layers(experiments: Sequence[Experiment]) -> Optional[Figure]:
             ]
             if measured:
                 layers = [row["layer"] for row in measured]
-                axes.errorbar(layers, middle, yerr=spread, marker="o", capsize=3, color=_colour(index), label=experiment.name)
+                axes.errorbar(layers, middle, yerr=spread, marker="o", capsize=3, color=colour(index), label=experiment.name)
             floor = (experiment.layers.get("mfcc") or {}).get(key)
             if floor:
-                axes.axhline(factor * floor["value"], color=_colour(index), linestyle=":", alpha=0.7)
+                axes.axhline(factor * floor["value"], color=colour(index), linestyle=":", alpha=0.7)
         axes.set_xlabel("layer")
     accuracy.set_ylabel("frames with the right phone (%)")
     information.set_ylabel("PNMI")
@@ -133,7 +115,7 @@ def _entropy(experiments: Sequence[Experiment]) -> Optional[Figure]:
         histogram = experiment.labels["entropy_histogram"]
         total = max(sum(histogram["counts"]), 1)
         axes.stairs(
-            [100 * count / total for count in histogram["counts"]], histogram["edges"], color=_colour(index), fill=len(soft) == 1,
+            [100 * count / total for count in histogram["counts"]], histogram["edges"], color=colour(index), fill=len(soft) == 1,
             alpha=0.8, label=experiment.name,
         )  # fmt: skip
     axes.set_xlabel("entropy of a frame's target (nats)")
@@ -157,8 +139,8 @@ def _time(experiments: Sequence[Experiment]) -> Optional[Figure]:
         for name, seconds in experiment.stages:
             axes.barh(place, seconds / 60, left=start, color=names[name], height=0.6)
             start += seconds / 60
-    for name, colour in names.items():
-        axes.barh([0], [0], color=colour, label=name)
+    for name, shade in names.items():
+        axes.barh([0], [0], color=shade, label=name)
     axes.set_yticks(range(len(timed)), [experiment.name for experiment in timed])
     axes.set_ylim(len(timed) - 0.5, -0.5)
     axes.set_xlabel("minutes")
@@ -192,16 +174,4 @@ _FIGURES: Sequence[Tuple[str, str, Callable[[Sequence[Experiment]], Optional[Fig
 def _curve(axes: Axes, records: Sequence[Record], key: str, factor: float, index: int, label: Optional[str], *, held_out: bool) -> None:
     points = [(record["num_updates"], factor * record[key]) for record in records if key in record]
     if points:
-        axes.plot(*zip(*points), color=_colour(index), label=label, marker="o" if held_out else None, alpha=1.0 if held_out else 0.7)
-
-
-def _colour(index: int) -> str:
-    return COLOURS[index % len(COLOURS)]
-
-
-def _svg(figure: Figure, title: str) -> str:
-    """An SVG element to put into HTML: without XML declaration and date, named for screen readers."""
-    stream = io.StringIO()
-    figure.savefig(stream, format="svg", metadata={"Date": None, "Title": title})
-    text = stream.getvalue()
-    return text[text.index("<svg") :].replace("<svg ", '<svg role="img" ', 1)
+        axes.plot(*zip(*points), color=colour(index), label=label, marker="o" if held_out else None, alpha=1.0 if held_out else 0.7)

@@ -6,8 +6,8 @@ import html
 import statistics
 from typing import Dict, List, Optional, Sequence, Tuple
 
-from softhubert_plugin.asr.statistics import Comparison
 from softhubert_plugin.report.experiment import Experiment
+from softhubert_plugin.scoring.intervals import Comparison
 
 MISSING = "–"
 _MEASURES = ("WER %", "95 % interval", "CER %")

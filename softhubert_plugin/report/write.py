@@ -9,13 +9,13 @@ from importlib import metadata
 from pathlib import Path
 from typing import Any, Dict, List, Optional, Sequence
 
-from softhubert_plugin.asr.score import compare_scores
-from softhubert_plugin.asr.statistics import Comparison
 from softhubert_plugin.errors import SoftHubertError
 from softhubert_plugin.files import PathLike, write_json, write_text
 from softhubert_plugin.report.experiment import Experiment, read_experiment
 from softhubert_plugin.report.page import page
 from softhubert_plugin.report.table import header, markdown, rows, seed_rows, sentence, terminal, test_sets
+from softhubert_plugin.scoring.intervals import Comparison
+from softhubert_plugin.scoring.score import compare_scores
 
 _PACKAGES = ("softhubert", "fairseq", "fairseq-fixed", "torch", "torchaudio", "numpy", "scikit-learn")
 

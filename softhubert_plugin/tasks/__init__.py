@@ -1,11 +1,11 @@
 """Tasks of the plugin. fairseq imports this package first, so it brings in what fairseq does not look for itself."""
 
-from softhubert_plugin.interop.batches import keep_the_last_batch
-from softhubert_plugin.interop.broadcast import exchange_objects_with_torch
-from softhubert_plugin.interop.checkpoint_files import write_checkpoints_atomically
-from softhubert_plugin.interop.hubert_ctc_settings import complete_hubert_ctc
-from softhubert_plugin.interop.known_warnings import silence_known_warnings
-from softhubert_plugin.interop.safe_globals import accept_stock_checkpoints
+from softhubert_plugin.compat.atomic_checkpoints import write_checkpoints_atomically
+from softhubert_plugin.compat.broadcast import exchange_objects_with_torch
+from softhubert_plugin.compat.hubert_ctc_settings import complete_hubert_ctc
+from softhubert_plugin.compat.known_warnings import silence_known_warnings
+from softhubert_plugin.compat.last_batch import keep_the_last_batch
+from softhubert_plugin.compat.safe_globals import accept_stock_checkpoints
 
 accept_stock_checkpoints()
 write_checkpoints_atomically()

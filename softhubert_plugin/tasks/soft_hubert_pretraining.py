@@ -8,59 +8,36 @@ neither the labels nor the pretraining checkpoint again.
 # No postponed annotations here: omegaconf 2.0 reads the configuration's types, and knows no strings.
 import logging
 from contextlib import nullcontext
-from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, Dict, List, Optional
+from typing import Any, Callable, ContextManager, Dict, List, Optional
 
 import torch
 from fairseq.data import Dictionary
-from fairseq.dataclass import ChoiceEnum
 from fairseq.tasks import register_task
-from fairseq.tasks.hubert_pretraining import HubertPretrainingConfig, HubertPretrainingTask
-from omegaconf import II, OmegaConf, open_dict
+from fairseq.tasks.hubert_pretraining import HubertPretrainingTask
+from omegaconf import open_dict
 
 from softhubert_plugin.allocation import keep_freed_memory
+from softhubert_plugin.audio.check import check_audio
 from softhubert_plugin.data.masking import SpanMasking
 from softhubert_plugin.data.soft_hubert_dataset import HUBERT_RECEPTIVE_FIELD, SoftHubertDataset
-from softhubert_plugin.errors import SoftHubertError, exit_with, refuse_in_one_line
-from softhubert_plugin.features.conv_layers import parse_conv_feature_layers, receptive_field
-from softhubert_plugin.interop.checkpoints import encoder_configuration, read_checkpoint
-from softhubert_plugin.labels import FrameLabels, open_labels, verify_labels
-from softhubert_plugin.manifests import Manifest, check_audio, read_dictionary, read_lines, read_manifest
+from softhubert_plugin.errors import SoftHubertError, refuse_in_one_line
+from softhubert_plugin.front_end import parse_conv_feature_layers, receptive_field
+from softhubert_plugin.labels.frame_labels import FrameLabels
+from softhubert_plugin.labels.opening import open_labels
+from softhubert_plugin.labels.verify import verify_labels
+from softhubert_plugin.manifests import Manifest, read_dictionary, read_lines, read_manifest
 from softhubert_plugin.models.distil_hubert import DistilHubertModel
-from softhubert_plugin.models.freezing import Freezing
-from softhubert_plugin.models.kernels import only_narrow_convolutions, without_onednn
+from softhubert_plugin.models.freezing import Freezing, keep_frozen
+from softhubert_plugin.models.kernels import training_kernels
 from softhubert_plugin.models.soft_hubert import SoftHubertModel
 from softhubert_plugin.models.starting_point import start_from
 from softhubert_plugin.models.teacher import Teacher
-from softhubert_plugin.tasks.batch import check_batch
+from softhubert_plugin.settings import SoftHubertPretrainingConfig
+from softhubert_plugin.tasks.batch_size import check_batch
+from softhubert_plugin.tasks.encoder_check import check_encoder
 
 logger = logging.getLogger(__name__)
-
-
-@dataclass
-class SoftHubertPretrainingConfig(HubertPretrainingConfig):
-    frame_rate: float = field(default=50.0, metadata={"help": "frames a second of the model's convolutional front end"})
-    label_pooling: ChoiceEnum(["mean", "pick"]) = field(  # type: ignore[valid-type]
-        default="mean",
-        metadata={"help": "labels at a multiple of the frame rate: average the posteriors, or pick the first frame's (as for hard labels)"},
-    )
-    label_rates: Optional[List[float]] = field(
-        default=None, metadata={"help": "frames a second of each label set, where they differ; otherwise label_rate is that of all"}
-    )
-    keep_memory: bool = field(
-        default=True, metadata={"help": "without a GPU, keep freed memory for the next step: a fifth faster, and some memory more"}
-    )
-    check_audio: bool = field(default=True, metadata={"help": "read every audio header before training starts"})
-    batch_seconds: Optional[float] = field(
-        default=None, metadata={"help": "audio an update must hold, over all processes; a run with another batch is refused"}
-    )
-    train_subset: str = II("dataset.train_subset")
-    # What batch_seconds is compared with. Recipes point them at the trainer's own settings; decoding has no such settings to point at.
-    max_tokens: Optional[int] = field(default=None, metadata={"help": "${dataset.max_tokens}, for batch_seconds"})
-    update_freq: Optional[List[int]] = field(default=None, metadata={"help": "${optimization.update_freq}, for batch_seconds"})
-    world_size: int = field(default=1, metadata={"help": "${distributed_training.distributed_world_size}, for batch_seconds"})
-    seed: int = II("common.seed")
 
 
 @register_task("soft_hubert_pretraining", dataclass=SoftHubertPretrainingConfig)
@@ -76,7 +53,7 @@ class SoftHubertPretrainingTask(HubertPretrainingTask):
         self._label_sources: Dict[str, FrameLabels] = {}
         self._masking = SpanMasking()
         self._receptive_field = HUBERT_RECEPTIVE_FIELD
-        self._trains_without_onednn = False
+        self._kernels: Callable[[], ContextManager[None]] = nullcontext
 
     @property
     def codewords(self) -> Optional[List[int]]:
@@ -125,9 +102,8 @@ class SoftHubertPretrainingTask(HubertPretrainingTask):
             keep_freed_memory()
         fine_tuned = getattr(cfg, "w2v_path", None) is not None
         model = self._build_fine_tuned(cfg, from_checkpoint) if fine_tuned else self._build_pretrained(cfg, from_checkpoint)
-        # Arithmetic in bfloat16 is oneDNN's, and so are the wide convolutions of a teacher.
-        needs_onednn = getattr(cfg, "autocast_bf16", False) or isinstance(model, DistilHubertModel)
-        self._trains_without_onednn = trains_on_cpu and not needs_onednn and only_narrow_convolutions(model)
+        if trains_on_cpu and not isinstance(model, DistilHubertModel):  # a teacher's convolutions are wide
+            self._kernels = training_kernels(model, bfloat16=bool(getattr(cfg, "autocast_bf16", False)))
         return model
 
     def _build_pretrained(self, cfg: Any, from_checkpoint: bool) -> Any:
@@ -140,7 +116,7 @@ class SoftHubertPretrainingTask(HubertPretrainingTask):
     def _build_fine_tuned(self, cfg: Any, from_checkpoint: bool) -> Any:
         """A model that records how its encoder was configured, so that it can be rebuilt on its own."""
         with refuse_in_one_line():
-            _check_encoder(cfg)
+            check_encoder(cfg)
         model = super().build_model(cfg, from_checkpoint)
         pretrained = model.cfg.w2v_args
         with open_dict(pretrained), open_dict(cfg):
@@ -172,14 +148,13 @@ class SoftHubertPretrainingTask(HubertPretrainingTask):
         if from_checkpoint:
             return
         with refuse_in_one_line():
-            if self.cfg.batch_seconds is not None:
-                check_batch(
-                    self.cfg.batch_seconds,
-                    world_size=self.cfg.world_size,
-                    update_freq=self.cfg.update_freq or [1],
-                    max_tokens=self.cfg.max_tokens,
-                    sample_rate=self.cfg.sample_rate,
-                )
+            check_batch(
+                self.cfg.batch_seconds,
+                world_size=self.cfg.world_size,
+                update_freq=self.cfg.update_freq or [1],
+                max_tokens=self.cfg.max_tokens,
+                sample_rate=self.cfg.sample_rate,
+            )
             if isinstance(model, DistilHubertModel) and teacher is not None:
                 model.learn_from(teacher, normalize=self.cfg.normalize)
             elif not self.cfg.labels:
@@ -189,32 +164,23 @@ class SoftHubertPretrainingTask(HubertPretrainingTask):
             # A student starts as its teacher's first layers, unless told otherwise (a student of another width: init_from='').
             start = cfg.teacher if cfg.init_from is None and teacher is not None else cfg.init_from
             if start:
-                for line in start_from(model, start).describe():
+                for line in start_from(model, start).lines():
                     logger.info("%s: %s", start, line)
             model.freeze(Freezing(cfg.freeze_feature_extractor, cfg.freeze_layers, cfg.freeze_updates))
 
     def train_step(self, *args: Any, **kwargs: Any) -> Any:
         """fairseq's: forward and backward, with the kernels that suit the model."""
-        with without_onednn() if self._trains_without_onednn else nullcontext():
+        with self._kernels():
             return super().train_step(*args, **kwargs)
 
     def optimizer_step(self, optimizer: Any, model: Any, update_num: int) -> None:
         """fairseq's, but weight decay does not reach what is frozen for a while.
 
         Raises:
-            SystemExit: with ``common.fp16``, whose optimizer holds all weights in one vector that cannot be kept in part.
+            SystemExit: the optimizer cannot keep some of its weights as they are.
         """
-        frozen = getattr(model, "frozen", None)
-        if frozen is not None and frozen.updates:
-            if hasattr(optimizer, "fp32_params") and getattr(optimizer, "has_flat_params", False):
-                exit_with(
-                    SoftHubertError(
-                        "model.freeze_updates does not go with common.fp16: its optimizer would decay the frozen weights; "
-                        "set common.fp16=false model.autocast_bf16=true, or common.memory_efficient_fp16=true"
-                    )
-                )
-            for parameter in frozen.parameters(model):
-                parameter.grad = None  # the exchange between processes may have made up zeros
+        with refuse_in_one_line():
+            keep_frozen(model, optimizer)
         super().optimizer_step(optimizer, model, update_num)
 
     def load_dataset(self, split: str, **kwargs: Any) -> None:
@@ -280,23 +246,6 @@ class SoftHubertPretrainingTask(HubertPretrainingTask):
         if len(rates) != len(labels):
             raise SoftHubertError(f"task.label_rates={rates} for {len(labels)} label sets {labels}; give one rate for each")
         return rates
-
-
-def _check_encoder(cfg: Any) -> None:
-    """A model to fine-tune holds nothing that would run: fairseq evaluates the front end's description, and before torch 2.6 any pickle.
-
-    Raises:
-        SoftHubertError: it is missing, or holds more than data.
-    """
-    if getattr(cfg, "w2v_args", None) is not None:
-        parse_conv_feature_layers(cfg.w2v_args.model.conv_feature_layers)
-        return
-    if not Path(cfg.w2v_path).is_file():
-        raise SoftHubertError(
-            f"{cfg.w2v_path}: no such pretrained checkpoint; set model.w2v_path to one (of a folder of transformers', "
-            "'softhubert import transformers' makes one)"
-        )
-    parse_conv_feature_layers(encoder_configuration(OmegaConf.create(read_checkpoint(cfg.w2v_path)["cfg"])).conv_feature_layers)
 
 
 def _dictionary(symbols: List[str]) -> Dictionary:

@@ -25,8 +25,9 @@ from fairseq.data.audio.hubert_dataset import HubertDataset
 from fairseq.tasks.hubert_pretraining import LabelEncoder
 
 from softhubert_plugin.data.soft_hubert_dataset import SoftHubertDataset
-from softhubert_plugin.labels import open_labels
-from softhubert_plugin.labels.soft import PROBABILITY_UNIT, SoftLabelInfo, write_soft_labels
+from softhubert_plugin.labels.opening import open_labels
+from softhubert_plugin.labels.soft_layout import PROBABILITY_UNIT, SoftLabelInfo
+from softhubert_plugin.labels.soft_writing import write_soft_labels
 from softhubert_plugin.manifests import read_manifest, write_cluster_dictionary
 from tests.benchmarks.measure import Work, compare, measured
 

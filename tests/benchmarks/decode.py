@@ -67,7 +67,7 @@ def main() -> None:
                 (work / f"{split}.{ending}").write_text("".join(lines[: count + header]))
         (work / "model").mkdir()
         checkpoint = write_finetuned_checkpoint(work / "model" / "checkpoint.pt", **(BASE if options.shape == "base" else RECIPE))
-        infer = [sys.executable, "-m", "softhubert_plugin.interop.fairseq_tool", "speech_recognition/new/infer.py", "--config-dir"]
+        infer = [sys.executable, "-m", "softhubert_plugin", "fairseq-tool", "speech_recognition/new/infer.py", "--config-dir"]
         infer += [str(REPOSITORY / "config" / "decode"), "--config-name", "viterbi", f"task.data={work}", f"common_eval.path={checkpoint}"]
 
         def stock(split: str, name: str, *overrides: str) -> List[str]:

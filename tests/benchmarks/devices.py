@@ -39,7 +39,7 @@ def em_iteration(device: str, frames: int, dimension: int) -> Callable[[], None]
 
 def training_step(device: str, seconds: float, bf16: bool) -> Callable[[], None]:
     """Forward and backward of our HuBERT Base in training mode, on two utterances of noise with 500 hard labels."""
-    from softhubert_plugin.interop.checkpoints import register_plugin
+    from softhubert_plugin.checkpoints.load import register_plugin
 
     register_plugin()
     model, criterion, batch = pretraining_step(True, int(seconds * 16_000), bf16=bf16)

@@ -27,10 +27,11 @@ def prepare(part: str, seconds: float, utterances: int) -> Work:
     from fairseq.tasks.hubert_pretraining import HubertPretrainingConfig
     from omegaconf import OmegaConf
 
+    from softhubert_plugin.checkpoints.load import register_plugin
     from softhubert_plugin.criterions.distil_hubert import DistilHubertCriterion
-    from softhubert_plugin.interop.checkpoints import register_plugin
-    from softhubert_plugin.models.distil_hubert import DistilHubertConfig, DistilHubertModel
+    from softhubert_plugin.models.distil_hubert import DistilHubertModel
     from softhubert_plugin.models.teacher import Teacher
+    from softhubert_plugin.settings import DistilHubertConfig
     from tests.benchmarks.layers import make_base_checkpoint
 
     register_plugin()

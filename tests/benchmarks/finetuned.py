@@ -25,15 +25,6 @@ RECIPE: Dict[str, Any] = {  # of config/pretrain/soft_hubert_tiny.yaml
     "final_dim": 64,
     "layer_norm_first": True,
 }
-TINY: Dict[str, Any] = {
-    "conv_feature_layers": "[(16,10,5)] + [(16,3,2)] * 4 + [(16,2,2)] * 2",
-    "encoder_layers": 2,
-    "encoder_embed_dim": 32,
-    "encoder_ffn_embed_dim": 64,
-    "encoder_attention_heads": 4,
-    "conv_pos": 16,
-    "final_dim": 24,
-}
 
 
 def write_finetuned_checkpoint(path: Path, *, seed: int = 0, sharpness: float = 8.0, **encoder: Any) -> Path:
@@ -49,9 +40,8 @@ def write_finetuned_checkpoint(path: Path, *, seed: int = 0, sharpness: float = 
     from fairseq.tasks import setup_task
     from omegaconf import OmegaConf, open_dict
 
-    from softhubert_plugin.interop.checkpoints import register_plugin
-    from softhubert_plugin.models.soft_hubert import SoftHubertConfig
-    from softhubert_plugin.tasks.soft_hubert_pretraining import SoftHubertPretrainingConfig
+    from softhubert_plugin.checkpoints.load import register_plugin
+    from softhubert_plugin.settings import SoftHubertConfig, SoftHubertPretrainingConfig
 
     register_plugin()
     task_cfg = OmegaConf.structured(SoftHubertPretrainingConfig())

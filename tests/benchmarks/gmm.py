@@ -32,8 +32,8 @@ import numpy as np
 import torch
 
 from softhubert_plugin.corpora.folder import write_folder_manifest
-from softhubert_plugin.features.chunks import plan_chunks
 from softhubert_plugin.features.mfcc import dump_mfcc
+from softhubert_plugin.features.shard_chunks import plan_chunks
 from softhubert_plugin.features.shards import ShardWriter, read_shard
 from softhubert_plugin.gmm.dump_gmm_posteriors import dump_gmm_posteriors
 from softhubert_plugin.gmm.em import Fit, expectation, fit_mixture
@@ -321,7 +321,7 @@ def fairseq_labels(folder: str, components: str, work: str) -> Dict[str, Any]:
     import joblib
     from sklearn.cluster import MiniBatchKMeans
 
-    from softhubert_plugin.interop.fairseq_tool import run_tool
+    from softhubert_plugin.exchange.fairseq_tool import run_tool
 
     rows = np.array(read_shard(folder, "train", 0, 1).frames[: 20 * int(components)])
     fitted = MiniBatchKMeans(int(components), n_init=1, max_iter=2, random_state=0).fit(rows)

@@ -92,7 +92,7 @@ def minimal_step(utterances: int, samples: int, device: str) -> Callable[[], Any
 def _prepared(system: str, utterances: int, samples: int, device: str) -> Callable[[], Any]:
     if system == "minimal":
         return minimal_step(utterances, samples, device)
-    from softhubert_plugin.interop.checkpoints import register_plugin
+    from softhubert_plugin.checkpoints.load import register_plugin
 
     register_plugin()
     if system == "stock":

@@ -24,8 +24,9 @@ import numpy as np
 import torch
 
 from softhubert_plugin.labels.hard import HardLabels
-from softhubert_plugin.labels.layout import SoftLabelInfo, StoredTargets
-from softhubert_plugin.labels.soft import SoftLabels, write_soft_labels
+from softhubert_plugin.labels.soft import open_soft_labels
+from softhubert_plugin.labels.soft_layout import SoftLabelInfo, StoredTargets
+from softhubert_plugin.labels.soft_writing import write_soft_labels
 from softhubert_plugin.manifests import write_cluster_dictionary
 
 K, UTTERANCE, ENTRIES = 500, 600, 4
@@ -128,7 +129,7 @@ def packing(dense: np.ndarray, work: Path) -> None:
     from softhubert_plugin.labels.pack import pack_labels
 
     def report(name: str, path: Path) -> None:
-        labels = SoftLabels(path)
+        labels = open_soft_labels(path)
         everything = [labels.utterance(index) for index in range(len(labels))]
         stored = np.zeros(dense.shape)
         frame = np.repeat(np.arange(len(dense)), np.concatenate([targets.counts for targets in everything]))
@@ -192,7 +193,7 @@ def access(frames: int, folder: Path) -> None:
     for cluster in range(K):
         dictionary.add_symbol(str(cluster))
     offsets = load_label_offset(str(hard), list(range(count)), count)
-    labels, km = SoftLabels(soft), HardLabels(hard, folder / "dict.km.txt")
+    labels, km = open_soft_labels(soft), HardLabels(hard, folder / "dict.km.txt")
     chosen = np.random.default_rng(1).integers(0, count, 300)
 
     def stock() -> None:
@@ -202,7 +203,7 @@ def access(frames: int, folder: Path) -> None:
                 text = stream.read(offsets[index][1] - offsets[index][0])
             dictionary.encode_line(text, append_eos=False, add_if_not_exist=False)
 
-    opening = _best(lambda: SoftLabels(soft)), _best(lambda: load_label_offset(str(hard), list(range(count)), count), 2)
+    opening = _best(lambda: open_soft_labels(soft)), _best(lambda: load_label_offset(str(hard), list(range(count)), count), 2)
     print(f"  opening           ours {1e3 * opening[0]:8.2f} ms   stock .km {1e3 * opening[1]:8.1f} ms")
     seconds = _best(stock)
     for name, one in (("soft", labels), ("hard", km)):

@@ -23,42 +23,9 @@ from typing import Any, List, Tuple
 import soundfile
 import torch
 
+from tests.shapes import save_stock
+
 LAYERS = 12
-
-
-def make_base_checkpoint(path: Path) -> None:
-    """HuBERT Base as fairseq's trainer would save it, with random weights."""
-    from fairseq.data import Dictionary
-    from fairseq.dataclass.configs import FairseqConfig
-    from fairseq.models.hubert.hubert import HubertConfig, HubertModel
-    from fairseq.tasks.hubert_pretraining import HubertPretrainingConfig
-    from omegaconf import OmegaConf
-
-    logging.getLogger("fairseq").setLevel(logging.WARNING)
-    dictionary = Dictionary()
-    dictionary.add_symbol("0")
-    model_cfg = OmegaConf.merge(OmegaConf.structured(HubertConfig()), {"_name": "hubert", "label_rate": 50.0, "final_dim": 256})
-    task_cfg = OmegaConf.merge(
-        OmegaConf.structured(HubertPretrainingConfig()),
-        {"_name": "hubert_pretraining", "data": "/gone", "labels": ["km"], "label_rate": 50},
-    )
-    torch.manual_seed(0)
-    model = HubertModel(model_cfg, task_cfg, [dictionary])
-    cfg = OmegaConf.to_container(OmegaConf.structured(FairseqConfig()), enum_to_str=True)
-    assert isinstance(cfg, dict)
-    cfg.update(model=OmegaConf.to_container(model_cfg, enum_to_str=True), task=OmegaConf.to_container(task_cfg, enum_to_str=True))
-    state = {
-        "args": None,
-        "cfg": cfg,
-        "model": model.state_dict(),
-        "criterion": {},
-        "optimizer_history": [
-            {"criterion_name": "HubertCriterion", "optimizer_name": "FairseqAdam", "lr_scheduler_state": {}, "num_updates": 1}
-        ],
-        "task_state": {"dictionaries": [dictionary]},
-        "extra_state": {"epoch": 1},
-    }
-    torch.save(state, path)
 
 
 def write_manifests(speech: Path, folder: Path, seconds: float) -> float:
@@ -96,7 +63,8 @@ def main() -> None:
         raise SystemExit(f"no LibriSpeech in {speech}; set SOFTHUBERT_SPEECH")
     with tempfile.TemporaryDirectory() as name:
         folder = Path(name)
-        make_base_checkpoint(folder / "base.pt")
+        logging.getLogger("fairseq").setLevel(logging.WARNING)
+        save_stock(folder / "base.pt", {"final_dim": 256}, clusters=1, label_rate=50.0)
         seconds = write_manifests(speech, folder, arguments.seconds)
 
         def ours(layers: str, split: str = "train") -> Tuple[float, float]:
@@ -104,7 +72,7 @@ def main() -> None:
             return timed(*command, folder / f"ours-{split}-{layers}", "--device", "cpu")
 
         def stock(layer: int, split: str = "train") -> Tuple[float, float]:
-            script = ("softhubert_plugin.interop.fairseq_tool", "hubert/simple_kmeans/dump_hubert_feature.py")
+            script = ("softhubert_plugin", "fairseq-tool", "hubert/simple_kmeans/dump_hubert_feature.py")
             return timed(*script, folder, split, folder / "base.pt", layer, 1, 0, folder / f"stock-{split}-{layer}")
 
         print(f"HuBERT Base, {seconds:.0f} s of LibriSpeech, {torch.get_num_threads()} threads", flush=True)

@@ -17,11 +17,11 @@ from typing import Any, Callable, Dict, Iterator, List, Tuple
 import numpy as np
 
 from softhubert_plugin.data.soft_hubert_dataset import SoftHubertDataset
-from softhubert_plugin.labels import open_labels, verify_labels
-from softhubert_plugin.labels.layout import SoftLabelInfo, StoredTargets
 from softhubert_plugin.labels.merge import merge_labels
-from softhubert_plugin.labels.verify import verify_file
-from softhubert_plugin.labels.writing import write_soft_labels
+from softhubert_plugin.labels.opening import open_labels
+from softhubert_plugin.labels.soft_layout import SoftLabelInfo, StoredTargets
+from softhubert_plugin.labels.soft_writing import write_soft_labels
+from softhubert_plugin.labels.verify import verify_file, verify_labels
 from softhubert_plugin.manifests import read_manifest, write_manifest
 from tests.benchmarks.measure import Work, measured
 

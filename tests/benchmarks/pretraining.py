@@ -76,7 +76,8 @@ def pretraining_step(
 
     from softhubert_plugin.criterions.soft_hubert import SoftHubertCriterion
     from softhubert_plugin.models.freezing import Freezing
-    from softhubert_plugin.models.soft_hubert import SoftHubertConfig, SoftHubertModel
+    from softhubert_plugin.models.soft_hubert import SoftHubertModel
+    from softhubert_plugin.settings import SoftHubertConfig
 
     recipe: Dict[str, Any] = {
         "label_rate": 50.0,
@@ -128,8 +129,8 @@ def prepare_step(ours: bool, seconds: float, frozen_layers: int = 0, memory: boo
 
 
 def _batch(ours: bool, utterances: int, samples: int) -> Dict[str, Any]:
-    from softhubert_plugin.data.targets import select_targets
-    from softhubert_plugin.labels.frames import FrameTargets
+    from softhubert_plugin.data.selection import select_targets
+    from softhubert_plugin.labels.targets import FrameTargets
 
     source = torch.randn(utterances, samples)
     frames = (samples - 400) // 320 + 1
@@ -180,7 +181,7 @@ def _saved_by(forward: Any) -> float:
 
 
 def _quiet() -> None:
-    from softhubert_plugin.interop.checkpoints import register_plugin
+    from softhubert_plugin.checkpoints.load import register_plugin
 
     register_plugin()
     torch.set_num_threads(_threads())

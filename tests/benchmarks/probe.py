@@ -21,10 +21,10 @@ import soundfile
 import torch
 from sklearn.linear_model import LogisticRegression
 
+from softhubert_plugin.alignments.utterances import Alignments
 from softhubert_plugin.corpora.spoken.corpus import make_spoken_corpus
 from softhubert_plugin.features.mfcc import mfcc
 from softhubert_plugin.manifests import read_manifest
-from softhubert_plugin.probing.alignments import Alignments
 from softhubert_plugin.probing.linear import fit_path
 
 WIDTH = 768

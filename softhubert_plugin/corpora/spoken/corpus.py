@@ -14,11 +14,13 @@ import numpy as np
 import torch
 from tqdm import tqdm
 
+from softhubert_plugin.alignments.formats import write_lab
+from softhubert_plugin.alignments.phones import SILENCE
 from softhubert_plugin.corpora.spoken.espeak import Speech, Voice, speak_all
 from softhubert_plugin.corpora.spoken.grammar import sentence
-from softhubert_plugin.corpora.writing import SPLITS, Utterance, is_made, record, split_speakers, write_flac, write_splits
+from softhubert_plugin.corpora.writing import SPLITS, Utterance, is_made, record, splits_by_speaker, write_flac, write_splits
 from softhubert_plugin.errors import SoftHubertError
-from softhubert_plugin.files import PathLike, write_text
+from softhubert_plugin.files import PathLike
 from softhubert_plugin.manifests import SAMPLE_RATE
 
 ACCENTS = ("en-us", "en", "en-gb-scotland", "en-gb-x-rp", "en-gb-x-gbclan")
@@ -30,7 +32,6 @@ MAX_SPEAKERS = len(ACCENTS) * min(len(MALE), len(FEMALE)) * 2
 PEAK = 0.5
 # Digital silence is like nothing a microphone records, and makes constant features: a noise floor 66 dB under full scale.
 NOISE = 5e-4
-SILENCE = "sil"
 
 
 def make_spoken_corpus(dest: PathLike, *, utterances: int = 1500, speakers: int = 12, seed: int = 1) -> str:
@@ -53,7 +54,7 @@ def make_spoken_corpus(dest: PathLike, *, utterances: int = 1500, speakers: int 
     if is_made(dest, parameters):
         return f"{dest}: already there"
     voices = make_voices(speakers, seed)
-    split_of = split_speakers(list(voices))
+    split_of = splits_by_speaker(list(voices))
     names = [f"{list(voices)[number % speakers]}-{number // speakers:04d}" for number in range(utterances)]
     texts = [sentence(random.Random(f"{seed}/{name}")) for name in names]
     # Words in capitals might be taken for abbreviations.
@@ -65,9 +66,7 @@ def make_spoken_corpus(dest: PathLike, *, utterances: int = 1500, speakers: int 
         samples = _finish(speech, random.Random(f"{seed}/{name}/noise").getrandbits(32))
         path = f"audio/{split}/{speaker}/{name}.flac"
         write_flac(Path(dest) / path, samples)
-        intervals = phone_intervals(speech.phonemes, len(samples) / SAMPLE_RATE)
-        lines = [f"{start:.4f} {end:.4f} {phone}\n" for start, end, phone in intervals]
-        write_text(Path(dest) / "alignments" / f"{name}.lab", "".join(lines))
+        write_lab(Path(dest) / "alignments" / f"{name}.lab", phone_intervals(speech.phonemes, len(samples) / SAMPLE_RATE))
         splits[split].append(Utterance(path, len(samples), text))
     for split in SPLITS:
         splits[split].sort()

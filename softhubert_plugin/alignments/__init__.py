@@ -1,0 +1,1 @@
+"""Phone alignments of every kind, as one list of labelled intervals per utterance."""

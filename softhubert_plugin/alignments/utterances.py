@@ -1,0 +1,184 @@
+"""Phone alignments of a manifest's utterances, checked against the audio, as one phone for each frame of any features.
+
+Frames and phones meet in time: frame ``t`` has the phone that is spoken at its centre, ``t / rate + 12.5 ms`` (MFCC and HuBERT both look
+at 25 ms). A gap between two intervals is silence. Frames before the first and after the last interval have no phone and are left out, as
+fairseq's script cuts to the shorter side.
+"""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Callable, Dict, List, Optional, Tuple
+
+import numpy as np
+from tqdm import tqdm
+
+from softhubert_plugin.alignments.formats import LabelledInterval, read_ctm, read_frame_list, read_lab, read_textgrid
+from softhubert_plugin.alignments.phones import PHONE_SETS, SILENCE, fold, phone_set_of
+from softhubert_plugin.errors import SoftHubertError
+from softhubert_plugin.files import PathLike
+from softhubert_plugin.manifests import SAMPLE_RATE, Manifest
+
+FRAME_CENTRE = 0.0125
+UNLABELLED = -1
+# Aligners round to the next frame.
+TOLERANCE_SECONDS = 0.05
+OVERLAP_SECONDS = 0.001
+# An aligner gives up on a few utterances; more than this share missing means another corpus.
+MAX_MISSING = 0.05
+
+_Reader = Callable[[str, float], Optional[List[LabelledInterval]]]
+
+
+class Alignments:
+    """Phones of a manifest's utterances in time.
+
+    Args:
+        source: a folder with a ``.TextGrid``, ``.lab`` or ``.phn`` for each utterance (at any depth, named by utterance), a ``.ctm``, or
+            fairseq's frame list (a file, at 100 or 50 frames a second, which is found out).
+        phone_set: one of :data:`~softhubert_plugin.alignments.phones.PHONE_SETS`; found out from the labels if not given.
+
+    Attributes:
+        phones: names, in the order of their numbers.
+        missing: utterances of the manifest without alignment.
+
+    Raises:
+        SoftHubertError: the source is missing or of no known format, belongs to other utterances, has overlapping intervals or some
+            outside the audio, or has labels of no known set.
+    """
+
+    def __init__(self, source: PathLike, manifest: Manifest, *, phone_set: Optional[str] = None) -> None:
+        self.source = Path(source)
+        self.manifest = manifest
+        if phone_set is not None and phone_set not in PHONE_SETS:
+            raise SoftHubertError(f"--phones {phone_set}: expected one of {', '.join(PHONE_SETS)}")
+        reader = _reader(self.source, manifest)
+        numbers: Dict[str, int] = {}
+        self._timed: Dict[int, Tuple[np.ndarray, np.ndarray, np.ndarray]] = {}
+        self.missing: List[str] = []
+        for index in tqdm(range(len(manifest)), desc="alignments", unit="utt", disable=None):
+            name, seconds = manifest.utterance_id(index), int(manifest.sizes[index]) / SAMPLE_RATE
+            intervals = reader(name, seconds)
+            if intervals is None:
+                self.missing.append(name)
+                continue
+            self._check(name, intervals, seconds)
+            starts, ends = np.asarray([(start, end) for start, end, _ in intervals], dtype=np.float64).reshape(-1, 2).T
+            labels = np.asarray([numbers.setdefault(label, len(numbers)) for *_, label in intervals], dtype=np.int32)
+            self._timed[index] = starts, ends, labels
+        if len(self.missing) > MAX_MISSING * len(manifest):
+            raise SoftHubertError(
+                f"{self.source}: no alignment of {len(self.missing)} of the {len(manifest)} utterances of {manifest.path}, the first "
+                f"{self.missing[0]}; give the alignments of these utterances, or a manifest of those that are aligned"
+            )
+        self.phone_set = phone_set or phone_set_of(numbers, self.source)
+        folded = {label: fold(label, self.phone_set) for label in numbers}
+        unknown = [label for label, phone in folded.items() if phone is None]
+        if unknown:
+            raise SoftHubertError(f"{self.source}: {unknown[0]!r} is no phone of the set {self.phone_set}; give another --phones")
+        self.phones: List[str] = sorted({SILENCE, *(phone for phone in folded.values() if phone is not None)})
+        number_of = {phone: number for number, phone in enumerate(self.phones)}
+        self._phone_of_label = np.asarray([number_of[folded[label] or ""] for label in numbers], dtype=np.int64)
+        self.silence = number_of[SILENCE]
+
+    def has(self, index: int) -> bool:
+        """Whether utterance ``index`` of the manifest is aligned."""
+        return index in self._timed
+
+    def frames(self, index: int, frames: int, rate: float) -> np.ndarray:
+        """The phone of each frame of an utterance.
+
+        Args:
+            frames: how many.
+            rate: frames a second.
+
+        Returns:
+            ``(frames,)`` int64 numbers into :attr:`phones`, :data:`UNLABELLED` outside the alignment.
+        """
+        starts, ends, labels = self._timed[index]
+        centres = np.arange(frames) / rate + FRAME_CENTRE
+        # Half a nanosecond: boundaries that decimal digits put on a centre fall to the interval that starts there.
+        place = np.searchsorted(starts, centres + 5e-10, side="right") - 1
+        inside = (place >= 0) & (centres < ends[-1])
+        place = np.maximum(place, 0)
+        phones = np.where(centres + 5e-10 < ends[place], self._phone_of_label[labels[place]], self.silence)
+        return np.where(inside, phones, UNLABELLED)
+
+    def _check(self, name: str, intervals: List[LabelledInterval], seconds: float) -> None:
+        where = f"{self.source}: the alignment of {name}"
+        if not intervals:
+            raise SoftHubertError(f"{where} is empty; align it again or remove it from {self.manifest.path}")
+        previous = 0.0
+        for start, end, label in intervals:
+            if end < start or start < previous - OVERLAP_SECONDS:
+                raise SoftHubertError(
+                    f"{where} has overlapping intervals: {label!r} from {start:.4f} to {end:.4f} s, after one until {previous:.4f} s; "
+                    "align it again"
+                )
+            previous = end
+        if previous > seconds + TOLERANCE_SECONDS or intervals[0].start < 0:
+            raise SoftHubertError(
+                f"{where} goes from {intervals[0].start:.2f} to {previous:.2f} s, but the audio is {seconds:.2f} s long; is it of another "
+                "recording?"
+            )
+
+
+def _reader(source: Path, manifest: Manifest) -> _Reader:
+    """How to get an utterance's intervals from a source; ``None`` from it means that there are none."""
+    if source.is_dir():
+        return _folder_reader(source)
+    if not source.exists():
+        raise SoftHubertError(f"{source}: no such alignments; give a folder of .TextGrid or .lab files, a .ctm, or fairseq's frame list")
+    with open(source, encoding="utf-8", errors="replace") as stream:
+        line = stream.readline()
+    if len(line.split("\t")) == 2 and len(line.split()) == 2:
+        return _frame_list_reader(source, manifest)
+    if len(line.split()) >= 5:
+        timed = read_ctm(source)
+        return lambda name, seconds: timed.get(name)
+    raise SoftHubertError(
+        f"{source}: no CTM ('utterance channel start duration phone') and no frame list ('utterance<TAB>phone,phone,…'): {line[:40]!r}"
+    )
+
+
+def _folder_reader(source: Path) -> _Reader:
+    for suffixes in ((".textgrid",), (".lab", ".phn")):
+        paths: Dict[str, Path] = {}
+        for path in sorted(source.rglob("*")):
+            if path.suffix.lower() in suffixes:
+                if path.stem in paths:
+                    raise SoftHubertError(f"{path}: {paths[path.stem]} is of the same utterance; keep one of them")
+                paths[path.stem] = path
+        if paths:
+            break
+    else:
+        raise SoftHubertError(f"{source}: no .TextGrid, .lab or .phn files in it or below; give the folder of the alignments")
+
+    def read(name: str, seconds: float) -> Optional[List[LabelledInterval]]:
+        if name not in paths:
+            return None
+        return read_textgrid(paths[name]) if suffixes == (".textgrid",) else read_lab(paths[name], seconds)
+
+    return read
+
+
+def _frame_list_reader(source: Path, manifest: Manifest) -> _Reader:
+    listed = read_frame_list(source)
+    known = [index for index in range(len(manifest)) if manifest.utterance_id(index) in listed]
+    seconds = sum(int(manifest.sizes[index]) for index in known) / SAMPLE_RATE
+    found = sum(len(listed[manifest.utterance_id(index)]) for index in known) / seconds if known else 100.0
+    rate = min((50.0, 100.0), key=lambda rate: abs(rate - found))
+    if abs(found / rate - 1) > 0.1:
+        raise SoftHubertError(f"{source}: {found:.1f} phones a second of audio, expected 100 or 50; are the lists of these utterances?")
+
+    def read(name: str, seconds: float) -> Optional[List[LabelledInterval]]:
+        if name not in listed:
+            return None
+        # Frame i lies around its centre, so that features of the same rate get the list as it is, and those of half the rate every
+        # second of it.
+        first = FRAME_CENTRE - 0.5 / rate
+        return [
+            LabelledInterval(max(0.0, first + place / rate), first + (place + 1) / rate, phone) for place, phone in enumerate(listed[name])
+        ]
+
+    return read

@@ -1,0 +1,101 @@
+"""Letter alignments by CTC, for corpora without phone alignments: ``.lab`` files that probing and label quality read.
+
+A fine-tuned checkpoint says when each letter of the transcript is emitted. CTC emits a letter in a frame or two and blanks around it, so
+the time between two letters is divided in the middle; what comes before the first and after the last letter, and word boundaries, is
+silence. Letters are a coarse stand-in for phones: use them to compare layers, not to quote phone accuracies.
+"""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import List, Optional, Sequence, Tuple
+
+import torch
+from tqdm import tqdm
+
+from softhubert_plugin.alignments.formats import write_lab
+from softhubert_plugin.alignments.phones import SILENCE
+from softhubert_plugin.asr.acoustic import AcousticModel
+from softhubert_plugin.errors import SoftHubertError
+from softhubert_plugin.files import PathLike
+from softhubert_plugin.manifests import SAMPLE_RATE, read_lines, read_manifest
+
+
+def align_split(data: PathLike, split: str, checkpoint: PathLike, dest: PathLike, *, device: Optional[str] = None) -> str:
+    """Write ``DEST/{utterance}.lab`` for every utterance of a split; those that are there already are left alone.
+
+    Raises:
+        SoftHubertError: manifest, transcripts, audio or checkpoint are not usable, a transcript has a letter that the model does not
+            know or more letters than its audio has frames, or two utterances have one name.
+    """
+    from torchaudio.functional import forced_align
+
+    manifest = read_manifest(Path(data) / f"{split}.tsv")
+    transcripts = read_lines(Path(data) / f"{split}.ltr", expected=len(manifest), of=manifest.path)
+    names = [manifest.utterance_id(index) for index in range(len(manifest))]
+    if len(set(names)) < len(names):
+        raise SoftHubertError(f"{manifest.path}: two utterances have one name; alignments are named by utterance, so rename the audio")
+    model = AcousticModel(checkpoint, device)
+    model.check(manifest)
+    place = {symbol: number for number, symbol in enumerate(model.symbols) if number >= 4}  # after fairseq's four special ones
+    targets = []
+    for number, line in enumerate(transcripts, start=1):
+        letters = line.split()
+        unknown = [letter for letter in letters if letter not in place]
+        if unknown or not letters:
+            problem = f"the letter {unknown[0]!r} is not among those of {checkpoint}" if unknown else "the transcript is empty"
+            raise SoftHubertError(f"{data}/{split}.ltr, line {number}: {problem}; mend the transcript or remove the utterance")
+        targets.append([place[letter] for letter in letters])
+    for index, name in enumerate(tqdm(names, desc=f"aligning {split}", unit="utt", disable=None)):
+        path = Path(dest) / f"{name}.lab"
+        if path.exists():
+            continue
+        scores = model.logits([model.read(manifest, index)])[0].log_softmax(-1)
+        labels = targets[index]
+        needed = len(labels) + sum(a == b for a, b in zip(labels, labels[1:]))  # CTC keeps a blank between equal letters
+        if needed > len(scores):
+            raise SoftHubertError(
+                f"{manifest.audio_path(index)}: {len(labels)} letters do not fit into {len(scores)} frames; is line {index + 1} of "
+                f"{split}.ltr its transcript?"
+            )
+        path_of, _ = forced_align(scores[None], torch.tensor([labels], dtype=torch.int32), blank=model.blank)
+        intervals = letter_intervals(path_of[0].tolist(), model.blank, model.frame_seconds, int(manifest.sizes[index]) / SAMPLE_RATE)
+        write_lab(path, ((start, end, _name(model.symbols, symbol)) for start, end, symbol in intervals))
+    return f"{dest}: letter alignments of {len(names)} utterances of {split}"
+
+
+def _name(symbols: Sequence[str], symbol: Optional[int]) -> str:
+    if symbol is None or symbols[symbol] == "|":
+        return SILENCE
+    return symbols[symbol]
+
+
+def letter_intervals(path: List[int], blank: int, frame_seconds: float, seconds: float) -> List[Tuple[float, float, Optional[int]]]:
+    """A CTC path as contiguous intervals from 0 to ``seconds``.
+
+    Args:
+        path: the symbol of each frame.
+        frame_seconds: from one frame to the next.
+
+    Returns:
+        Start and end in seconds and the symbol, ``None`` for what comes before the first and after the last.
+
+    >>> letter_intervals([0, 5, 0, 0, 7, 7], blank=0, frame_seconds=0.5, seconds=3.5)
+    [(0.0, 0.5, None), (0.5, 1.5, 5), (1.5, 3.0, 7), (3.0, 3.5, None)]
+    """
+    runs: List[Tuple[int, int, int]] = []  # symbol, first frame, frame after the last
+    for frame, symbol in enumerate(path):
+        if symbol == blank:
+            continue
+        if runs and runs[-1][0] == symbol and runs[-1][2] == frame:
+            runs[-1] = (symbol, runs[-1][1], frame + 1)
+        else:
+            runs.append((symbol, frame, frame + 1))
+    if not runs:
+        return [(0.0, seconds, None)]
+    middles = [(before[2] + after[1]) / 2 * frame_seconds for before, after in zip(runs, runs[1:])]
+    bounds = [runs[0][1] * frame_seconds, *middles, min(runs[-1][2] * frame_seconds, seconds)]
+    intervals: List[Tuple[float, float, Optional[int]]] = [(0.0, bounds[0], None)]
+    intervals += [(start, end, run[0]) for start, end, run in zip(bounds, bounds[1:], runs)]
+    intervals.append((bounds[-1], seconds, None))
+    return [interval for interval in intervals if interval[1] > interval[0]]

@@ -1,0 +1,210 @@
+"""A folder of transformers' HuBERT as a checkpoint of ours would hold it: facebook/hubert-*, ntu-spml/distilhubert, and our own exports.
+
+Neither transformers nor a network is needed. Weights are read from safetensors, or from the older ``pytorch_model.bin`` without running
+anything in it. All files of a folder are read first; what follows only converts what they said.
+"""
+
+from __future__ import annotations
+
+import pickle
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Dict, List, Optional
+
+import torch
+from safetensors import SafetensorError
+from safetensors.torch import load_file
+
+from softhubert_plugin.checkpoints.contents import finetuned_checkpoint, pretrained_checkpoint
+from softhubert_plugin.checkpoints.names import ACTIVATIONS, EXTRACTOR_NORMS, SETTINGS, from_transformers
+from softhubert_plugin.errors import SoftHubertError
+from softhubert_plugin.files import PathLike, read_json
+
+WEIGHTS, HEAD, MIXTURE = "model.safetensors", "pretraining_head.safetensors", "gmm.safetensors"
+OLDER_WEIGHTS = "pytorch_model.bin"
+HEAD_SETTINGS = ("final_dim", "logit_temp", "untie_final_proj", "target_glu")
+# fairseq's special symbols in their order, as transformers calls them: its CTC blank is the padding token, fairseq's is <s>.
+SPECIAL_TOKENS = ("<pad>", "<s>", "</s>", "<unk>")
+# Parameters of other tasks' heads, which are left out.
+OTHER_HEADS = ("projector.", "classifier.", "layer_weights")
+# Where transformers keeps the output layer of a fine-tuned model.
+CTC_HEAD = "lm_head."
+
+
+@dataclass(frozen=True)
+class _Files:
+    """What the files of a folder say.
+
+    Attributes:
+        folder: for messages.
+        config: ``config.json``.
+        weights: tensors by transformers' names, float32.
+        head: ``pretraining_head.safetensors`` of our own exports; empty elsewhere.
+        preprocessor: ``preprocessor_config.json``; empty where there is none.
+        vocabulary: ``vocab.json`` of a fine-tuned model, ``None`` of any other.
+    """
+
+    folder: Path
+    config: Dict[str, Any]
+    weights: Dict[str, torch.Tensor]
+    head: Dict[str, torch.Tensor]
+    preprocessor: Dict[str, Any]
+    vocabulary: Optional[Dict[str, int]]
+
+    @property
+    def ours(self) -> Dict[str, Any]:
+        """What our own export adds to ``config.json``."""
+        found: Dict[str, Any] = self.config.get("softhubert", {})
+        return found
+
+
+def read_transformers(folder: PathLike) -> Dict[str, Any]:
+    """What a checkpoint of the same model would hold.
+
+    Raises:
+        SoftHubertError: the folder holds no HuBERT, or one that fairseq has no place for, or a file in it is missing or damaged.
+    """
+    files = _read_files(Path(folder))
+    projection = {name[len(CTC_HEAD) :]: tensor for name, tensor in files.weights.items() if name.startswith(CTC_HEAD)}
+    try:
+        settings = _settings(files)
+        normalize = _normalize(files)
+        encoder = _encoder(files, settings)
+        symbols = _symbols(files) if projection else []
+        if files.head:
+            encoder.update(files.head)
+            settings.update({name: files.ours[name] for name in HEAD_SETTINGS})
+        codewords: Optional[List[int]] = list(files.ours["codewords"]) if files.head else None
+    except (KeyError, TypeError, AttributeError) as error:
+        raise SoftHubertError(f"{folder}/config.json: not the configuration of a HuBERT ({type(error).__name__}: {error})") from None
+    if projection:
+        return finetuned_checkpoint(settings, encoder, projection, symbols, normalize=normalize)
+    return pretrained_checkpoint(settings, encoder, codewords, normalize=normalize)
+
+
+def weights_file(folder: PathLike) -> Path:
+    """Where a folder keeps its weights.
+
+    Raises:
+        SoftHubertError: nowhere, or in several files.
+    """
+    folder = Path(folder)
+    for name in (WEIGHTS, OLDER_WEIGHTS):
+        if (folder / name).is_file():
+            return folder / name
+        if (folder / f"{name}.index.json").is_file():
+            raise SoftHubertError(f"{folder}: weights in several files; save them in one (save_pretrained with max_shard_size='100GB')")
+    raise SoftHubertError(
+        f"{folder}: neither {WEIGHTS} nor {OLDER_WEIGHTS} in it; give a folder as transformers' save_pretrained writes it"
+    )
+
+
+def _read_files(folder: Path) -> _Files:
+    config = read_json(folder / "config.json", remedy="give a folder as transformers' save_pretrained writes it")
+    if not isinstance(config, dict) or config.get("model_type") != "hubert":
+        kind = config.get("model_type") if isinstance(config, dict) else config
+        raise SoftHubertError(f"{folder}/config.json: a {kind!r} model; expected a 'hubert'")
+    weights = _read_weights(weights_file(folder))
+    preprocessor = folder / "preprocessor_config.json"
+    ours = config.get("softhubert")
+    is_fine_tuned = any(name.startswith(CTC_HEAD) for name in weights)
+    has_head = not is_fine_tuned and (folder / HEAD).is_file() and isinstance(ours, dict) and "codewords" in ours
+    return _Files(
+        folder=folder,
+        config=config,
+        weights=weights,
+        head=_read_weights(folder / HEAD) if has_head else {},
+        preprocessor=read_json(preprocessor, remedy="copy the folder again") if preprocessor.is_file() else {},
+        vocabulary=read_json(folder / "vocab.json", remedy="a fine-tuned model needs its tokenizer beside it") if is_fine_tuned else None,
+    )
+
+
+def _read_weights(path: Path) -> Dict[str, torch.Tensor]:
+    try:
+        found = load_file(str(path)) if path.suffix == ".safetensors" else torch.load(str(path), map_location="cpu", weights_only=True)
+    except pickle.UnpicklingError as error:
+        reason = str(error).split("\n")[0]
+        raise SoftHubertError(f"{path}: refused, it holds more than weights or is damaged ({reason})") from None
+    except (SafetensorError, RuntimeError, EOFError, OSError, ValueError) as error:
+        raise SoftHubertError(f"{path}: truncated or not a file of weights ({str(error).partition(chr(10))[0]}); copy it again") from None
+    if not isinstance(found, dict) or not all(isinstance(tensor, torch.Tensor) for tensor in found.values()):
+        raise SoftHubertError(f"{path}: not a file of weights; expected tensors by name")
+    return {name: tensor.float().contiguous() for name, tensor in found.items()}
+
+
+def _settings(files: _Files) -> Dict[str, Any]:
+    """The encoder's configuration in fairseq's terms."""
+    config = files.config
+    unknown = []
+    if config["feat_extract_norm"] not in EXTRACTOR_NORMS.values():
+        unknown.append(f"feat_extract_norm {config['feat_extract_norm']!r}")
+    if config.get("hidden_act", "gelu") not in ACTIVATIONS or config.get("feat_extract_activation", "gelu") != "gelu":
+        unknown.append(f"activation {config.get('hidden_act')!r}, {config.get('feat_extract_activation')!r}")
+    if config.get("conv_pos_batch_norm"):
+        unknown.append("conv_pos_batch_norm")
+    if config.get("adapter_attn_dim") is not None or config.get("add_adapter"):
+        unknown.append("adapters")
+    if abs(config.get("layer_norm_eps", 1e-5) - 1e-5) > 1e-12:
+        unknown.append(f"layer_norm_eps {config['layer_norm_eps']}")
+    if unknown:
+        raise SoftHubertError(
+            f"{files.folder}/config.json: {', '.join(unknown)}: fairseq's HuBERT has no such thing, so it cannot be imported"
+        )
+    absent = {"feat_proj_layer_norm": True}  # written by newer versions only
+    settings = {ours: config.get(theirs, absent[theirs]) if theirs in absent else config[theirs] for ours, theirs in SETTINGS}
+    columns = [config["conv_dim"], config["conv_kernel"], config["conv_stride"]]
+    modes = {theirs: ours for ours, theirs in EXTRACTOR_NORMS.items()}
+    settings["extractor_mode"] = modes[config["feat_extract_norm"]]
+    settings["conv_feature_layers"] = repr([tuple(int(number) for number in layer) for layer in zip(*columns)])
+    return settings
+
+
+def _normalize(files: _Files) -> bool:
+    """Whether the model was trained on waveforms of zero mean and unit variance.
+
+    facebook/hubert-base-ls960 says that it was, although it was not; its group norm makes the output the same either way. So a model with
+    group norm counts as trained on plain waveforms, as in fairseq's recipes, unless the folder is our own export, which says so itself.
+    """
+    if "normalize" in files.ours:
+        return bool(files.ours["normalize"])
+    return files.config["feat_extract_norm"] != "group" and bool(files.preprocessor.get("do_normalize", True))
+
+
+def _encoder(files: _Files, settings: Dict[str, Any]) -> Dict[str, torch.Tensor]:
+    """The encoder's parameters under fairseq's names."""
+    folder, config = files.folder, files.config
+    weights = {name: tensor for name, tensor in files.weights.items() if not name.startswith(CTC_HEAD)}
+    if any(name.startswith("hubert.") for name in weights):
+        weights = {name[len("hubert.") :]: tensor for name, tensor in weights.items() if name.startswith("hubert.")}
+    weights = {name: tensor for name, tensor in weights.items() if not name.startswith(OTHER_HEADS)}
+    try:
+        state = {from_transformers(name, settings["extractor_mode"]): tensor for name, tensor in weights.items()}
+    except SoftHubertError as error:
+        raise SoftHubertError(f"{folder}: {error}") from None
+    # A model saved with masking switched off has no mask embedding; it is used in training only.
+    state.setdefault("mask_emb", torch.zeros(int(config["hidden_size"])))
+    if config["conv_dim"][-1] == config["hidden_size"]:
+        # fairseq has no projection between equal widths: only the identity can be left out.
+        weight, bias = state.pop("post_extract_proj.weight"), state.pop("post_extract_proj.bias")
+        if not torch.equal(weight, torch.eye(len(weight))) or bias.any():
+            raise SoftHubertError(
+                f"{folder}: a projection from {len(weight)} to {len(weight)} channels, which fairseq's HuBERT does not have"
+            )
+    return state
+
+
+def _symbols(files: _Files) -> List[str]:
+    """What a fine-tuned model recognises, without the four special symbols, which must be where fairseq has them."""
+    vocabulary = files.vocabulary or {}
+    tokens = sorted(vocabulary, key=lambda token: vocabulary[token])
+    special = len(SPECIAL_TOKENS)
+    if [vocabulary[token] for token in tokens] != list(range(len(tokens))) or set(tokens[:special]) != set(SPECIAL_TOKENS):
+        raise SoftHubertError(
+            f"{files.folder}/vocab.json: begins with {' '.join(tokens[:special])}; fairseq needs {' '.join(SPECIAL_TOKENS)} first, "
+            "without gaps"
+        )
+    if files.config.get("pad_token_id", 0) != 0:
+        raise SoftHubertError(
+            f"{files.folder}/config.json: pad_token_id {files.config['pad_token_id']}, expected 0: fairseq's CTC blank is the first symbol"
+        )
+    return tokens[special:]

@@ -1,0 +1,42 @@
+"""The targets of a batch, picked out for the frames that carry weight: the head then works on those alone, and asks no device which."""
+
+from __future__ import annotations
+
+from typing import Dict, List
+
+import numpy as np
+import torch
+
+from softhubert_plugin.labels.targets import FrameTargets
+
+Selected = Dict[str, torch.Tensor]
+
+
+def select_targets(targets: List[FrameTargets], chosen: np.ndarray) -> Selected:
+    """Targets of chosen frames.
+
+    Args:
+        targets: of each utterance, at the model's frame rate.
+        chosen: ``(utterances, frames)`` bool; a chosen frame beyond an utterance's last target is left out.
+
+    Returns:
+        ``frames (n,)`` int64, each a position in the batch's ``utterances × frames`` frames; ``components (n, entries)`` int64 and
+        ``probabilities (n, entries)`` float32, zero where a frame has fewer entries.
+    """
+    width = chosen.shape[1]
+    frames, parts = [], []
+    for row, target in enumerate(targets):
+        taken = np.flatnonzero(chosen[row, : len(target)])
+        frames.append(row * width + taken)
+        parts.append(target.taken(taken))
+    together = FrameTargets(
+        np.concatenate([part.counts for part in parts]),
+        np.concatenate([part.components for part in parts]),
+        np.concatenate([part.probabilities for part in parts]),
+    )
+    components, probabilities = together.padded(len(together), max(int(together.counts.max(initial=0)), 1))
+    return {
+        "frames": torch.from_numpy(np.concatenate(frames)),
+        "components": torch.from_numpy(components),
+        "probabilities": torch.from_numpy(probabilities),
+    }

@@ -1,0 +1,1 @@
+"""Checkpoints to and from other toolkits: transformers, torchaudio, stock fairseq."""

@@ -1,0 +1,119 @@
+"""Hidden states of many utterances, straight from their audio, in the manifest's order and in bounded memory.
+
+What dumps features (``features/hubert.py``) and what labels without dumping both read from here.
+"""
+
+from __future__ import annotations
+
+import collections
+from concurrent.futures import Future
+from typing import Any, Deque, Dict, Iterator, List, Optional, Sequence, Tuple
+
+import numpy as np
+import torch
+
+from softhubert_plugin.allocation import keep_freed_memory
+from softhubert_plugin.audio.batching import batches_by_length
+from softhubert_plugin.audio.check import check_long_enough
+from softhubert_plugin.audio.read import read_waveform
+from softhubert_plugin.audio.threads import soundfile_threads
+from softhubert_plugin.checkpoints.load import LoadedModel, checkpoint_sha256
+from softhubert_plugin.devices import usable_device
+from softhubert_plugin.features.hidden_states import hidden_states, pieces
+from softhubert_plugin.features.layers import are_transformer_layers, check_layers
+from softhubert_plugin.files import PathLike
+from softhubert_plugin.front_end import receptive_field, total_stride
+from softhubert_plugin.manifests import SAMPLE_RATE, Manifest
+
+BATCH_SECONDS = 40.0
+# Utterances are sorted by length only within so many batches' worth: enough to pad little, and few enough to hold all their layers.
+BATCHES_A_WINDOW = 4
+
+
+def windows(sizes: np.ndarray, indices: Sequence[int], batch_seconds: float) -> Iterator[List[int]]:
+    """Consecutive utterances of ``BATCHES_A_WINDOW`` batches, at least one each; a function of the sizes and the first index alone."""
+    window: List[int] = []
+    samples = 0
+    for index in indices:
+        if window and samples + sizes[index] > BATCHES_A_WINDOW * batch_seconds * SAMPLE_RATE:
+            yield window
+            window, samples = [], 0
+        window.append(index)
+        samples += int(sizes[index])
+    if window:
+        yield window
+
+
+def model_info(loaded: LoadedModel, checkpoint: PathLike, manifest: Manifest) -> Dict[str, Any]:
+    """What hidden states are, but for their ``layer``, as their shards' ``.json`` and the mixture fitted on them say it."""
+    return {
+        "kind": "hubert",
+        "frame_rate": SAMPLE_RATE / total_stride(loaded.conv_layers),
+        "checkpoint_sha256": checkpoint_sha256(checkpoint),
+        "manifest_sha256": manifest.fingerprint,
+    }
+
+
+def layer_features(
+    loaded: LoadedModel,
+    manifest: Manifest,
+    indices: Sequence[int],
+    layers: Sequence[int],
+    *,
+    device: Optional[str] = None,
+    batch_seconds: float = BATCH_SECONDS,
+) -> Iterator[Dict[int, np.ndarray]]:
+    """Features of utterances in the order of ``indices``, every layer from one forward pass.
+
+    The batches depend on the lengths of the utterances and on ``batch_seconds`` alone, not on ``layers``: a layer's numbers are the
+    same, bit for bit, alone and among others. Held at once: the asked layers of ``4 * batch_seconds`` of audio (12 layers of HuBERT Base
+    at the default: 300 MB).
+
+    Args:
+        loaded: the checkpoint; its encoder is moved to ``device``.
+        manifest: says where the audio is. Check it first (:func:`~softhubert_plugin.audio.check.check_audio`); here only lengths are.
+        indices: utterances of the manifest, usually a range.
+        layers: 0 for the convolutional features, 1 to the model's last.
+        device: as torch names it; a GPU if there is one.
+        batch_seconds: audio in one batch of the transformer, padding included; a longer utterance makes a batch of its own.
+
+    Yields:
+        For each utterance ``{layer: (frames, D) float32}``, with ``frames`` as :func:`~softhubert_plugin.features.hidden_states.frames_of`
+        tells.
+
+    Raises:
+        SoftHubertError: the model lacks a layer, or an utterance is too short for a frame or changed its length since the manifest.
+    """
+    check_layers(layers, len(loaded.encoder.encoder.layers))
+    check_long_enough(manifest, indices, receptive_field(loaded.conv_layers))
+    device = usable_device(device)
+    loaded.encoder.to(device)
+    if device == "cpu":
+        keep_freed_memory()
+    batch_seconds = batch_seconds if are_transformer_layers(loaded.encoder.encoder.layers) else 0.0
+    with soundfile_threads(4) as pool:
+        # The next window's audio is decoded while this one's is run.
+        ready: Deque[Dict[int, Future[torch.Tensor]]] = collections.deque()
+        for window in windows(manifest.sizes, indices, batch_seconds):
+            ready.append({index: pool.submit(read_waveform, manifest, index, normalize=loaded.normalize) for index in window})
+            if len(ready) > 1:
+                yield from _run_window(loaded, ready.popleft(), layers, device, batch_seconds)
+        while ready:
+            yield from _run_window(loaded, ready.popleft(), layers, device, batch_seconds)
+
+
+def _run_window(
+    loaded: LoadedModel, reading: Dict[int, Future[torch.Tensor]], layers: Sequence[int], device: str, batch_seconds: float
+) -> Iterator[Dict[int, np.ndarray]]:
+    waveforms = {index: future.result() for index, future in reading.items()}
+    pieces_of = {index: pieces(len(waveform), loaded.conv_layers) for index, waveform in waveforms.items()}
+    found: Dict[Tuple[int, int], Dict[int, np.ndarray]] = {}
+    cut = [(index, piece) for index in pieces_of for piece in pieces_of[index]]
+    for together in batches_by_length([piece.stop - piece.start for _, piece in cut], batch_seconds * SAMPLE_RATE):
+        batch = [cut[position] for position in together]
+        states = hidden_states(loaded.encoder, [waveforms[index][piece].to(device) for index, piece in batch], layers)
+        for (index, piece), of_layer in zip(batch, states):
+            found[index, piece.start] = {layer: of_layer[layer].cpu().numpy() for layer in layers}
+    for index in pieces_of:
+        parts = [found.pop((index, piece.start)) for piece in pieces_of[index]]
+        yield {layer: parts[0][layer] if len(parts) == 1 else np.concatenate([part[layer] for part in parts]) for layer in layers}

@@ -1,0 +1,104 @@
+"""Where the frames to be labelled come from: a feature shard on disk, or audio through a HuBERT checkpoint, without features between."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Callable, Dict, Iterator, List, Tuple
+
+import numpy as np
+
+from softhubert_plugin.audio.check import check_audio, check_long_enough
+from softhubert_plugin.errors import SoftHubertError
+from softhubert_plugin.features.shard_chunks import plan_chunks, refuse_non_finite, stream_chunks
+from softhubert_plugin.features.shards import FeatureShard, read_shard, shard_range
+from softhubert_plugin.files import PathLike
+from softhubert_plugin.manifests import read_manifest
+
+Block = Tuple[np.ndarray, np.ndarray]
+# Frames of one block, and numbers in it: large enough that threads seldom wait for each other, small enough that a few of them
+# for every thread are little memory (25 MB each).
+BLOCK_FRAMES = 32_768
+BLOCK_NUMBERS = 8192 * 768
+
+
+@dataclass(frozen=True)
+class FrameStream:
+    """Frames of the utterances of one shard, in order.
+
+    Attributes:
+        path: what to name in messages.
+        info: what the frames are, as in the ``.json`` of a feature shard.
+        dimension: D.
+        lengths: ``(utterances,)`` frames of each.
+        blocks: gives the frames of some utterances ``(n, D)`` and how many belong to each, until all have come.
+    """
+
+    path: Path
+    info: Dict[str, Any]
+    dimension: int
+    lengths: np.ndarray
+    blocks: Callable[[], Iterator[Block]]
+
+
+def from_shard(feat_dir: PathLike, split: str, rank: int, nshard: int) -> FrameStream:
+    """A shard of features.
+
+    Raises:
+        SoftHubertError: it is missing or damaged; while it is read: NaN or infinity, by utterance.
+    """
+    shard = read_shard(feat_dir, split, rank, nshard)
+    return FrameStream(shard.path, shard.info, shard.frames.shape[1], shard.lengths, lambda: _shard_blocks(shard))
+
+
+def _shard_blocks(shard: FeatureShard) -> Iterator[Block]:
+    done = 0
+    ends = np.cumsum(shard.lengths)
+    frames = 0
+    everything = [np.ones(len(shard), dtype=bool)]
+    chunk_frames = _block_frames(shard.frames.shape[1])
+    for chunk, rows in stream_chunks(plan_chunks([shard], everything, chunk_frames=chunk_frames, whole_utterances=True)):
+        refuse_non_finite(chunk, rows)
+        frames += len(rows)
+        utterances = int(np.searchsorted(ends, frames)) + 1 - done
+        yield rows, shard.lengths[done : done + utterances]
+        done += utterances
+
+
+def _block_frames(dimension: int) -> int:
+    return max(1, min(BLOCK_FRAMES, BLOCK_NUMBERS // dimension))
+
+
+def from_audio(tsv_dir: PathLike, split: str, rank: int, nshard: int, checkpoint: PathLike, layer: int, device: str) -> FrameStream:
+    """Hidden states of one layer, computed as they are needed: nothing is written that would have to be read again.
+
+    Raises:
+        SoftHubertError: manifest, audio or checkpoint are not usable, or the model lacks the layer.
+    """
+    from softhubert_plugin.checkpoints.load import load_checkpoint
+    from softhubert_plugin.features.hidden_states import frames_of
+    from softhubert_plugin.features.layer_stream import layer_features, model_info
+    from softhubert_plugin.features.layers import check_layers
+    from softhubert_plugin.front_end import receptive_field
+
+    manifest = read_manifest(f"{tsv_dir}/{split}.tsv")
+    indices = range(*shard_range(len(manifest), nshard, rank))
+    loaded = load_checkpoint(checkpoint)
+    check_layers([layer], len(loaded.encoder.encoder.layers))
+    check_audio(manifest)
+    check_long_enough(manifest, indices, receptive_field(loaded.conv_layers))
+    enough = _block_frames(int(loaded.encoder.encoder.embedding_dim))
+    lengths = np.asarray([frames_of(int(manifest.sizes[index]), loaded.conv_layers) for index in indices])
+
+    def blocks() -> Iterator[Block]:
+        held: List[np.ndarray] = []
+        for index, states in zip(indices, layer_features(loaded, manifest, indices, [layer], device=device)):
+            if not np.isfinite(states[layer]).all():
+                raise SoftHubertError(f"{manifest.audio_path(index)}: layer {layer} gives NaN or infinity; check the file and {checkpoint}")
+            held.append(states[layer])
+            if sum(map(len, held)) >= enough or index == indices[-1]:
+                yield np.concatenate(held), np.asarray([len(frames) for frames in held])
+                held = []
+
+    info = {**model_info(loaded, checkpoint, manifest), "layer": layer}
+    return FrameStream(manifest.path, info, int(loaded.encoder.encoder.embedding_dim), lengths, blocks)

@@ -1,0 +1,75 @@
+"""Which frames a mixture is fitted on, and which are set aside to measure it: whole utterances, drawn by a seed."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import List, Sequence
+
+import numpy as np
+
+from softhubert_plugin.errors import SoftHubertError
+from softhubert_plugin.features.shard_chunks import Chunk, plan_chunks, read_chunk
+from softhubert_plugin.features.shards import FeatureShard
+from softhubert_plugin.files import PathLike
+
+HELD_OUT_SHARE = 0.1
+MAX_HELD_OUT_FRAMES = 10_000
+
+
+@dataclass(frozen=True)
+class TrainingData:
+    """What a fit sees.
+
+    Attributes:
+        chunks: of the utterances to fit on.
+        held_out: ``(n, D)`` float32 frames of other utterances, at most :data:`MAX_HELD_OUT_FRAMES`.
+    """
+
+    chunks: List[Chunk]
+    held_out: np.ndarray
+
+    @property
+    def frames(self) -> int:
+        """How many frames are fitted on."""
+        return sum(chunk.frames for chunk in self.chunks)
+
+
+def divide(shards: Sequence[FeatureShard], feat_dir: PathLike, split: str, *, n_components: int, percent: float, seed: int) -> TrainingData:
+    """Draw the utterances to fit on and those to measure on.
+
+    Args:
+        feat_dir, split: what to name in errors.
+        percent: share of the utterances to use, in (0, 1]; negative: all.
+
+    Raises:
+        SoftHubertError: an option is out of range, or there are fewer frames than components.
+    """
+    if not 1 <= n_components <= 65_535:
+        raise SoftHubertError(f"{n_components} components: expected 1 to 65535 (labels store 16-bit component ids)")
+    if percent > 1 or percent == 0:
+        raise SoftHubertError(f"--percent {percent:g}: expected a share of the utterances in (0, 1], such as 0.1, or -1 for all")
+    lengths = np.concatenate([shard.lengths for shard in shards])
+    order = np.random.default_rng(seed).permutation(len(lengths))
+    if percent > 0:
+        order = order[: int(np.ceil(len(lengths) * percent))]
+    frames = np.cumsum(lengths[order])
+    wanted = min(HELD_OUT_SHARE * frames[-1], MAX_HELD_OUT_FRAMES)
+    utterances = min(int(np.searchsorted(frames, wanted)) + 1, len(order) - 1)
+    aside, fitted = order[:utterances], order[utterances:]
+    chunks = plan_chunks(shards, _chosen(shards, fitted))
+    total = sum(chunk.frames for chunk in chunks)
+    if total < n_components:
+        raise SoftHubertError(
+            f"{feat_dir}: {total} frames of {split} to fit {n_components} components; give more speech (--percent) "
+            "or ask for fewer components"
+        )
+    # With a single utterance there is nothing to set aside: the mixture is measured on what it was fitted on.
+    measured = plan_chunks(shards, _chosen(shards, aside if len(aside) else fitted))
+    return TrainingData(chunks, np.concatenate([read_chunk(chunk) for chunk in measured])[:MAX_HELD_OUT_FRAMES])
+
+
+def _chosen(shards: Sequence[FeatureShard], utterances: np.ndarray) -> List[np.ndarray]:
+    """Utterances counted through all shards, as one mask a shard."""
+    mask = np.zeros(sum(map(len, shards)), dtype=bool)
+    mask[utterances] = True
+    return np.split(mask, np.cumsum([len(shard) for shard in shards])[:-1])

@@ -1,0 +1,57 @@
+"""What soft and hard labels have in common: a file with the targets of every utterance of a split, one distribution per frame."""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from pathlib import Path
+from typing import Optional
+
+import numpy as np
+
+from softhubert_plugin.errors import SoftHubertError
+from softhubert_plugin.labels.targets import FrameTargets
+
+RATE_UNKNOWN = "its label rate is not recorded; give --label-rate (MFCC: 100, HuBERT: 50)"
+
+
+class FrameLabels(ABC):
+    """Labels of a split, open for random access.
+
+    Attributes:
+        path: the file.
+        n_components: K.
+        source: what the component ids mean: a fingerprint of the mixture, or of the clustering's dictionary. Labels of two splits must
+            agree in it.
+        lengths: ``(utterances,)`` label frames of each utterance.
+        label_rate: frames per second, or ``None`` where the file does not record it.
+        manifest_sha256: fingerprint of the manifest that they were made for, empty where the file does not record it.
+    """
+
+    path: Path
+    n_components: int
+    source: str
+    lengths: np.ndarray
+    label_rate: Optional[float] = None
+    manifest_sha256: str = ""
+
+    def __len__(self) -> int:
+        return len(self.lengths)
+
+    @abstractmethod
+    def utterance(self, index: int) -> FrameTargets:
+        """The targets of one utterance, each frame summing to one.
+
+        Raises:
+            SoftHubertError: they are damaged.
+        """
+
+    def rate(self, asked: Optional[float]) -> float:
+        """The label rate to go by: the one asked for, else the one recorded.
+
+        Raises:
+            SoftHubertError: there is neither.
+        """
+        rate = self.label_rate if asked is None else asked
+        if rate is None:
+            raise SoftHubertError(f"{self.path}: {RATE_UNKNOWN}")
+        return rate

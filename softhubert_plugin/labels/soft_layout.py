@@ -1,0 +1,170 @@
+"""How soft labels lie in their file ``{split}.gmm``: a safetensors container in one fixed layout, so that it can be written as a stream.
+
+For N utterances, F frames and E entries in all: ``utterance_frames`` and ``utterance_entries`` ``(N + 1)`` int64 offsets,
+``utterance_crc`` ``(N,)`` uint32, the CRC-32 of each utterance's part, ``frame_counts`` ``(F,)`` uint8, ``components`` ``(E,)`` uint16 and
+``probabilities`` ``(E,)`` uint16 in units of 1/65535 (renormalised when read). The header's metadata says what the labels were made
+from, so that a reader can refuse labels that do not fit, and holds a CRC-32 of that description and of the offsets.
+
+A packed file has, instead of entries, the ``packed`` bytes of :mod:`softhubert_plugin.labels.soft_codec`, ``utterance_bytes`` ``(N + 1)``
+int64 offsets into them, and ``neighbours`` ``(K²,)`` uint16; its ``utterance_crc`` are of the packed bytes.
+"""
+
+from __future__ import annotations
+
+import json
+import mmap
+import zlib
+from dataclasses import asdict, dataclass
+from typing import Dict, List, Mapping, Tuple
+
+import numpy as np
+
+from softhubert_plugin.labels.targets import FrameTargets
+
+FORMAT = "softhubert-labels"
+INDEX_CRC = "softhubert-labels-crc32"
+PROBABILITY_UNIT = 65_535
+NUMPY = {"I64": "<i8", "U32": "<u4", "U16": "<u2", "U8": "u1"}
+ENTROPY_BINS = 60
+
+
+@dataclass(frozen=True)
+class Layout:
+    """The tensors of a kind of file in their order, each with its safetensors type; wide types come first, so that each stays aligned.
+
+    Attributes:
+        index: offsets and whatever else is written before the labels.
+        content: what grows with the frames.
+    """
+
+    index: Dict[str, str]
+    content: Dict[str, str]
+
+    @property
+    def tensors(self) -> Dict[str, str]:
+        """All of them."""
+        return {**self.index, **self.content}
+
+
+PLAIN = Layout(
+    index={"utterance_frames": "I64", "utterance_entries": "I64", "utterance_crc": "U32"},
+    content={"components": "U16", "probabilities": "U16", "frame_counts": "U8"},
+)
+PACKED = Layout(
+    index={"utterance_frames": "I64", "utterance_bytes": "I64", "utterance_crc": "U32", "neighbours": "U16"},
+    content={"packed": "U8"},
+)
+
+# Of one utterance: (frames,) uint8 counts, (entries,) uint16 components, (entries,) uint16 probabilities.
+StoredTargets = Tuple[np.ndarray, np.ndarray, np.ndarray]
+
+
+@dataclass(frozen=True)
+class SoftLabelInfo:
+    """What a soft-label file says of itself.
+
+    Attributes:
+        n_components: K.
+        label_rate: frames a second.
+        split: the split's name.
+        mass, max_components: how the posteriors were truncated.
+        temperature: at which they were taken.
+        mixture_sha256: of the mixture file.
+        manifest_sha256: :attr:`Manifest.fingerprint` of the manifest, empty where the features did not tell.
+        frames: how many.
+        perplexity_before, perplexity: mean ``exp(H)`` before and after truncation.
+        entropy_before, entropy: mean H in nats before and after truncation.
+        entropy_histogram: counts of frames by entropy after truncation, in equal bins from 0 to ln K.
+        step: of the square roots of probabilities in a packed file; 0 in one that is not packed.
+    """
+
+    n_components: int
+    label_rate: float
+    split: str
+    mass: float
+    max_components: int
+    temperature: float
+    mixture_sha256: str
+    manifest_sha256: str
+    frames: int
+    perplexity_before: float
+    perplexity: float
+    entropy_before: float
+    entropy: float
+    entropy_histogram: List[int]
+    step: float = 0.0
+
+
+def quantised(targets: FrameTargets) -> StoredTargets:
+    """Targets as they are stored; no entry is rounded down to nothing."""
+    probabilities = np.maximum(np.rint(targets.probabilities * PROBABILITY_UNIT), 1)
+    return targets.counts.astype(np.uint8), targets.components.astype(np.uint16), probabilities.astype(np.uint16)
+
+
+def utterance_crc(stored: StoredTargets) -> int:
+    """The CRC-32 of an utterance's part."""
+    value = 0
+    for part, kind in zip(stored, ("U8", "U16", "U16")):
+        value = zlib.crc32(np.ascontiguousarray(part, dtype=NUMPY[kind]).data, value)
+    return value
+
+
+def index_crc(layout: Layout, info_text: str, index: Mapping[str, np.ndarray]) -> str:
+    """The CRC-32 of the description and the index, as eight hexadecimal digits."""
+    value = zlib.crc32(info_text.encode())
+    for name, kind in layout.index.items():
+        value = zlib.crc32(np.ascontiguousarray(index[name], dtype=NUMPY[kind]).data, value)
+    return f"{value:08x}"
+
+
+def header(layout: Layout, info: SoftLabelInfo, index: Mapping[str, np.ndarray], content: Mapping[str, int]) -> bytes:
+    """A safetensors header: the length of its JSON as eight bytes, little-endian, then the JSON, padded to a multiple of eight bytes
+    (https://huggingface.co/docs/safetensors, "Format").
+
+    Args:
+        content: how long each tensor is that follows the index.
+    """
+    text = json.dumps(asdict(info), sort_keys=True)
+    tensors: Dict[str, object] = {"__metadata__": {FORMAT: text, INDEX_CRC: index_crc(layout, text, index)}}
+    shapes = {**{name: len(array) for name, array in index.items()}, **content}
+    position = 0
+    for name, kind in layout.tensors.items():
+        size = shapes[name] * np.dtype(NUMPY[kind]).itemsize
+        tensors[name] = {"dtype": kind, "shape": [shapes[name]], "data_offsets": [position, position + size]}
+        position += size
+    encoded = json.dumps(tensors).encode()
+    encoded += b" " * (-len(encoded) % 8)
+    return len(encoded).to_bytes(8, "little") + encoded
+
+
+def read_container(content: mmap.mmap) -> Tuple[Layout, SoftLabelInfo, Dict[str, np.ndarray]]:
+    """The parts of a file, as views of its bytes; nothing of the labels is read.
+
+    Raises:
+        KeyError: :data:`FORMAT`, where the file is a safetensors file of something else.
+        ValueError, TypeError, …: something does not add up.
+    """
+    start = 8 + int.from_bytes(content[:8], "little")
+    if start > len(content):
+        raise ValueError(f"a header of {start - 8} bytes in a file of {len(content)}")
+    tensors = json.loads(content[8:start].decode())
+    metadata = tensors.pop("__metadata__", {})
+    text = metadata[FORMAT]
+    layout = PACKED if "packed" in tensors else PLAIN
+    position = start
+    arrays = {}
+    for name, kind in layout.tensors.items():
+        dtype, (length,) = np.dtype(NUMPY[kind]), tensors[name]["shape"]
+        if type(length) is not int or not 0 <= length <= len(content):
+            raise ValueError(f"{name} of shape [{length}]")
+        size = length * dtype.itemsize
+        if tensors[name]["dtype"] != kind or tensors[name]["data_offsets"] != [position - start, position - start + size]:
+            raise ValueError(f"{name} does not lie where it should")
+        arrays[name] = (dtype, length, position)
+        position += size
+    if tensors.keys() != layout.tensors.keys() or position != len(content):
+        raise ValueError(f"{len(content)} bytes instead of {position}")
+    views = {name: np.frombuffer(content, *where) for name, where in arrays.items()}
+    if index_crc(layout, text, views) != metadata[INDEX_CRC]:
+        raise ValueError("the index fails its checksum")
+    return layout, SoftLabelInfo(**json.loads(text)), views

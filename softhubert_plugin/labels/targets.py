@@ -1,0 +1,100 @@
+"""Sparse target distributions of consecutive frames, the form in which labels travel from file to loss.
+
+Hard labels are the case of one entry a frame with probability one, so that both kinds walk the same road.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Tuple
+
+import numpy as np
+
+
+def most_probable(counts: np.ndarray, components: np.ndarray, weights: np.ndarray) -> np.ndarray:
+    """``(frames,)``: the component of each frame's largest weight; of several that are equal, the lower number.
+
+    Args:
+        counts: ``(frames,)`` int64, entries per frame, one at least.
+        components: ``(entries,)``, frame after frame.
+        weights: ``(entries,)`` signed or floating.
+    """
+    order = np.lexsort((components, -weights, np.repeat(np.arange(len(counts)), counts)))
+    return components[order][np.cumsum(counts) - counts]
+
+
+@dataclass(frozen=True)
+class FrameTargets:
+    """Distributions over components, frame by frame.
+
+    Attributes:
+        counts: ``(frames,)`` int64, entries of each frame.
+        components: ``(entries,)`` int64, the entries' component ids, frame after frame.
+        probabilities: ``(entries,)`` float32, summing to one in each frame.
+    """
+
+    counts: np.ndarray
+    components: np.ndarray
+    probabilities: np.ndarray
+
+    def __len__(self) -> int:
+        return len(self.counts)
+
+    @property
+    def frame_of_entry(self) -> np.ndarray:
+        """``(entries,)``: the frame each entry belongs to."""
+        return np.repeat(np.arange(len(self.counts)), self.counts)
+
+    def sliced(self, start: int, stop: int) -> FrameTargets:
+        """Frames ``start … stop-1``."""
+        ends = np.concatenate([[0], np.cumsum(self.counts)])
+        stop = min(stop, len(self))
+        entries = slice(ends[start], ends[stop])
+        return FrameTargets(self.counts[start:stop], self.components[entries], self.probabilities[entries])
+
+    def taken(self, frames: np.ndarray) -> FrameTargets:
+        """The targets of some frames, in the order given."""
+        counts = self.counts[frames]
+        starts = (np.cumsum(self.counts) - self.counts)[frames]
+        entries = np.repeat(starts - (np.cumsum(counts) - counts), counts) + np.arange(counts.sum())
+        return FrameTargets(counts, self.components[entries], self.probabilities[entries])
+
+    def most_probable(self) -> np.ndarray:
+        """``(frames,)``: each frame's most probable component; of several that are equal, the lower number."""
+        return most_probable(self.counts, self.components, self.probabilities)
+
+    def pooled(self, ratio: int, how: str) -> FrameTargets:
+        """Targets at a frame rate ``ratio`` times lower.
+
+        Args:
+            ratio: label frames for each output frame.
+            how: ``mean`` averages the distributions of ``ratio`` frames; ``pick`` keeps the first of them, as fairseq does.
+
+        Returns:
+            ``ceil(frames / ratio)`` frames; a last, incomplete group is averaged over what it has.
+        """
+        if ratio == 1:
+            return self
+        frame = self.frame_of_entry
+        if how == "pick":
+            keep = frame % ratio == 0
+            return FrameTargets(self.counts[::ratio], self.components[keep], self.probabilities[keep])
+        groups = -(-len(self) // ratio)
+        group_sizes = np.minimum(ratio, len(self) - ratio * np.arange(groups))
+        width = int(self.components.max(initial=0)) + 1
+        # Entries of one group that name the same component add up: sort by (group, component) and sum the runs.
+        keys, inverse = np.unique((frame // ratio) * width + self.components, return_inverse=True)
+        group = keys // width
+        weights = self.probabilities / group_sizes[frame // ratio]
+        probabilities = np.bincount(inverse, weights=weights, minlength=len(keys)).astype(np.float32)
+        return FrameTargets(np.bincount(group, minlength=groups), keys % width, probabilities)
+
+    def padded(self, frames: int, width: int) -> Tuple[np.ndarray, np.ndarray]:
+        """Rectangular arrays ``(frames, width)``: component ids (int64) and probabilities (float32), zero where there is no entry."""
+        components = np.zeros((frames, width), dtype=np.int64)
+        probabilities = np.zeros((frames, width), dtype=np.float32)
+        row = self.frame_of_entry
+        column = np.arange(len(row)) - np.repeat(np.cumsum(self.counts) - self.counts, self.counts)
+        components[row, column] = self.components
+        probabilities[row, column] = self.probabilities
+        return components, probabilities

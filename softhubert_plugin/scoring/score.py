@@ -1,0 +1,293 @@
+"""Word error rate of hypotheses against references: by utterance, by speaker, and with the uncertainty that a finite test set leaves.
+
+Reads what decoding writes (ours or fairseq's ``infer.py``); writes ``score.json``, from which reports and comparisons are made without
+the texts. How intervals and tests are computed stands in :mod:`softhubert_plugin.scoring.intervals`.
+"""
+
+from __future__ import annotations
+
+import re
+from collections import Counter
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Dict, List, Optional, Sequence
+
+import numpy as np
+from rapidfuzz.distance import Levenshtein
+
+from softhubert_plugin.errors import SoftHubertError
+from softhubert_plugin.files import PathLike, read_json, read_lines_of, write_json
+from softhubert_plugin.manifests import read_manifest
+from softhubert_plugin.scoring.edits import edit_steps, errors_in, view
+from softhubert_plugin.scoring.intervals import Comparison, ConfidenceInterval, compare, rate_interval
+
+_LINE = re.compile(r"(.*?)\s*\(([^()]+)\)")
+_UNNAMED = re.compile(r"None-([0-9]+)")  # fairseq's infer.py names an utterance by its place in the manifest
+
+
+@dataclass(frozen=True)
+class Score:
+    """Errors of one system on one test set; rates are fractions.
+
+    Attributes:
+        ids: utterances, in order.
+        speakers: of each utterance; ``None`` where they are not known.
+        references, hypotheses: the words of each utterance.
+        steps: the alignment of each (:func:`softhubert_plugin.scoring.edits.align`).
+        errors, words: ``(utterances,)`` word errors and reference words.
+        character_errors, characters: ``(utterances,)``, spaces left out.
+        interval: 95 % interval of the word error rate.
+    """
+
+    ids: List[str]
+    speakers: Optional[List[str]]
+    references: List[List[str]]
+    hypotheses: List[List[str]]
+    steps: List[str]
+    errors: np.ndarray
+    words: np.ndarray
+    character_errors: np.ndarray
+    characters: np.ndarray
+    interval: ConfidenceInterval
+
+    @property
+    def wer(self) -> float:
+        """Word errors over reference words."""
+        return float(self.errors.sum() / self.words.sum())
+
+    @property
+    def cer(self) -> float:
+        """Character errors over reference characters."""
+        return float(self.character_errors.sum() / self.characters.sum())
+
+    def count(self, step: str) -> int:
+        """How many words are right (``C``), substituted (``S``), deleted (``D``) or inserted (``I``)."""
+        return sum(steps.count(step) for steps in self.steps)
+
+    def by_speaker(self) -> Dict[str, Dict[str, Any]]:
+        """Utterances, words, errors and rates of each speaker; empty where they are not known."""
+        places: Dict[str, List[int]] = {}
+        for place, speaker in enumerate(self.speakers or []):
+            places.setdefault(speaker, []).append(place)
+        return {
+            speaker: {
+                "utterances": len(chosen),
+                "words": int(self.words[chosen].sum()),
+                "errors": int(self.errors[chosen].sum()),
+                "wer": _rate(self.errors[chosen], self.words[chosen]),
+                "cer": _rate(self.character_errors[chosen], self.characters[chosen]),
+            }
+            for speaker, chosen in sorted(places.items())
+        }
+
+    def summary(self) -> str:
+        """A few lines for people."""
+        low, high = self.interval.low, self.interval.high
+        return (
+            f"WER {100 * self.wer:.2f} % (95 % interval {100 * low:.2f} to {100 * high:.2f}), CER {100 * self.cer:.2f} %, "
+            f"{int(self.errors.sum())} errors in {int(self.words.sum())} words of {len(self.ids)} utterances\n"
+            f"substitutions {self.count('S')}, deletions {self.count('D')}, insertions {self.count('I')}; interval: {self.interval.method}"
+        )
+
+    def speaker_table(self) -> str:
+        """One line a speaker, the worst first.
+
+        Raises:
+            SoftHubertError: speakers are not known.
+        """
+        if self.speakers is None:
+            raise SoftHubertError(f"the speaker of {self.ids[0]!r} is not known; give --manifest, or ids such as 19-198-0001")
+        lines = [f"{'speaker':<12} {'utterances':>10} {'words':>7} {'errors':>7} {'WER %':>7} {'CER %':>7}"]
+        found = sorted(self.by_speaker().items(), key=lambda item: -(item[1]["wer"] or 0.0))
+        for speaker, of in found:
+            rates = " ".join(f"{'–' if of[key] is None else format(100 * of[key], '.2f'):>7}" for key in ("wer", "cer"))
+            lines.append(f"{speaker:<12} {of['utterances']:>10} {of['words']:>7} {of['errors']:>7} {rates}")
+        return "\n".join(lines)
+
+    def worst(self, number: int) -> str:
+        """Alignments of the utterances with most errors, as ``sclite`` shows them."""
+        order = sorted(range(len(self.ids)), key=lambda place: (-self.errors[place], place))[:number]
+        return "\n\n".join(view(self.ids[place], self.references[place], self.hypotheses[place], self.steps[place]) for place in order)
+
+    def save(self, path: PathLike) -> None:
+        """Write as JSON, utterance by utterance, so that systems can be compared later."""
+        per_utterance: Dict[str, Any] = {
+            "id": self.ids,
+            "errors": self.errors.tolist(),
+            "words": self.words.tolist(),
+            "character_errors": self.character_errors.tolist(),
+            "characters": self.characters.tolist(),
+            "alignment": self.steps,
+        }
+        if self.speakers is not None:
+            per_utterance["speaker"] = self.speakers
+        value: Dict[str, Any] = {
+            "wer": self.wer,
+            "low": self.interval.low,
+            "high": self.interval.high,
+            "interval": self.interval.method,
+            "cer": self.cer,
+            "errors": int(self.errors.sum()),
+            "substitutions": self.count("S"),
+            "deletions": self.count("D"),
+            "insertions": self.count("I"),
+            "words": int(self.words.sum()),
+            "character_errors": int(self.character_errors.sum()),
+            "characters": int(self.characters.sum()),
+            "utterances": len(self.ids),
+            "speakers": self.by_speaker(),
+            "per_utterance": per_utterance,
+        }
+        write_json(path, value)
+
+
+def score_files(hypotheses: PathLike, references: PathLike, *, manifest: Optional[PathLike] = None) -> Score:
+    """Score two files of ``WORDS (id)`` lines, in any order.
+
+    The part of an id before its first ``-`` is the speaker, as in LibriSpeech's names and as ``sclite`` has it.
+
+    Args:
+        manifest: the split's ``.tsv``; it tells which utterances the ``None-0``, ``None-1`` … of fairseq's ``infer.py`` are, and so who
+            speaks.
+
+    Raises:
+        SoftHubertError: a line is malformed, an id is missing on one side or doubled, the manifest is of another split, or there are no
+            reference words.
+    """
+    hypothesis_of, reference_of = _read(hypotheses), _read(references)
+    for here, there, where, other in (
+        (hypothesis_of, reference_of, references, hypotheses),
+        (reference_of, hypothesis_of, hypotheses, references),
+    ):
+        missing = [name for name in here if name not in there]
+        if missing:
+            raise SoftHubertError(
+                f"{where}: {len(missing)} utterances of {other} are missing, the first {missing[0]!r}; decode and score one split"
+            )
+    found = list(reference_of)
+    reference_words, hypothesis_words = ([texts[name].split() for name in found] for texts in (reference_of, hypothesis_of))
+    ids = found if manifest is None else _named(found, references, manifest)
+    known = all("-" in name and not _UNNAMED.fullmatch(name) for name in ids)
+    speakers = [name.rpartition("/")[2].partition("-")[0] for name in ids] if known else None
+    words = np.asarray([len(reference) for reference in reference_words], dtype=np.int64)
+    if not words.sum():
+        raise SoftHubertError(f"{references}: no reference words, so there is no word error rate")
+    steps = [edit_steps(reference, hypothesis) for reference, hypothesis in zip(reference_words, hypothesis_words)]
+    errors = np.asarray([errors_in(each) for each in steps], dtype=np.int64)
+    spelt = [("".join(reference), "".join(hypothesis)) for reference, hypothesis in zip(reference_words, hypothesis_words)]
+    return Score(
+        ids=ids,
+        speakers=speakers,
+        references=reference_words,
+        hypotheses=hypothesis_words,
+        steps=steps,
+        errors=errors,
+        words=words,
+        character_errors=np.asarray([Levenshtein.distance(*pair) for pair in spelt], dtype=np.int64),
+        characters=np.asarray([len(reference) for reference, _ in spelt], dtype=np.int64),
+        interval=rate_interval(errors, words, speakers),
+    )
+
+
+def load_score(path: PathLike) -> Dict[str, Any]:
+    """What :meth:`Score.save` wrote.
+
+    Raises:
+        SoftHubertError: the file is missing, or is something else.
+    """
+    remedy = "write it with 'softhubert score HYP REF --dest'"
+    value = read_json(path, remedy=remedy)
+    if not isinstance(value, dict):
+        raise SoftHubertError(f"{path}: expected a JSON object; {remedy}")
+    lacking = [key for key in ("wer", "low", "high", "cer", "per_utterance") if key not in value]
+    if lacking:
+        raise SoftHubertError(f"{path}: holds no {', '.join(lacking)}; {remedy}")
+    return value
+
+
+def compare_scores(first: Dict[str, Any], second: Dict[str, Any]) -> Optional[Comparison]:
+    """Compare two saved scores, utterances paired by id; ``None`` where they are not of the same utterances."""
+    a, b = first["per_utterance"], second["per_utterance"]
+    place = {name: index for index, name in enumerate(b["id"])}
+    if len(place) != len(a["id"]) or set(place) != set(a["id"]):
+        return None
+    order = [place[name] for name in a["id"]]
+    if [b["words"][index] for index in order] != a["words"]:
+        return None
+    aligned = "alignment" in a and "alignment" in b
+    return compare(
+        np.asarray(a["errors"]),
+        np.asarray(b["errors"])[order],
+        np.asarray(a["words"]),
+        speakers=a.get("speaker"),
+        steps_a=a["alignment"] if aligned else None,
+        steps_b=[b["alignment"][index] for index in order] if aligned else None,
+    )
+
+
+def compare_files(hypotheses: PathLike, others: PathLike, references: PathLike, *, manifest: Optional[PathLike] = None) -> str:
+    """In words, how the hypotheses differ from those of another system (``others``) on the same references.
+
+    Raises:
+        SoftHubertError: as :func:`score_files`, of either.
+    """
+    first, second = (score_files(path, references, manifest=manifest) for path in (others, hypotheses))
+    found = compare(first.errors, second.errors, first.words, speakers=first.speakers, steps_a=first.steps, steps_b=second.steps)
+    return f"against {others}: {comparison_text(found)}"
+
+
+def comparison_text(comparison: Comparison) -> str:
+    """A comparison in words."""
+    test = f"{comparison.test} over {comparison.segments} segments" if comparison.segments is not None else comparison.test
+    return (
+        f"{100 * comparison.difference:+.2f} points of WER (95 % interval {100 * comparison.low:+.2f} to {100 * comparison.high:+.2f}, "
+        f"{comparison.method}; p = {comparison.p_value:.2g}, {test})"
+    )
+
+
+def _rate(errors: np.ndarray, words: np.ndarray) -> Optional[float]:
+    return float(errors.sum() / words.sum()) if words.sum() else None
+
+
+def _named(found: Sequence[str], references: PathLike, manifest: PathLike) -> List[str]:
+    """The manifest's names of utterances known by their place in it; of files with one name, their paths."""
+    listed = read_manifest(manifest)
+    names = []
+    stems = [listed.utterance_id(index) for index in range(len(listed))]
+    times = Counter(stems)
+    for name in found:
+        match = _UNNAMED.fullmatch(name)
+        if match is None:
+            if name not in times:
+                raise SoftHubertError(f"{references}: utterance {name!r} is not in {manifest}; give the manifest decoded")
+            names.append(name)
+            continue
+        index = int(match.group(1))
+        if index >= len(listed):
+            raise SoftHubertError(f"{references}: utterance {name!r}, but {manifest} lists {len(listed)}; give the manifest decoded")
+        names.append(stems[index] if times[stems[index]] == 1 else listed.names[index])
+    if len(found) != len(listed):
+        raise SoftHubertError(f"{references}: {len(found)} utterances, but {manifest} lists {len(listed)}; give the manifest decoded")
+    return names
+
+
+def _read(path: PathLike) -> Dict[str, str]:
+    """Text of each utterance by its id."""
+    try:
+        lines = read_lines_of(path)
+    except FileNotFoundError:
+        raise SoftHubertError(f"{path}: no such file; write it with 'softhubert decode'") from None
+    except IsADirectoryError:
+        raise SoftHubertError(f"{path}: a folder; give the file in it, such as {Path(path) / 'hypo.word'}") from None
+    texts: Dict[str, str] = {}
+    for number, line in enumerate(lines, start=1):
+        match = _LINE.fullmatch(line.strip())
+        if match is None:
+            raise SoftHubertError(f"{path}, line {number}: expected 'WORDS (id)', found {line[:60]!r}")
+        name = match.group(2)
+        if name in texts:
+            raise SoftHubertError(f"{path}, line {number}: utterance {name!r} comes twice; decode the split again")
+        texts[name] = match.group(1)
+    if not texts:
+        raise SoftHubertError(f"{path}: the file is empty; decode the split again")
+    return texts

@@ -1,0 +1,45 @@
+"""Does the batch of a run hold as much audio as its recipe means it to? Learning rates are tuned to the batch, and nothing else notices."""
+
+from __future__ import annotations
+
+from typing import List, Optional, Sequence
+
+from softhubert_plugin.errors import SoftHubertError
+
+
+def check_batch(
+    wanted_seconds: Optional[float], *, world_size: int, update_freq: Sequence[int], max_tokens: Optional[int], sample_rate: int
+) -> None:
+    """Compare processes × batches per update × samples per batch with what the recipe asks for, if it asks.
+
+    Args:
+        wanted_seconds: audio per update, over all processes; ``None`` accepts any.
+        max_tokens: samples per batch.
+
+    Raises:
+        SoftHubertError: they differ by more than one percent; the message says what to set instead.
+    """
+    if wanted_seconds is None:
+        return
+    remedy = "or task.batch_seconds=null to train with another batch"
+    if max_tokens is None:
+        raise SoftHubertError(f"task.batch_seconds={wanted_seconds:g} needs dataset.max_tokens; set it, {remedy}")
+    for frequency in update_freq:
+        seconds = world_size * frequency * max_tokens / sample_rate
+        if abs(seconds - wanted_seconds) > 0.01 * wanted_seconds:
+            raise SoftHubertError(
+                f"an update would be {seconds:g} s of audio ({world_size} processes × update_freq {frequency} × "
+                f"{max_tokens / sample_rate:g} s), but the recipe's is {wanted_seconds:g} s (task.batch_seconds); "
+                f"set {' '.join(fitting(wanted_seconds, world_size, max_tokens, sample_rate))}, {remedy}"
+            )
+
+
+def fitting(wanted_seconds: float, world_size: int, max_tokens: int, sample_rate: int) -> List[str]:
+    """The overrides with which a number of processes gives the wanted batch; ``max_tokens`` shrinks where it does not divide."""
+    processes_seconds = world_size * max_tokens / sample_rate
+    frequency = max(round(wanted_seconds / processes_seconds), 1)
+    if abs(frequency * processes_seconds - wanted_seconds) <= 0.01 * wanted_seconds:
+        return [f"'optimization.update_freq=[{frequency}]'"]
+    frequency = max(-int(-wanted_seconds // processes_seconds), 1)
+    tokens = round(wanted_seconds * sample_rate / (world_size * frequency))
+    return [f"'optimization.update_freq=[{frequency}]'", f"dataset.max_tokens={tokens}"]
