@@ -1,4 +1,4 @@
-"""The three rules of the package's layout, held against the imports of its source; ``docs/design.md`` gives the reasons."""
+"""The rules of the package's layout, held against its source; ``docs/design.md`` gives the reasons."""
 
 from __future__ import annotations
 
@@ -116,3 +116,18 @@ def test_stages_never_import_each_others_programs() -> None:
         if _part(module) not in ("commands", "recipes", _part(imported))
     ]
     assert wrong == []
+
+
+def test_a_public_name_is_defined_in_one_module_only() -> None:
+    places: Dict[str, List[str]] = {}
+    for module, tree in MODULES.items():
+        for node in tree.body:
+            targets = node.targets if isinstance(node, ast.Assign) else [node.target] if isinstance(node, ast.AnnAssign) else []
+            names = [target.id for target in targets if isinstance(target, ast.Name)]
+            names += [node.name] if isinstance(node, (ast.FunctionDef, ast.ClassDef)) else []
+            for name in names:
+                if not name.startswith("_"):
+                    places.setdefault(name, []).append(module)
+    # Each module that logs has a logger of its own; softhubert_plugin.load is the one of its interface.
+    twice = {name: modules for name, modules in places.items() if len(modules) > 1 and name not in ("logger", "load")}
+    assert twice == {}

@@ -12,7 +12,7 @@ import pytest
 from softhubert_plugin.errors import SoftHubertError
 from softhubert_plugin.report import write_report
 from softhubert_plugin.report.experiment import read_experiment, read_log
-from softhubert_plugin.report.table import header
+from softhubert_plugin.report.table import table_header
 from softhubert_plugin.scoring.score import score_files
 
 VALID = '[2026-01-01 00:00:00,000][valid][INFO] - {"valid_loss": "%s", "valid_accuracy_masked": "%s", "valid_num_updates": "%d"}\n'
@@ -43,7 +43,7 @@ def pair(tmp_path: Path) -> List[Path]:
 
 def test_the_table_holds_what_the_folders_say(pair: List[Path], tmp_path: Path) -> None:
     printed = write_report(pair, tmp_path / "report").splitlines()
-    assert re.split(r"\s{2,}", printed[0]) == list(header([read_experiment(pair[0])]))
+    assert re.split(r"\s{2,}", printed[0]) == list(table_header([read_experiment(pair[0])]))
     assert printed[1].startswith("hard <k-means>") and re.search(r"\b33\.33\b.*\b50\.0\b.*\b3\.50\b.*–.*20 \+ –\s+3\.0$", printed[1])
     assert "16.67" in printed[2]
     assert printed[3].startswith("soft GMM against hard <k-means>: -16.67 points of WER") and printed[3].endswith("shows no difference.")

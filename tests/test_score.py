@@ -11,7 +11,7 @@ from softhubert_plugin.errors import SoftHubertError
 from softhubert_plugin.manifests import write_manifest
 from softhubert_plugin.scoring.bootstrap import resampled
 from softhubert_plugin.scoring.edits import edit_steps, errors_in, view
-from softhubert_plugin.scoring.intervals import _segments, compare, matched_pairs, rate_interval
+from softhubert_plugin.scoring.intervals import _segments, compare_errors, matched_pairs, rate_interval
 from softhubert_plugin.scoring.score import compare_files, compare_scores, load_score, score_files
 
 
@@ -217,11 +217,11 @@ def test_comparison_finds_a_clear_difference_and_none_between_twins() -> None:
     words = np.full(200, 5)
     errors = rng.binomial(words, 0.3)
     better = np.maximum(errors - 1, 0)
-    found = compare(errors, better, words)
+    found = compare_errors(errors, better, words)
     assert found.difference < 0 and found.high < 0 and found.p_value < 0.01
-    turned = compare(better, errors, words)
+    turned = compare_errors(better, errors, words)
     assert turned.difference == pytest.approx(-found.difference) and turned.p_value == pytest.approx(found.p_value)
-    assert compare(errors, errors, words).p_value == 1
+    assert compare_errors(errors, errors, words).p_value == 1
 
 
 def test_segments_are_bounded_by_two_words_that_both_have_right() -> None:

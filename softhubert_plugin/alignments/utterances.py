@@ -22,7 +22,7 @@ from softhubert_plugin.manifests import SAMPLE_RATE, Manifest
 FRAME_CENTRE = 0.0125
 UNLABELLED = -1
 # Aligners round to the next frame.
-TOLERANCE_SECONDS = 0.05
+ROUNDING_SECONDS = 0.05
 OVERLAP_SECONDS = 0.001
 # An aligner gives up on a few utterances; more than this share missing means another corpus.
 MAX_MISSING = 0.05
@@ -116,7 +116,7 @@ class Alignments:
                     "align it again"
                 )
             previous = end
-        if previous > seconds + TOLERANCE_SECONDS or intervals[0].start < 0:
+        if previous > seconds + ROUNDING_SECONDS or intervals[0].start < 0:
             raise SoftHubertError(
                 f"{where} goes from {intervals[0].start:.2f} to {previous:.2f} s, but the audio is {seconds:.2f} s long; is it of another "
                 "recording?"

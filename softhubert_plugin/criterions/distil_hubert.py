@@ -23,7 +23,7 @@ class DistilHubertCriterionConfig(FairseqDataclass):
     features_weight: float = field(default=0.0, metadata={"help": "weight of the penalty on convolutional features; published: none"})
 
 
-def compare(predictions: torch.Tensor, targets: torch.Tensor) -> Tuple[torch.Tensor, torch.Tensor]:
+def layer_distances(predictions: torch.Tensor, targets: torch.Tensor) -> Tuple[torch.Tensor, torch.Tensor]:
     """How each prediction differs from its target.
 
     Args:
@@ -64,7 +64,7 @@ class DistilHubertCriterion(FairseqCriterion):
         loss = weights.new_zeros(())
         log: Dict[str, Any] = {"nsentences": sample["id"].numel()}
         for layer, prediction, target in zip(output["layers"], output["predictions"], output["targets"]):
-            difference, similarity = compare(prediction.flatten(0, 1), target.flatten(0, 1))
+            difference, similarity = layer_distances(prediction.flatten(0, 1), target.flatten(0, 1))
             terms = difference - self.cosine_weight * F.logsigmoid(similarity)
             loss = loss + (weights @ terms) / len(output["layers"])
             log[f"l1/{layer}"] = weights @ difference.detach()

@@ -26,7 +26,7 @@ logger = logging.getLogger(__name__)
 # A component that explains fewer frames than this has nothing to be estimated from.
 EMPTY_BELOW = 2.0
 
-Record = Dict[str, float]
+IterationRecord = Dict[str, float]
 
 
 @dataclass(frozen=True)
@@ -41,7 +41,7 @@ class Fit:
     """
 
     mixture: GaussianMixture
-    curve: List[Record]
+    curve: List[IterationRecord]
     finished: bool = False
 
     @property

@@ -22,7 +22,7 @@ from softhubert_plugin.files import PathLike, atomic_path
 if TYPE_CHECKING:
     import sklearn.mixture
 
-FORMAT = "softhubert-mixture"
+MIXTURE_FORMAT = "softhubert-mixture"
 COVARIANCE_SHAPES = {"diag": "(K, D)", "spherical": "(K,)", "tied": "(D, D)", "full": "(K, D, D)"}
 
 
@@ -165,7 +165,7 @@ class GaussianMixture:
             tensors.update({"transform.mean": self.transform.mean, "transform.matrix": self.transform.matrix})
         info = {"covariance_type": self.covariance_type, "temperature": self.temperature, "metadata": dict(self.metadata)}
         # One key: safetensors writes several in an order that changes from run to run.
-        header = {FORMAT: json.dumps(info, sort_keys=True)}
+        header = {MIXTURE_FORMAT: json.dumps(info, sort_keys=True)}
         with atomic_path(path) as temporary:
             save_file({name: tensor.contiguous() for name, tensor in tensors.items()}, str(temporary), metadata=header)
 
@@ -174,7 +174,7 @@ class GaussianMixture:
         """Whether a file says of itself that it is a mixture."""
         try:
             with safe_open(str(path), framework="pt") as stored:
-                return FORMAT in (stored.metadata() or {})
+                return MIXTURE_FORMAT in (stored.metadata() or {})
         except (OSError, SafetensorError):
             return False
 
@@ -189,7 +189,7 @@ class GaussianMixture:
             raise SoftHubertError(f"{path}: no such mixture; fit one with 'softhubert gmm learn'")
         try:
             with safe_open(str(path), framework="pt") as stored:
-                header = (stored.metadata() or {}).get(FORMAT)
+                header = (stored.metadata() or {}).get(MIXTURE_FORMAT)
                 tensors = {name: stored.get_tensor(name) for name in stored.keys()}  # noqa: SIM118 (not a dict)
             if header is None:
                 raise SoftHubertError(f"{path}: a safetensors file, but not a mixture; fit one with 'softhubert gmm learn'")

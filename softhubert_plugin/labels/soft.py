@@ -19,7 +19,15 @@ from softhubert_plugin.errors import SoftHubertError
 from softhubert_plugin.files import PathLike
 from softhubert_plugin.labels.frame_labels import FrameLabels
 from softhubert_plugin.labels.soft_codec import probabilities_of, unpack
-from softhubert_plugin.labels.soft_layout import FORMAT, PACKED, SoftLabelInfo, StoredTargets, quantised, read_container, utterance_crc
+from softhubert_plugin.labels.soft_layout import (
+    LABEL_FORMAT,
+    PACKED,
+    SoftLabelInfo,
+    StoredTargets,
+    quantised,
+    read_container,
+    utterance_crc,
+)
 from softhubert_plugin.labels.targets import FrameTargets
 
 AGAIN = "make the labels again with 'softhubert gmm dump' and 'softhubert labels merge'"
@@ -41,7 +49,7 @@ def open_soft_labels(path: PathLike) -> SoftLabels:
     except FileNotFoundError:
         raise SoftHubertError(f"{path}: no such soft labels; make them with 'softhubert gmm dump' and 'softhubert labels merge'") from None
     except (ValueError, KeyError, TypeError, AttributeError, IndexError, OverflowError, RecursionError) as error:
-        if isinstance(error, KeyError) and error.args == (FORMAT,):
+        if isinstance(error, KeyError) and error.args == (LABEL_FORMAT,):
             raise SoftHubertError(f"{path}: not a soft-label file; make one with 'softhubert gmm dump'") from None
         raise SoftHubertError(f"{path}: truncated or damaged soft labels ({_short(error)}); {AGAIN}") from None
 

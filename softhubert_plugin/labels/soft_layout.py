@@ -21,7 +21,7 @@ import numpy as np
 
 from softhubert_plugin.labels.targets import FrameTargets
 
-FORMAT = "softhubert-labels"
+LABEL_FORMAT = "softhubert-labels"
 INDEX_CRC = "softhubert-labels-crc32"
 PROBABILITY_UNIT = 65_535
 NUMPY = {"I64": "<i8", "U32": "<u4", "U16": "<u2", "U8": "u1"}
@@ -117,7 +117,7 @@ def index_crc(layout: Layout, info_text: str, index: Mapping[str, np.ndarray]) -
     return f"{value:08x}"
 
 
-def header(layout: Layout, info: SoftLabelInfo, index: Mapping[str, np.ndarray], content: Mapping[str, int]) -> bytes:
+def container_header(layout: Layout, info: SoftLabelInfo, index: Mapping[str, np.ndarray], content: Mapping[str, int]) -> bytes:
     """A safetensors header: the length of its JSON as eight bytes, little-endian, then the JSON, padded to a multiple of eight bytes
     (https://huggingface.co/docs/safetensors, "Format").
 
@@ -125,7 +125,7 @@ def header(layout: Layout, info: SoftLabelInfo, index: Mapping[str, np.ndarray],
         content: how long each tensor is that follows the index.
     """
     text = json.dumps(asdict(info), sort_keys=True)
-    tensors: Dict[str, object] = {"__metadata__": {FORMAT: text, INDEX_CRC: index_crc(layout, text, index)}}
+    tensors: Dict[str, object] = {"__metadata__": {LABEL_FORMAT: text, INDEX_CRC: index_crc(layout, text, index)}}
     shapes = {**{name: len(array) for name, array in index.items()}, **content}
     position = 0
     for name, kind in layout.tensors.items():
@@ -149,7 +149,7 @@ def read_container(content: mmap.mmap) -> Tuple[Layout, SoftLabelInfo, Dict[str,
         raise ValueError(f"a header of {start - 8} bytes in a file of {len(content)}")
     tensors = json.loads(content[8:start].decode())
     metadata = tensors.pop("__metadata__", {})
-    text = metadata[FORMAT]
+    text = metadata[LABEL_FORMAT]
     layout = PACKED if "packed" in tensors else PLAIN
     position = start
     arrays = {}

@@ -18,7 +18,7 @@ import numpy as np
 from softhubert_plugin.errors import SoftHubertError
 from softhubert_plugin.files import PathLike, atomic_path
 from softhubert_plugin.labels.soft_codec import SteppedTargets, pack, ranks_of
-from softhubert_plugin.labels.soft_layout import NUMPY, PACKED, PLAIN, SoftLabelInfo, StoredTargets, header, utterance_crc
+from softhubert_plugin.labels.soft_layout import NUMPY, PACKED, PLAIN, SoftLabelInfo, StoredTargets, container_header, utterance_crc
 
 BLOCK = 1 << 22
 
@@ -54,7 +54,7 @@ def write_soft_labels(path: PathLike, utterances: Iterable[StoredTargets], info:
             raise SoftHubertError(f"{path}: {len(crcs)} utterances of {frames[-1]} frames, but {described.frames} frames were announced")
         index = _index(frames, "utterance_entries", entries, crcs)
         lengths = {"components": entries[-1], "probabilities": entries[-1], "frame_counts": frames[-1]}
-        _assemble(temporary, header(PLAIN, described, index, lengths), index, [scratch[name] for name in PLAIN.content])
+        _assemble(temporary, container_header(PLAIN, described, index, lengths), index, [scratch[name] for name in PLAIN.content])
 
 
 def write_packed_labels(path: PathLike, utterances: Iterable[SteppedTargets], info: SoftLabelInfo, neighbours: np.ndarray) -> None:
@@ -85,7 +85,7 @@ def write_packed_labels(path: PathLike, utterances: Iterable[SteppedTargets], in
             crcs.append(zlib.crc32(packed))
         index = _index(frames, "utterance_bytes", ends, crcs)
         index["neighbours"] = np.ascontiguousarray(neighbours, dtype="<u2").reshape(-1)
-        _assemble(temporary, header(PACKED, info, index, {"packed": ends[-1]}), index, [scratch])
+        _assemble(temporary, container_header(PACKED, info, index, {"packed": ends[-1]}), index, [scratch])
 
 
 def _index(frames: List[int], name: str, ends: List[int], crcs: List[int]) -> Dict[str, np.ndarray]:

@@ -14,7 +14,7 @@ from scipy import sparse
 
 from softhubert_plugin.scoring.bootstrap import resampled
 
-REPLICATES = 200
+PNMI_REPLICATES = 200
 _UTTERANCES_A_BLOCK = 512
 _TINY = 1e-8
 
@@ -55,7 +55,7 @@ class JointCounts:
         utterances: how many will be added.
     """
 
-    def __init__(self, phones: int, clusters: int, utterances: int, *, replicates: int = REPLICATES) -> None:
+    def __init__(self, phones: int, clusters: int, utterances: int, *, replicates: int = PNMI_REPLICATES) -> None:
         self.shape = (phones, clusters)
         self.total = np.zeros(phones * clusters)
         self._replicates = np.zeros((replicates, phones * clusters))

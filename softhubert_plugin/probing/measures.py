@@ -10,7 +10,7 @@ import numpy as np
 from softhubert_plugin.alignments.utterances import UNLABELLED
 from softhubert_plugin.scoring.bootstrap import resampled
 
-REPLICATES = 1000
+PROBE_REPLICATES = 1000
 # Resampling fewer speakers than this gives intervals that mean nothing.
 FEWEST_SPEAKERS = 5
 
@@ -49,7 +49,7 @@ class ProbeScore:
         unit = "speakers" if len(speakers) >= FEWEST_SPEAKERS else "utterances"
         if unit == "speakers":
             counts = np.stack([counts[[speaker == name for speaker in self._speakers]].sum(0) for name in speakers])
-        draws = resampled(np.random.default_rng(0), len(counts), REPLICATES) @ counts
+        draws = resampled(np.random.default_rng(0), len(counts), PROBE_REPLICATES) @ counts
         frames, phones = max(int(counts[:, 1].sum()), 1), max(int(counts[:, 3].sum()), 1)
         return {
             "accuracy": _interval(counts[:, 0].sum() / frames, draws[:, 0] / np.maximum(draws[:, 1], 1)),

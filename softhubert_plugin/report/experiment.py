@@ -28,7 +28,7 @@ from softhubert_plugin.errors import SoftHubertError
 from softhubert_plugin.files import PathLike, read_json
 from softhubert_plugin.scoring.score import load_score
 
-Record = Dict[str, float]
+LogRecord = Dict[str, float]
 _LOGGED = re.compile(r"\]\[(train_inner|valid)\]\[INFO\] - (\{.*\})\s*$")
 
 
@@ -36,8 +36,8 @@ _LOGGED = re.compile(r"\]\[(train_inner|valid)\]\[INFO\] - (\{.*\})\s*$")
 class TrainingLog:
     """What a fairseq run logged, one record for each number of updates, in order; keys without fairseq's ``valid_`` prefix."""
 
-    train: List[Record]
-    valid: List[Record]
+    train: List[LogRecord]
+    valid: List[LogRecord]
 
     @property
     def updates(self) -> Optional[int]:
@@ -45,7 +45,7 @@ class TrainingLog:
         counts = [int(record["num_updates"]) for record in (*self.train[-1:], *self.valid[-1:])]
         return max(counts) if counts else None
 
-    def best(self, metric: str) -> Optional[Record]:
+    def best(self, metric: str) -> Optional[LogRecord]:
         """The validation record with the lowest value of a metric: that of ``checkpoint_best.pt``."""
         having = [record for record in self.valid if metric in record]
         return min(having, key=lambda record: record[metric]) if having else None
@@ -127,7 +127,7 @@ def read_experiment(folder: PathLike) -> Experiment:
 
 def read_log(path: PathLike) -> TrainingLog:
     """Read fairseq's JSON log; where a run was taken up again, its later record of an update counts. A missing log is empty."""
-    found: Dict[str, Dict[int, Record]] = {"train_inner": {}, "valid": {}}
+    found: Dict[str, Dict[int, LogRecord]] = {"train_inner": {}, "valid": {}}
     if Path(path).exists():
         with open(path, encoding="utf-8", errors="replace") as stream:
             for line in stream:

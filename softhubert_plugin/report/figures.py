@@ -8,7 +8,7 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
 from softhubert_plugin.plotting import colour, plot_style, svg_element
-from softhubert_plugin.report.experiment import Experiment, Record
+from softhubert_plugin.report.experiment import Experiment, LogRecord
 from softhubert_plugin.report.table import test_sets
 
 
@@ -171,7 +171,7 @@ _FIGURES: Sequence[Tuple[str, str, Callable[[Sequence[Experiment]], Optional[Fig
 )
 
 
-def _curve(axes: Axes, records: Sequence[Record], key: str, factor: float, index: int, label: Optional[str], *, held_out: bool) -> None:
+def _curve(axes: Axes, records: Sequence[LogRecord], key: str, factor: float, index: int, label: Optional[str], *, held_out: bool) -> None:
     points = [(record["num_updates"], factor * record[key]) for record in records if key in record]
     if points:
         axes.plot(*zip(*points), color=colour(index), label=label, marker="o" if held_out else None, alpha=1.0 if held_out else 0.7)

@@ -7,7 +7,7 @@ from typing import Dict, List, Sequence
 
 from softhubert_plugin.report.experiment import Experiment
 from softhubert_plugin.report.figures import figures
-from softhubert_plugin.report.table import MISSING, header, html_table, quality_rows, seed_rows, test_sets
+from softhubert_plugin.report.table import MISSING, html_table, quality_rows, seed_rows, table_header, test_sets
 
 _STYLE = """
 body { font: 16px/1.5 system-ui, sans-serif; color: #1a1a1a; max-width: 60rem; margin: 2rem auto; padding: 0 1rem; }
@@ -27,7 +27,7 @@ def page(experiments: Sequence[Experiment], table: Sequence[Sequence[str]], sent
         f'<html lang="en"><head><meta charset="utf-8"><title>{html.escape(title)}</title>',
         f'<meta name="viewport" content="width=device-width"><style>{_STYLE}</style></head><body>',
         f"<h1>{html.escape(title)}</h1>",
-        html_table(header(experiments), table),
+        html_table(table_header(experiments), table),
         *(f"<p>{html.escape(text)}</p>" for text in sentences),
         f'<p class="note">{html.escape(_intervals(experiments))} They leave out the choice of training seeds. Comparisons: the '
         "matched-pairs test of NIST (Gillick and Cox 1989), where alignments are at hand. Updates: pretraining + fine-tuning.</p>",

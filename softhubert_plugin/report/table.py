@@ -19,7 +19,7 @@ def test_sets(experiments: Sequence[Experiment]) -> List[str]:
     return list(dict.fromkeys(name for experiment in experiments for name in experiment.scores)) or ["test"]
 
 
-def header(experiments: Sequence[Experiment]) -> Tuple[str, ...]:
+def table_header(experiments: Sequence[Experiment]) -> Tuple[str, ...]:
     """The columns' headings; where there are several test sets, each names its own."""
     sets = test_sets(experiments)
     measures = [measure if len(sets) == 1 else f"{name} {measure}" for name in sets for measure in _MEASURES]
@@ -82,7 +82,7 @@ def _interval(measure: Optional[Dict[str, float]]) -> str:
     return MISSING if not measure else f"{measure['value']:.3f} ({measure['low']:.3f} to {measure['high']:.3f})"
 
 
-def sentence(first: Experiment, second: Experiment, comparison: Optional[Comparison], on: str = "") -> str:
+def comparison_sentence(first: Experiment, second: Experiment, comparison: Optional[Comparison], on: str = "") -> str:
     """A comparison in words, claiming no more than the interval does.
 
     Args:

@@ -13,7 +13,7 @@ from softhubert_plugin.errors import SoftHubertError
 from softhubert_plugin.files import PathLike, write_json, write_text
 from softhubert_plugin.report.experiment import Experiment, read_experiment
 from softhubert_plugin.report.page import page
-from softhubert_plugin.report.table import header, markdown, rows, seed_rows, sentence, terminal, test_sets
+from softhubert_plugin.report.table import comparison_sentence, markdown, rows, seed_rows, table_header, terminal, test_sets
 from softhubert_plugin.scoring.intervals import Comparison
 from softhubert_plugin.scoring.score import compare_scores
 
@@ -38,11 +38,12 @@ def write_report(folders: Sequence[PathLike], dest: PathLike) -> str:
     for name in names:
         if names.count(name) > 1:
             raise SoftHubertError(f"{names.count(name)} experiments are called {name!r}; give each its own name in experiment.json")
-    columns, table = header(experiments), rows(experiments)
+    columns, table = table_header(experiments), rows(experiments)
     sets = test_sets(experiments)
     comparisons = [(other, name, _compare(experiments[0], other, name)) for other in experiments[1:] for name in sets]
     sentences = [
-        sentence(experiments[0], other, comparison, f" on {name}" if len(sets) > 1 else "") for other, name, comparison in comparisons
+        comparison_sentence(experiments[0], other, comparison, f" on {name}" if len(sets) > 1 else "")
+        for other, name, comparison in comparisons
     ]
     seeds = seed_rows(experiments)
     versions = _versions()

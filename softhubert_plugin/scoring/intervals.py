@@ -14,7 +14,7 @@ import numpy as np
 
 from softhubert_plugin.scoring.bootstrap import resampled
 
-REPLICATES = 10_000
+WER_REPLICATES = 10_000
 CONFIDENCE = 0.95
 FEW = 10  # speakers: with fewer, resampling has too little to draw from
 _CELLS = 4_000_000  # counts held at once
@@ -52,7 +52,7 @@ class Comparison:
 
 
 def rate_interval(
-    errors: np.ndarray, words: np.ndarray, speakers: Optional[Sequence[str]] = None, *, replicates: int = REPLICATES
+    errors: np.ndarray, words: np.ndarray, speakers: Optional[Sequence[str]] = None, *, replicates: int = WER_REPLICATES
 ) -> ConfidenceInterval:
     """The 95 % interval of an error rate.
 
@@ -69,7 +69,7 @@ def rate_interval(
     return ConfidenceInterval(max(low, 0.0), high, method)
 
 
-def compare(
+def compare_errors(
     errors_a: np.ndarray,
     errors_b: np.ndarray,
     words: np.ndarray,
@@ -86,7 +86,7 @@ def compare(
         steps_a, steps_b: the alignments (:func:`softhubert_plugin.scoring.edits.align`), for the matched-pairs test.
     """
     differences = np.asarray(errors_b) - np.asarray(errors_a)
-    (low, high), p_value, method = _ratio(differences, words, speakers, REPLICATES)
+    (low, high), p_value, method = _ratio(differences, words, speakers, WER_REPLICATES)
     test, segments = "bootstrap", None
     if steps_a is not None and steps_b is not None:
         p_value, segments = matched_pairs(steps_a, steps_b)

@@ -19,7 +19,7 @@ from softhubert_plugin.errors import SoftHubertError
 from softhubert_plugin.files import PathLike, read_json, read_lines_of, write_json
 from softhubert_plugin.manifests import read_manifest
 from softhubert_plugin.scoring.edits import edit_steps, errors_in, view
-from softhubert_plugin.scoring.intervals import Comparison, ConfidenceInterval, compare, rate_interval
+from softhubert_plugin.scoring.intervals import Comparison, ConfidenceInterval, compare_errors, rate_interval
 
 _LINE = re.compile(r"(.*?)\s*\(([^()]+)\)")
 _UNNAMED = re.compile(r"None-([0-9]+)")  # fairseq's infer.py names an utterance by its place in the manifest
@@ -215,7 +215,7 @@ def compare_scores(first: Dict[str, Any], second: Dict[str, Any]) -> Optional[Co
     if [b["words"][index] for index in order] != a["words"]:
         return None
     aligned = "alignment" in a and "alignment" in b
-    return compare(
+    return compare_errors(
         np.asarray(a["errors"]),
         np.asarray(b["errors"])[order],
         np.asarray(a["words"]),
@@ -232,7 +232,7 @@ def compare_files(hypotheses: PathLike, others: PathLike, references: PathLike, 
         SoftHubertError: as :func:`score_files`, of either.
     """
     first, second = (score_files(path, references, manifest=manifest) for path in (others, hypotheses))
-    found = compare(first.errors, second.errors, first.words, speakers=first.speakers, steps_a=first.steps, steps_b=second.steps)
+    found = compare_errors(first.errors, second.errors, first.words, speakers=first.speakers, steps_a=first.steps, steps_b=second.steps)
     return f"against {others}: {comparison_text(found)}"
 
 

@@ -17,7 +17,7 @@ from tqdm import tqdm
 from softhubert_plugin.alignments.formats import write_lab
 from softhubert_plugin.alignments.phones import SILENCE
 from softhubert_plugin.corpora.spoken.espeak import Speech, Voice, speak_all
-from softhubert_plugin.corpora.spoken.grammar import sentence
+from softhubert_plugin.corpora.spoken.grammar import random_sentence
 from softhubert_plugin.corpora.writing import SPLITS, Utterance, is_made, record, splits_by_speaker, write_flac, write_splits
 from softhubert_plugin.errors import SoftHubertError
 from softhubert_plugin.files import PathLike
@@ -31,7 +31,7 @@ MAX_SPEAKERS = len(ACCENTS) * min(len(MALE), len(FEMALE)) * 2
 
 PEAK = 0.5
 # Digital silence is like nothing a microphone records, and makes constant features: a noise floor 66 dB under full scale.
-NOISE = 5e-4
+NOISE_LEVEL = 5e-4
 
 
 def make_spoken_corpus(dest: PathLike, *, utterances: int = 1500, speakers: int = 12, seed: int = 1) -> str:
@@ -56,7 +56,7 @@ def make_spoken_corpus(dest: PathLike, *, utterances: int = 1500, speakers: int 
     voices = make_voices(speakers, seed)
     split_of = splits_by_speaker(list(voices))
     names = [f"{list(voices)[number % speakers]}-{number // speakers:04d}" for number in range(utterances)]
-    texts = [sentence(random.Random(f"{seed}/{name}")) for name in names]
+    texts = [random_sentence(random.Random(f"{seed}/{name}")) for name in names]
     # Words in capitals might be taken for abbreviations.
     spoken = speak_all([(text.lower(), voices[name.partition("-")[0]]) for name, text in zip(names, texts)])
     splits: Dict[str, List[Utterance]] = {split: [] for split in SPLITS}
@@ -96,7 +96,7 @@ def _finish(speech: Speech, noise_seed: int) -> np.ndarray:
     waveform = torch.from_numpy(speech.samples.astype(np.float32))
     samples = torchaudio.functional.resample(waveform, speech.sample_rate, SAMPLE_RATE).numpy()
     samples = samples * (PEAK / max(float(np.abs(samples).max()), 1.0))
-    return samples + NOISE * np.random.default_rng(noise_seed).standard_normal(len(samples)).astype(np.float32)
+    return samples + NOISE_LEVEL * np.random.default_rng(noise_seed).standard_normal(len(samples)).astype(np.float32)
 
 
 def phone_intervals(events: List[Tuple[float, str]], seconds: float) -> List[Tuple[float, float, str]]:

@@ -8,10 +8,10 @@ DIGITS = ("ZERO", "ONE", "TWO", "THREE", "FOUR", "FIVE", "SIX", "SEVEN", "EIGHT"
 DEVICES = ("LIGHT", "LAMP", "RADIO", "HEATER", "FAN", "TELEVISION")
 ROOMS = ("KITCHEN", "BEDROOM", "GARDEN", "OFFICE", "BATHROOM")
 PEOPLE = ("MOTHER", "SUSAN", "GEORGE", "DOCTOR")
-COLOURS = ("RED", "BLUE", "GREEN")
+COLOUR_WORDS = ("RED", "BLUE", "GREEN")
 
 
-def sentence(rng: random.Random) -> str:
+def random_sentence(rng: random.Random) -> str:
     """A random sentence, in capitals."""
     if rng.random() < 0.4:
         return " ".join(rng.choice(DIGITS) for _ in range(rng.randint(3, 7)))
@@ -19,7 +19,7 @@ def sentence(rng: random.Random) -> str:
     if kind == 0:
         return f"TURN {rng.choice(('ON', 'OFF'))} THE {rng.choice(DEVICES)} IN THE {rng.choice(ROOMS)}"
     if kind == 1:
-        return f"MAKE THE {rng.choice(ROOMS)} {rng.choice(DEVICES[:2])} {rng.choice(COLOURS)}"
+        return f"MAKE THE {rng.choice(ROOMS)} {rng.choice(DEVICES[:2])} {rng.choice(COLOUR_WORDS)}"
     if kind == 2:
         return f"CALL {rng.choice(PEOPLE)} AT {' '.join(rng.choice(DIGITS) for _ in range(3))}"
     return f"SET THE {rng.choice(DEVICES[2:5])} TO {rng.choice(DIGITS)}"
