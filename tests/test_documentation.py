@@ -13,9 +13,12 @@ import pytest
 from omegaconf import DictConfig, OmegaConf
 
 from softhubert_plugin.cli import build_parser
+from softhubert_plugin.labels.soft import open_soft_labels
 
 REPOSITORY = Path(__file__).parents[1]
-DOCUMENTS = sorted([REPOSITORY / "README.md", *REPOSITORY.glob("examples/*/README.md"), *REPOSITORY.glob("manifests/README.md")])
+PAGES = sorted(REPOSITORY.glob("docs/*.md"))
+DOCUMENTS = [REPOSITORY / "README.md", REPOSITORY / "CONTRIBUTING.md", REPOSITORY / "CHANGELOG.md", *PAGES]
+DOCUMENTS += sorted([*REPOSITORY.glob("examples/*/README.md"), REPOSITORY / "manifests" / "README.md"])
 CONFIGURATIONS = sorted((REPOSITORY / "config").rglob("*.yaml"))
 # What fairseq has for every run; a configuration may leave these out.
 COMMON = ("common.", "checkpoint.", "dataset.", "optimization.", "distributed_training.", "common_eval.", "hydra.", "hydra/")
@@ -130,11 +133,17 @@ def test_a_setting_named_in_a_sentence_can_be_given_to_every_configuration_of_it
     if key.startswith(COMMON):
         return
     group, name = key.split(".")
-    configurations = [OmegaConf.load(path) for path in CONFIGURATIONS if path.parent.name in ("pretrain", "finetune")]
-    groups = [configuration[group] for configuration in configurations]  # hydra refuses what they do not list
-    kinds = {each._name for each in groups if name in each}
-    assert kinds, f"no configuration lists {key}"
-    assert [each for each in groups if each._name in kinds and name not in each] == []
+    kinds: Dict[
+        Tuple[str, str], List[bool]
+    ] = {}  # of each kind, whether its configurations list the setting: hydra refuses what they do not
+    for path in CONFIGURATIONS:
+        if path.parent.name in ("pretrain", "finetune"):
+            settings = OmegaConf.load(path)[group]
+            # Distillation has no labels to set anything of.
+            if not (name.startswith("label_") and settings.get("labels") == []):
+                kinds.setdefault((path.parent.name, settings._name), []).append(name in settings)
+    assert any(any(lists) for lists in kinds.values()), f"no configuration lists {key}"
+    assert {kind: lists for kind, lists in kinds.items() if any(lists) and not all(lists)} == {}
 
 
 @pytest.mark.parametrize(("path", "words"), _of("bash", DOCUMENTS))
@@ -149,18 +158,21 @@ def test_a_script_exists_and_explains_the_options_that_are_used(path: Path, word
 
 @pytest.mark.parametrize(("path", "words"), _of(r"python -m tests\.benchmarks\.\w+", DOCUMENTS))
 def test_a_benchmark_exists(path: Path, words: List[str]) -> None:
-    name = words[2].rsplit(".", 1)[1]
-    table = re.findall(r"^\|[^|]*\| `(\w+)[^`|]*` \|", path.read_text(encoding="utf-8"), flags=re.MULTILINE)
-    for each in set(table) if name == "MODULE" else [name]:
-        assert (REPOSITORY / "tests" / "benchmarks" / f"{each}.py").is_file(), each
-    assert table
+    names = {words[2].rsplit(".", 1)[1]}
+    if names == {"MODULE"}:  # the modules are in a table
+        names = set(re.findall(r"^\|[^|]*\| `(\w+)[^`|]*` \|", path.read_text(encoding="utf-8"), flags=re.MULTILINE))
+        assert len(names) > 5
+    for name in names:
+        assert (REPOSITORY / "tests" / "benchmarks" / f"{name}.py").is_file(), name
 
 
-@pytest.mark.parametrize(("path", "words"), _of(r"\$tool", DOCUMENTS))
+@pytest.mark.parametrize(("path", "words"), _of("softhubert fairseq-tool", DOCUMENTS))
 def test_a_script_of_fairseqs_is_in_the_installed_fairseq(path: Path, words: List[str]) -> None:
+    if len(words) == 2:  # named in a sentence
+        return
     fairseq = importlib.util.find_spec("fairseq")
     assert fairseq is not None and fairseq.submodule_search_locations is not None
-    assert (Path(next(iter(fairseq.submodule_search_locations))) / "examples" / words[1]).is_file()
+    assert (Path(next(iter(fairseq.submodule_search_locations))) / "examples" / words[2]).is_file()
 
 
 @pytest.mark.parametrize("document", DOCUMENTS, ids=lambda path: str(path.relative_to(REPOSITORY)))
@@ -169,8 +181,26 @@ def test_a_link_within_the_repository_leads_somewhere(document: Path) -> None:
     assert [link for link in links if "://" not in link and not (document.parent / link).exists()] == []
 
 
+def test_the_front_door_is_short_and_leads_to_every_page_in_one_step() -> None:
+    text = (REPOSITORY / "README.md").read_text(encoding="utf-8")
+    lines = text.splitlines()
+    assert len(lines) <= 150
+    assert [line for line in lines if len(line) > 140] == []
+    assert [page.name for page in PAGES if f"](docs/{page.name})" not in text] == []
+
+
+def test_the_example_of_another_clusterer_writes_labels_that_are_read_back(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    (example,) = re.findall(r"^```python\n(.*?)^```", (REPOSITORY / "docs" / "extending.md").read_text(encoding="utf-8"), re.M | re.S)
+    monkeypatch.chdir(tmp_path)
+    exec(compile(example, "docs/extending.md", "exec"), {})
+    targets = open_soft_labels(tmp_path / "train.gmm").utterance(0)
+    assert targets.components.tolist() == [3, 8, 8]
+    assert targets.probabilities == pytest.approx([0.7, 0.3, 1.0], abs=1e-4)
+
+
 def test_the_documents_are_read_at_all() -> None:
-    assert len(_of("softhubert", [REPOSITORY / "README.md"])) > 20
-    assert len(_of("fairseq-hydra-train", [REPOSITORY / "README.md"])) >= 2
-    assert len(_of(r"\$tool", [REPOSITORY / "README.md"])) >= 5
+    assert len(PAGES) > 12
+    assert len(_of("softhubert", DOCUMENTS)) > 40
+    assert len(_of("fairseq-hydra-train", DOCUMENTS)) >= 4
+    assert len(_of("softhubert fairseq-tool", DOCUMENTS)) >= 5
     assert len(NAMED_SETTINGS) >= 5
