@@ -1,3 +1,5 @@
+"""Fitting: EM on chunks equals scikit-learn's EM on all frames, fits resume, processes share the work, and bad input is refused."""
+
 from __future__ import annotations
 
 import os
@@ -40,6 +42,7 @@ def _utterances(seed: int = 0, count: int = 40) -> List[np.ndarray]:
 
 @pytest.fixture()
 def shard(tmp_path: Path) -> FeatureShard:
+    """A shard of forty such utterances."""
     with ShardWriter(tmp_path, "train", 0, 1, {"kind": "mfcc"}) as writer:
         for frames in _utterances():
             writer.add(frames)
@@ -69,7 +72,7 @@ def test_an_em_iteration_in_chunks_equals_scikit_learns_on_all_frames(covariance
 
 @pytest.mark.parametrize("covariance_type", ["diag", "spherical", "tied", "full"])
 @pytest.mark.parametrize("transformed", [False, True])
-def test_single_precision_densities_are_those_of_double_precision(covariance_type: str, transformed: bool, shard: FeatureShard) -> None:
+def test_single_precision_densities_equal_those_of_double_precision(covariance_type: str, transformed: bool, shard: FeatureShard) -> None:
     chunks = plan_chunks([shard], [np.ones(len(shard), dtype=bool)])
     transform = None
     frames = torch.from_numpy(np.array(shard.frames)).double()
@@ -108,7 +111,7 @@ def test_an_utterance_longer_than_a_chunk_is_cut_or_kept_as_asked(shard: Feature
     assert [chunk.frames for chunk in plan_chunks([shard], everything, chunk_frames=1, whole_utterances=True)] == shard.lengths.tolist()
 
 
-def test_half_precision_shards_are_read_as_single(tmp_path: Path) -> None:
+def test_half_precision_shards_are_read_in_single_precision(tmp_path: Path) -> None:
     with ShardWriter(tmp_path, "train", 0, 1, {}) as writer:
         writer.add(np.arange(12, dtype=np.float16).reshape(4, 3))
     shard = read_shard(tmp_path, "train", 0, 1)
@@ -158,7 +161,7 @@ def test_every_iteration_raises_the_likelihood_of_what_is_fitted(covariance_type
     assert all(after > before - 1e-4 for before, after in zip(curve, curve[1:])) and curve[-1] > curve[0]
 
 
-def test_an_interrupted_fit_goes_on_where_it_stopped_and_ends_the_same(
+def test_an_interrupted_fit_continues_where_it_stopped_and_ends_the_same(
     shard: FeatureShard, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     options = GmmOptions(6, iterations=6, tolerance=-1.0, perplexity=1.5)
@@ -234,10 +237,10 @@ def test_a_malicious_kmeans_file_runs_nothing(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("options", "complaint"),
     [
-        ({"n_components": 2, "covariance_type": "full"}, "full covariances of 130 dimensions: 128 are the most"),
+        ({"n_components": 2, "covariance_type": "full"}, "full covariances of 130 dimensions: the maximum is 128"),
         ({"n_components": 2, "pca": 200}, "PCA to 200 dimensions: expected 1 to 130"),
         ({"n_components": 2, "percent": 1.5}, "--percent 1.5"),
-        ({"n_components": 2, "standardise": True, "whiten": True}, "exclude each other"),
+        ({"n_components": 2, "standardise": True, "whiten": True}, "--standardise cannot be combined with --pca or --whiten"),
         ({"n_components": 70_000}, "expected 1 to 65535"),
     ],
     ids=lambda value: next(iter(list(value)[1:]), "count") if isinstance(value, dict) else "",

@@ -1,4 +1,4 @@
-"""Packed labels: the same distributions to within a step, in far fewer bytes, through the same reader."""
+"""Packed labels: the same distributions to within a step, in far fewer bytes, and read in the same way."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ STEP = 0.02
 
 
 def _clustered(rng: np.random.Generator, frames: int, components: int = 300, entries: int = 14) -> FrameTargets:
-    """Like real posteriors: a most probable component with falling probabilities around it."""
+    """Targets like real posteriors: a most probable component, with falling probabilities around it."""
     best = rng.integers(0, components, frames)
     scores = -0.7 * np.arange(entries) + rng.normal(0, 0.5, (frames, entries))
     probabilities = np.exp(scores) / np.exp(scores).sum(1, keepdims=True)
@@ -46,19 +46,19 @@ def test_what_was_packed_comes_back(components: int) -> None:
         assert one == other
 
 
-def test_probabilities_are_right_to_within_a_step_of_their_root(tmp_path: Path) -> None:
+def test_square_roots_of_probabilities_are_right_to_within_a_step(tmp_path: Path) -> None:
     rng = np.random.default_rng(0)
     utterances = [_clustered(rng, frames) for frames in (50, 1, 200)]
     write(tmp_path / "plain.gmm", utterances)
     report = pack_labels(tmp_path / "plain.gmm", tmp_path / "packed.gmm", step=STEP)
     plain, packed = open_soft_labels(tmp_path / "plain.gmm"), open_soft_labels(tmp_path / "packed.gmm")
     assert packed.info.step == STEP
-    assert f"{packed.bytes_per_frame:.2f} bytes a frame" in report
+    assert f"{packed.bytes_per_frame:.2f} bytes per frame" in report
     for index in range(len(utterances)):
         found = packed.utterance(index)
         assert np.allclose(np.add.reduceat(found.probabilities, np.cumsum(found.counts) - found.counts), 1, atol=1e-6)
         difference = np.sqrt(dense(found)) - np.sqrt(dense(plain.utterance(index)))
-        assert np.abs(difference).max() < 0.75 * STEP  # half a step, and renormalising
+        assert np.abs(difference).max() < 0.75 * STEP  # half a step, plus the effect of renormalising
     assert [len(packed), packed.lengths.tolist()] == [3, [50, 1, 200]]
 
 
@@ -112,7 +112,7 @@ def test_the_command_packs_what_can_be_packed_and_refuses_the_rest(tmp_path: Pat
     assert not (tmp_path / "twice.gmm").exists()
 
 
-def test_bytes_that_are_no_labels_are_refused_even_with_a_right_checksum() -> None:
+def test_bytes_that_are_not_labels_are_refused_even_with_a_right_checksum() -> None:
     neighbours = np.array([[0, 1], [1, 0]], dtype=np.uint16)
     counts, components, levels = np.array([1, 2], np.uint8), np.array([1, 0, 1], np.uint16), np.array([9, 4, 5], np.uint8)
     good = pack((counts, components, levels), ranks_of(neighbours))

@@ -1,7 +1,8 @@
-"""Phone alignments in the formats people have them, read into timed intervals of each utterance.
+"""Read phone alignments of several formats into timed intervals of each utterance.
 
-Praat's TextGrid (what the Montreal Forced Aligner writes), ``.lab`` and ``.phn`` files (xwaves, HTK, TIMIT, seconds), Kaldi's CTM, and
-fairseq's frame lists. Here only what is written is read; whether it fits the audio is for :mod:`softhubert_plugin.alignments.utterances`.
+The formats are Praat's TextGrid (which the Montreal Forced Aligner writes), ``.lab`` and ``.phn`` files (xwaves, HTK, TIMIT, seconds),
+Kaldi's CTM, and fairseq's frame lists. This module does not check whether an alignment fits the audio;
+:mod:`softhubert_plugin.alignments.utterances` does.
 """
 
 from __future__ import annotations
@@ -23,7 +24,7 @@ class LabelledInterval(NamedTuple):
 
 
 def read_textgrid(path: Path) -> List[LabelledInterval]:
-    """The tier ``phones`` (or ``… - phones``, as the aligner names it for several speakers) of a TextGrid.
+    """Read the tier ``phones`` of a TextGrid (or ``… - phones``, as the Montreal Forced Aligner names it for several speakers).
 
     Raises:
         SoftHubertError: the file is not a TextGrid, or has no such tier.
@@ -37,16 +38,18 @@ def read_textgrid(path: Path) -> List[LabelledInterval]:
         raise SoftHubertError(f"{path}: not a TextGrid that can be read ({error}); align that utterance again") from None
     tiers = [name for name in grid.tierNames if name.lower() in ("phones", "phone") or name.lower().endswith("- phones")]
     if len(tiers) != 1:
-        raise SoftHubertError(f"{path}: expected one tier 'phones', found {', '.join(grid.tierNames)}; name the tier of phones so")
+        raise SoftHubertError(f"{path}: expected one tier 'phones', found {', '.join(grid.tierNames)}; rename the tier of phones")
     return [LabelledInterval(float(start), float(end), label.strip()) for start, end, label in grid.getTier(tiers[0]).entries]
 
 
 def read_lab(path: Path, seconds: float) -> List[LabelledInterval]:
-    """A ``.lab`` or ``.phn`` file: ``start end label`` in seconds, samples (TIMIT) or 100 ns (HTK), or xwaves' ``end colour label``
-    after a line ``#``.
+    """Read a ``.lab`` or ``.phn`` file.
+
+    Its lines are ``start end label`` in seconds, samples (TIMIT) or units of 100 ns (HTK), or, after a line ``#``, xwaves'
+    ``end colour label``.
 
     Args:
-        seconds: length of the audio. The unit is the one in which the last interval ends nearest to it.
+        seconds: length of the audio. The unit is chosen so that the last interval ends as near to it as possible.
 
     Raises:
         SoftHubertError: a line is malformed.
@@ -79,7 +82,10 @@ def write_lab(path: PathLike, intervals: Iterable[Tuple[float, float, str]]) -> 
 
 
 def read_ctm(path: Path) -> Dict[str, List[LabelledInterval]]:
-    """Kaldi's ``utterance channel start duration phone``, a line each, of all utterances.
+    """Read Kaldi's CTM, lines of ``utterance channel start duration phone``.
+
+    Returns:
+        The intervals of each utterance.
 
     Raises:
         SoftHubertError: a line is malformed.
@@ -101,7 +107,10 @@ def read_ctm(path: Path) -> Dict[str, List[LabelledInterval]]:
 
 
 def read_frame_list(path: Path) -> Dict[str, List[str]]:
-    """fairseq's ``utterance<TAB>phone,phone,…``, one phone a frame.
+    """Read fairseq's frame list, lines of ``utterance<TAB>phone,phone,…`` with one phone per frame.
+
+    Returns:
+        The phones of each utterance.
 
     Raises:
         SoftHubertError: a line is malformed.
@@ -110,6 +119,8 @@ def read_frame_list(path: Path) -> Dict[str, List[str]]:
     for number, line in enumerate(read_lines_of(path), start=1):
         name, tab, phones = line.partition("\t")
         if not tab or not phones:
-            raise SoftHubertError(f"{path}, line {number}: expected 'utterance<TAB>phone,phone,…', found {line[:60].strip()!r}")
+            raise SoftHubertError(
+                f"{path}, line {number}: expected 'utterance<TAB>phone,phone,…', found {line[:60].strip()!r}; write the list again"
+            )
         found[name] = phones.split(",")
     return found

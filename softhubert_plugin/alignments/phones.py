@@ -1,6 +1,6 @@
-"""Phone sets, and how the marks that aligners add are folded away, so that alignments from different tools name the same phones.
+"""Phone sets, and the folding of labels into them. Folding removes the marks that aligners add, so that tools agree on the phones.
 
-In every set a label is folded in this order:
+In every set, silence is folded first, then spoken noise, then the rest by the set's own rule:
 
 ========================  ==========================================================================================
 silence                   an empty label, ``sil sp SIL SP <eps> <sil> # h# pau epi _ |`` → ``sil``
@@ -9,7 +9,7 @@ spoken noise              ``spn SPN <unk>`` → ``spn``
 ``timit`` (lower case)    the usual 61 → 39 (Lee and Hon 1989, table II); closures and the glottal stop ``q`` → ``sil``
 ``espeak``                variant digits and ``#`` dropped (``I2`` → ``I``, ``t#`` → ``t``): the embedded corpus
 ``letters``               ``A`` to ``Z`` and ``'``, what ``softhubert align`` writes
-``asis``                  any label is a phone of its own; only silence and noise are folded. Never guessed
+``asis``                  any label is a phone of its own; only silence and noise are folded. Never detected automatically
 ========================  ==========================================================================================
 """
 
@@ -69,7 +69,7 @@ PHONE_SETS = (*_SETS, "asis")
 
 
 def fold(label: str, phone_set: str) -> Optional[str]:
-    """A label's phone in a set, or ``None`` where the set does not have it.
+    """The phone of a label in a phone set, or ``None`` if the set does not have it.
 
     >>> fold("AH0_B", "arpabet"), fold("sp", "timit"), fold("bcl", "timit"), fold("AH0", "timit")
     ('AH', 'sil', 'sil', None)
@@ -88,13 +88,13 @@ def fold(label: str, phone_set: str) -> Optional[str]:
 
 
 def phone_set_of(labels: Iterable[str], where: object) -> str:
-    """The set that has all labels.
+    """Detect the phone set that has all labels.
 
     Args:
-        where: what to name in the error.
+        where: what the error message names.
 
     Raises:
-        SoftHubertError: no set has them all.
+        SoftHubertError: no set has all labels.
     """
     seen = sorted(set(labels))
     unknown = {name: [label for label in seen if fold(label, name) is None] for name in _SETS}

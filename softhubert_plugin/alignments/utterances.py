@@ -1,8 +1,8 @@
-"""Phone alignments of a manifest's utterances, checked against the audio, as one phone for each frame of any features.
+"""Phone alignments of a manifest's utterances, checked against the audio, as one phone per frame at any frame rate.
 
-Frames and phones meet in time: frame ``t`` has the phone that is spoken at its centre, ``t / rate + 12.5 ms`` (MFCC and HuBERT both look
-at 25 ms). A gap between two intervals is silence. Frames before the first and after the last interval have no phone and are left out, as
-fairseq's script cuts to the shorter side.
+Frames and phones are matched in time: frame ``t`` has the phone that is spoken at its centre, ``t / rate + 12.5 ms`` (frames of MFCC and
+HuBERT both cover 25 ms). A gap between two intervals is silence. Frames before the first and after the last interval have no phone and
+are left out, just as fairseq's script cuts phones and labels to the shorter of the two.
 """
 
 from __future__ import annotations
@@ -21,10 +21,10 @@ from softhubert_plugin.manifests import SAMPLE_RATE, Manifest
 
 FRAME_CENTRE = 0.0125
 UNLABELLED = -1
-# Aligners round to the next frame.
+# Aligners round to the next frame, so an alignment may end this much after the audio.
 ROUNDING_SECONDS = 0.05
 OVERLAP_SECONDS = 0.001
-# An aligner gives up on a few utterances; more than this share missing means another corpus.
+# An aligner fails on a few utterances; if more than this share is missing, the alignments are of another corpus.
 MAX_MISSING = 0.05
 
 _Reader = Callable[[str, float], Optional[List[LabelledInterval]]]
@@ -35,15 +35,18 @@ class Alignments:
 
     Args:
         source: a folder with a ``.TextGrid``, ``.lab`` or ``.phn`` for each utterance (at any depth, named by utterance), a ``.ctm``, or
-            fairseq's frame list (a file, at 100 or 50 frames a second, which is found out).
-        phone_set: one of :data:`~softhubert_plugin.alignments.phones.PHONE_SETS`; found out from the labels if not given.
+            fairseq's frame list (a file at 100 or 50 frames per second; the rate is detected).
+        manifest: the utterances.
+        phone_set: one of :data:`~softhubert_plugin.alignments.phones.PHONE_SETS`; detected from the labels if not given.
 
     Attributes:
-        phones: names, in the order of their numbers.
+        phones: the names of the phones, in the order of their numbers.
+        phone_set: the name of the phone set.
+        silence: the number of the silence phone.
         missing: utterances of the manifest without alignment.
 
     Raises:
-        SoftHubertError: the source is missing or of no known format, belongs to other utterances, has overlapping intervals or some
+        SoftHubertError: the source is missing or of no known format, belongs to other utterances, has intervals that overlap or are
             outside the audio, or has labels of no known set.
     """
 
@@ -69,13 +72,13 @@ class Alignments:
         if len(self.missing) > MAX_MISSING * len(manifest):
             raise SoftHubertError(
                 f"{self.source}: no alignment of {len(self.missing)} of the {len(manifest)} utterances of {manifest.path}, the first "
-                f"{self.missing[0]}; give the alignments of these utterances, or a manifest of those that are aligned"
+                f"{self.missing[0]}; give the alignments of these utterances, or a manifest of the aligned utterances"
             )
         self.phone_set = phone_set or phone_set_of(numbers, self.source)
         folded = {label: fold(label, self.phone_set) for label in numbers}
         unknown = [label for label, phone in folded.items() if phone is None]
         if unknown:
-            raise SoftHubertError(f"{self.source}: {unknown[0]!r} is no phone of the set {self.phone_set}; give another --phones")
+            raise SoftHubertError(f"{self.source}: {unknown[0]!r} is not a phone of the set {self.phone_set}; give another --phones")
         self.phones: List[str] = sorted({SILENCE, *(phone for phone in folded.values() if phone is not None)})
         number_of = {phone: number for number, phone in enumerate(self.phones)}
         self._phone_of_label = np.asarray([number_of[folded[label] or ""] for label in numbers], dtype=np.int64)
@@ -89,15 +92,16 @@ class Alignments:
         """The phone of each frame of an utterance.
 
         Args:
-            frames: how many.
-            rate: frames a second.
+            index: the utterance's number in the manifest.
+            frames: how many frames the utterance has.
+            rate: frames per second.
 
         Returns:
             ``(frames,)`` int64 numbers into :attr:`phones`, :data:`UNLABELLED` outside the alignment.
         """
         starts, ends, labels = self._timed[index]
         centres = np.arange(frames) / rate + FRAME_CENTRE
-        # Half a nanosecond: boundaries that decimal digits put on a centre fall to the interval that starts there.
+        # Half a nanosecond for rounding: a frame whose centre is on a boundary belongs to the interval that starts there.
         place = np.searchsorted(starts, centres + 5e-10, side="right") - 1
         inside = (place >= 0) & (centres < ends[-1])
         place = np.maximum(place, 0)
@@ -105,6 +109,7 @@ class Alignments:
         return np.where(inside, phones, UNLABELLED)
 
     def _check(self, name: str, intervals: List[LabelledInterval], seconds: float) -> None:
+        """Check that an utterance's intervals are in order and within the audio of ``seconds``."""
         where = f"{self.source}: the alignment of {name}"
         if not intervals:
             raise SoftHubertError(f"{where} is empty; align it again or remove it from {self.manifest.path}")
@@ -118,13 +123,13 @@ class Alignments:
             previous = end
         if previous > seconds + ROUNDING_SECONDS or intervals[0].start < 0:
             raise SoftHubertError(
-                f"{where} goes from {intervals[0].start:.2f} to {previous:.2f} s, but the audio is {seconds:.2f} s long; is it of another "
-                "recording?"
+                f"{where} goes from {intervals[0].start:.2f} to {previous:.2f} s, but the audio is {seconds:.2f} s long; "
+                "give the alignment of this recording"
             )
 
 
 def _reader(source: Path, manifest: Manifest) -> _Reader:
-    """How to get an utterance's intervals from a source; ``None`` from it means that there are none."""
+    """A function from an utterance's name and length in seconds to its intervals, or to ``None`` if the source has none for it."""
     if source.is_dir():
         return _folder_reader(source)
     if not source.exists():
@@ -137,7 +142,8 @@ def _reader(source: Path, manifest: Manifest) -> _Reader:
         timed = read_ctm(source)
         return lambda name, seconds: timed.get(name)
     raise SoftHubertError(
-        f"{source}: no CTM ('utterance channel start duration phone') and no frame list ('utterance<TAB>phone,phone,…'): {line[:40]!r}"
+        f"{source}: expected a CTM ('utterance channel start duration phone') or a frame list ('utterance<TAB>phone,phone,…'), "
+        f"found {line[:40]!r}; give a file in one of these formats"
     )
 
 
@@ -169,13 +175,13 @@ def _frame_list_reader(source: Path, manifest: Manifest) -> _Reader:
     found = sum(len(listed[manifest.utterance_id(index)]) for index in known) / seconds if known else 100.0
     rate = min((50.0, 100.0), key=lambda rate: abs(rate - found))
     if abs(found / rate - 1) > 0.1:
-        raise SoftHubertError(f"{source}: {found:.1f} phones a second of audio, expected 100 or 50; are the lists of these utterances?")
+        raise SoftHubertError(f"{source}: {found:.1f} phones per second of audio, expected 100 or 50; give the list of these utterances")
 
     def read(name: str, seconds: float) -> Optional[List[LabelledInterval]]:
         if name not in listed:
             return None
-        # Frame i lies around its centre, so that features of the same rate get the list as it is, and those of half the rate every
-        # second of it.
+        # Interval i is centred on frame i's centre. Features of the same rate thus get the list as it is, and features of half the rate
+        # get every second phone of it.
         first = FRAME_CENTRE - 0.5 / rate
         return [
             LabelledInterval(max(0.0, first + place / rate), first + (place + 1) / rate, phone) for place, phone in enumerate(listed[name])

@@ -1,8 +1,9 @@
-"""Hidden states of a HuBERT encoder: any set of layers from one forward pass over a batch, each utterance as if it had come alone.
+"""Hidden states of a HuBERT encoder: any set of layers from one forward pass over a batch.
 
-Layer 0 is the projected output of the convolutional front end; layers from 1 are taken after the layer's residual and norm, as fairseq's
-``dump_hubert_feature.py`` does. The front end runs utterance by utterance, because its group norm averages over time and would see
-padding; the transformer runs on the batch, where padding is masked and changes nothing.
+An utterance's values are the same as if it were run alone. Layer 0 is the projected output of the convolutional front end; layers from 1
+are taken after the layer's residual and norm, as in fairseq's ``dump_hubert_feature.py``. The front end runs utterance by utterance,
+because its group norm averages over time and would include padding. The transformer runs on the batch, where padding is masked and
+changes nothing.
 """
 
 from __future__ import annotations
@@ -14,14 +15,14 @@ import torch
 
 from softhubert_plugin.front_end import ConvLayer, project, receptive_field, total_stride
 
-# fairseq's script cuts longer utterances into pieces of so many samples (100 s), since attention grows with the square of the length.
+# Longer utterances are cut into pieces of this many samples (100 s), as in fairseq's script: attention grows with the square of the length.
 MAX_PIECE = 1_600_000
 
 
 def pieces(samples: int, conv_layers: List[ConvLayer]) -> List[slice]:
-    """The pieces that an utterance is run in: one, unless it is longer than :data:`MAX_PIECE`.
+    """The pieces in which an utterance of ``samples`` samples is run: one, unless it is longer than :data:`MAX_PIECE`.
 
-    A remainder too short for a frame is left out (fairseq's script fails on it).
+    A remainder that is too short for one frame is left out (fairseq's script fails on it).
     """
     shortest = receptive_field(conv_layers)
     starts = range(0, samples, MAX_PIECE)
@@ -29,7 +30,7 @@ def pieces(samples: int, conv_layers: List[ConvLayer]) -> List[slice]:
 
 
 def frames_of(samples: int, conv_layers: List[ConvLayer]) -> int:
-    """How many frames an utterance of so many samples gives; 0 where it is too short for one."""
+    """The number of frames that an utterance of ``samples`` samples gives; 0 if it is too short for one frame."""
     field, stride = receptive_field(conv_layers), total_stride(conv_layers)
     return sum(1 + (piece.stop - piece.start - field) // stride for piece in pieces(samples, conv_layers))
 
@@ -40,12 +41,12 @@ def hidden_states(encoder: Any, waveforms: Sequence[torch.Tensor], layers: Seque
 
     Args:
         encoder: a fairseq HuBERT in evaluation mode.
-        waveforms: ``(samples,)`` each, at 16 kHz, normalised if the model wants it, on the encoder's device, long enough for a frame.
-        layers: numbers within the model.
+        waveforms: ``(samples,)`` each, at 16 kHz, normalised if the model expects it, on the encoder's device, long enough for one frame.
+        layers: layer numbers, from 0 to the model's last.
 
     Returns:
-        For each utterance and layer ``(frames, D)`` float32 on the encoder's device. They equal those of the utterance alone, up to the
-        rounding of float32.
+        For each utterance ``{layer: (frames, D) float32}`` on the encoder's device. The values equal those of the utterance alone, up to
+        the rounding of float32.
     """
     projected = [project(encoder, encoder.feature_extractor(waveform[None]).transpose(1, 2))[0] for waveform in waveforms]
     lengths = [len(features) for features in projected]
@@ -61,15 +62,17 @@ def hidden_states(encoder: Any, waveforms: Sequence[torch.Tensor], layers: Seque
             for layer in layers:
                 if layer > 0:
                     stack.callback(encoder.encoder.layers[layer - 1].register_forward_hook(_keep(captured, layer)).remove)
-            # The deepest layer asked for is as far as the encoder has to go.
+            # The encoder stops after the deepest layer asked for.
             encoder.encoder.extract_features(batch, padding_mask=padded, tgt_layer=max(layers) - 1)
-    # Inside, fairseq pads the batch to an even length; what lies beyond each utterance is cut off.
+    # fairseq itself pads the batch to an even length; everything beyond an utterance's end is cut off.
     return [
         {layer: captured[layer][:length, row].float() for layer in layers} for row, length in enumerate(lengths)
     ]  # each captured tensor is (frames, batch, D)
 
 
 def _keep(captured: Dict[int, torch.Tensor], layer: int) -> Callable[..., None]:
+    """A forward hook that stores a layer's output in ``captured``."""
+
     def hook(module: torch.nn.Module, inputs: Any, output: Any) -> None:
         captured[layer] = output[0]  # fairseq's layers return (x of (frames, batch, D), …)
 

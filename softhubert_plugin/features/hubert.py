@@ -1,6 +1,6 @@
 """Write hidden states of a HuBERT checkpoint as feature shards, for probing and for the second clustering iteration.
 
-Every layer asked for comes from one pass over the audio. An interrupted run goes on where it stopped and ends with the same bytes.
+One pass over the audio gives every layer asked for. An interrupted run continues where it stopped and ends with the same bytes.
 """
 
 from __future__ import annotations
@@ -38,22 +38,24 @@ def dump_hubert(
     device: Optional[str] = None,
     batch_seconds: float = BATCH_SECONDS,
 ) -> str:
-    """Write one shard of a split's hidden states; one layer into ``FEAT_DIR``, several into ``FEAT_DIR/layer{N}``.
+    """Write one shard of a split's hidden states: one layer into ``FEAT_DIR``, several layers into ``FEAT_DIR/layer{N}``.
 
     Args:
+        tsv_dir: folder of manifests.
         layers: as :func:`~softhubert_plugin.features.layers.parse_layers` reads them, or ``@layers.json`` for the layer that
             probing chose.
-        dtype: ``float32`` or ``float16``, of the files; the model runs in float32.
-        percent: a share of the utterances in (0, 1]; the draw is written as ``FEAT_DIR/{split}.tsv`` and is the shards' manifest.
-        device: as torch names it; a GPU if there is one.
-        batch_seconds: audio in one batch.
+        nshard, rank: the number of shards, and the shard to write, from 0.
+        dtype: ``float32`` or ``float16``: the type in the files; the model runs in float32.
+        percent: use this share of the utterances, in (0, 1]. The draw is written as ``FEAT_DIR/{split}.tsv`` and is the shards' manifest.
+        device: as PyTorch names it; by default a GPU if there is one.
+        batch_seconds: seconds of audio in one batch.
 
     Returns:
         A sentence on what was done.
 
     Raises:
-        SoftHubertError: manifest, audio or checkpoint are not usable, the model lacks a layer, or an utterance is shorter than its
-            receptive field.
+        SoftHubertError: manifest, audio or checkpoint is not usable, the model lacks a layer, or an utterance is shorter than the
+            model's receptive field.
     """
     if dtype not in ("float32", "float16"):
         raise SoftHubertError(f"--dtype {dtype}: expected float32 or float16")
@@ -79,7 +81,7 @@ def dump_hubert(
                 folders[layer], split, rank, nshard, infos[layer], dtype=dtype, resume=True, made_with={"batch_seconds": batch_seconds}
             )
             shards[layer] = stack.enter_context(writer)
-        # Batches are made window by window: to get the same bytes, go on from the start of the window that broke off.
+        # Batches are made window by window. To get the same bytes, continue from the start of the window that was interrupted.
         written = start + min(len(shard.lengths) for shard in shards.values())
         begins = [window[0] for window in windows(manifest.sizes, range(start, end), batch_seconds) if window[0] <= written]
         first = end if written == end else begins[-1]

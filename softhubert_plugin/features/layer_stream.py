@@ -1,6 +1,6 @@
 """Hidden states of many utterances, straight from their audio, in the manifest's order and in bounded memory.
 
-What dumps features (``features/hubert.py``) and what labels without dumping both read from here.
+Both the feature dump (``features/hubert.py``) and labelling without a dump read from here.
 """
 
 from __future__ import annotations
@@ -26,12 +26,20 @@ from softhubert_plugin.front_end import receptive_field, total_stride
 from softhubert_plugin.manifests import SAMPLE_RATE, Manifest
 
 BATCH_SECONDS = 40.0
-# Utterances are sorted by length only within so many batches' worth: enough to pad little, and few enough to hold all their layers.
+# Utterances are sorted by length only within windows of this many batches: enough to pad little, and few enough to hold all their layers.
 BATCHES_A_WINDOW = 4
 
 
 def windows(sizes: np.ndarray, indices: Sequence[int], batch_seconds: float) -> Iterator[List[int]]:
-    """Consecutive utterances of ``BATCHES_A_WINDOW`` batches, at least one each; a function of the sizes and the first index alone."""
+    """Cut utterances into windows: consecutive utterances that fill ``BATCHES_A_WINDOW`` batches, at least one utterance each.
+
+    The windows depend only on the sizes, the first index and ``batch_seconds``.
+
+    Args:
+        sizes: ``(utterances,)`` samples of each utterance of the manifest.
+        indices: consecutive utterances.
+        batch_seconds: seconds of audio in one batch.
+    """
     window: List[int] = []
     samples = 0
     for index in indices:
@@ -45,7 +53,7 @@ def windows(sizes: np.ndarray, indices: Sequence[int], batch_seconds: float) -> 
 
 
 def model_info(loaded: LoadedModel, checkpoint: PathLike, manifest: Manifest) -> Dict[str, Any]:
-    """What hidden states are, but for their ``layer``, as their shards' ``.json`` and the mixture fitted on them say it."""
+    """The description of hidden states without their ``layer``, as their shards' ``.json`` and the mixture fitted on them record it."""
     return {
         "kind": "hubert",
         "frame_rate": SAMPLE_RATE / total_stride(loaded.conv_layers),
@@ -65,24 +73,24 @@ def layer_features(
 ) -> Iterator[Dict[int, np.ndarray]]:
     """Features of utterances in the order of ``indices``, every layer from one forward pass.
 
-    The batches depend on the lengths of the utterances and on ``batch_seconds`` alone, not on ``layers``: a layer's numbers are the
-    same, bit for bit, alone and among others. Held at once: the asked layers of ``4 * batch_seconds`` of audio (12 layers of HuBERT Base
-    at the default: 300 MB).
+    The batches depend only on the lengths of the utterances and on ``batch_seconds``, not on ``layers``: a layer's values are the same,
+    bit for bit, alone and among others. Memory holds the requested layers of ``4 * batch_seconds`` seconds of audio (12 layers of HuBERT
+    Base at the default: 300 MB).
 
     Args:
         loaded: the checkpoint; its encoder is moved to ``device``.
-        manifest: says where the audio is. Check it first (:func:`~softhubert_plugin.audio.check.check_audio`); here only lengths are.
+        manifest: says where the audio is. Check the audio first (:func:`~softhubert_plugin.audio.check.check_audio`); this function
+            checks only lengths.
         indices: utterances of the manifest, usually a range.
         layers: 0 for the convolutional features, 1 to the model's last.
-        device: as torch names it; a GPU if there is one.
-        batch_seconds: audio in one batch of the transformer, padding included; a longer utterance makes a batch of its own.
+        device: as PyTorch names it; by default a GPU if there is one.
+        batch_seconds: seconds of audio in one batch of the transformer, padding included; a longer utterance is a batch of its own.
 
     Yields:
-        For each utterance ``{layer: (frames, D) float32}``, with ``frames`` as :func:`~softhubert_plugin.features.hidden_states.frames_of`
-        tells.
+        For each utterance ``{layer: (frames, D) float32}``; :func:`~softhubert_plugin.features.hidden_states.frames_of` gives ``frames``.
 
     Raises:
-        SoftHubertError: the model lacks a layer, or an utterance is too short for a frame or changed its length since the manifest.
+        SoftHubertError: the model lacks a layer, or an utterance is too short for one frame or has another length than in the manifest.
     """
     check_layers(layers, len(loaded.encoder.encoder.layers))
     check_long_enough(manifest, indices, receptive_field(loaded.conv_layers))
@@ -92,7 +100,7 @@ def layer_features(
         keep_freed_memory()
     batch_seconds = batch_seconds if are_transformer_layers(loaded.encoder.encoder.layers) else 0.0
     with soundfile_threads(4) as pool:
-        # The next window's audio is decoded while this one's is run.
+        # The next window's audio is decoded while the model runs on this one.
         ready: Deque[Dict[int, Future[torch.Tensor]]] = collections.deque()
         for window in windows(manifest.sizes, indices, batch_seconds):
             ready.append({index: pool.submit(read_waveform, manifest, index, normalize=loaded.normalize) for index in window})
@@ -105,6 +113,7 @@ def layer_features(
 def _run_window(
     loaded: LoadedModel, reading: Dict[int, Future[torch.Tensor]], layers: Sequence[int], device: str, batch_seconds: float
 ) -> Iterator[Dict[int, np.ndarray]]:
+    """Run the utterances of one window, batched by length, and yield their layers in the manifest's order."""
     waveforms = {index: future.result() for index, future in reading.items()}
     pieces_of = {index: pieces(len(waveform), loaded.conv_layers) for index, waveform in waveforms.items()}
     found: Dict[Tuple[int, int], Dict[int, np.ndarray]] = {}

@@ -1,6 +1,6 @@
-"""Which layers of a model are asked for, which there are, and which one probing chose.
+"""Layer numbers: parse the layers that a command asks for, read the layer that probing chose, and check that the model has them.
 
-``softhubert probe`` writes its choice to ``layers.json``; wherever a command takes LAYERS, ``@path/to/layers.json`` stands for that layer.
+``softhubert probe`` writes its choice to ``layers.json``. Wherever a command takes LAYERS, ``@path/to/layers.json`` stands for that layer.
 """
 
 from __future__ import annotations
@@ -14,10 +14,10 @@ FILE_NAME = "layers.json"
 
 
 def chosen_layer(path: PathLike) -> int:
-    """The layer that a ``layers.json`` names.
+    """Read the layer that a ``layers.json`` names.
 
     Raises:
-        SoftHubertError: the file is missing or names none.
+        SoftHubertError: the file is missing or names no layer.
     """
     value = read_json(path, remedy="write it with 'softhubert probe'")
     layer = value.get("layer") if isinstance(value, dict) else None
@@ -27,15 +27,21 @@ def chosen_layer(path: PathLike) -> int:
 
 
 def resolve_layers(text: str) -> str:
-    """``@path/to/layers.json`` → the layer chosen there; anything else as it is."""
+    """Replace ``@path/to/layers.json`` by the layer chosen there; return any other text as it is."""
     return str(chosen_layer(text[1:])) if text.startswith("@") else text
 
 
 def parse_layers(text: str, available: int) -> List[int]:
-    """``"6"``, ``"4,8,12"``, ``"0-12"`` or ``"all"`` (1 to the last) → layer numbers, as asked for, each once.
+    """Parse layer numbers: ``"6"``, ``"4,8,12"``, ``"0-12"`` or ``"all"`` (1 to the last).
+
+    Args:
+        available: the number of the model's last layer.
+
+    Returns:
+        The layer numbers in the order asked for, each once.
 
     Raises:
-        SoftHubertError: it is none of these, or the model has no such layer.
+        SoftHubertError: the text is none of these, or the model lacks a layer.
     """
     if text == "all":
         return list(range(1, available + 1))
@@ -47,21 +53,28 @@ def parse_layers(text: str, available: int) -> List[int]:
     except ValueError:
         raise SoftHubertError(f"layers {text!r}: expected a number, several as in 4,8,12, a range as in 0-12, or 'all'") from None
     if not layers:
-        raise SoftHubertError(f"layers {text!r}: an empty range; the smaller number comes first")
+        raise SoftHubertError(f"layers {text!r}: an empty range; write the smaller number first")
     check_layers(layers, available)
     return list(dict.fromkeys(layers))
 
 
 def check_layers(layers: Sequence[int], available: int) -> None:
-    """Raise :class:`SoftHubertError` for a layer that the model does not have."""
+    """Check that the model has all layers.
+
+    Args:
+        available: the number of the model's last layer.
+
+    Raises:
+        SoftHubertError: the model lacks a layer.
+    """
     for layer in layers:
         if not 0 <= layer <= available:
             raise SoftHubertError(f"layer {layer}: this model has layers 1 to {available}, and 0 for its convolutional features")
 
 
 def are_transformer_layers(layers: Iterable[Any]) -> bool:
-    """Whether all layers are fairseq's ``TransformerSentenceEncoderLayer``, told by its parts.
+    """Whether all layers are fairseq's ``TransformerSentenceEncoderLayer``, recognised by its parts.
 
-    A conformer's are not: its convolutions reach into padding, and :mod:`softhubert_plugin.models.transformer` cannot walk them.
+    A conformer's layers are not: their convolutions reach into padding, and :mod:`softhubert_plugin.models.transformer` cannot run them.
     """
     return all(hasattr(layer, "self_attn") and hasattr(layer, "fc1") for layer in layers)

@@ -1,6 +1,6 @@
-"""MFCC features: the input of the first clustering iteration, the same numbers as fairseq's ``dump_mfcc_feature.py``.
+"""MFCC features: the input of the first clustering iteration, with the same values as fairseq's ``dump_mfcc_feature.py``.
 
-13 Kaldi MFCCs without energy, their deltas and double deltas: 39 dimensions at 100 frames a second (Hsu et al. 2021, section
+13 Kaldi MFCCs without energy, their deltas and double deltas: 39 dimensions at 100 frames per second (Hsu et al. 2021, section
 IV-B). Frame ``t`` covers the samples ``[160 t, 160 t + 400)`` at 16 kHz. Nothing here needs fairseq.
 """
 
@@ -21,7 +21,7 @@ WINDOW_SAMPLES = 400
 
 
 def mfcc(waveform: torch.Tensor) -> torch.Tensor:
-    """MFCCs with deltas and double deltas.
+    """Compute MFCCs with deltas and double deltas.
 
     Args:
         waveform: ``(samples,)`` float32 at 16 kHz, at least 400 samples (one 25 ms window).
@@ -37,7 +37,14 @@ def mfcc(waveform: torch.Tensor) -> torch.Tensor:
 
 
 def dump_mfcc(tsv_dir: PathLike, split: str, nshard: int, rank: int, feat_dir: PathLike) -> str:
-    """Write one shard of a split's MFCCs; one that is already there, from the same manifest, is left alone, and a broken-off one goes on.
+    """Write one shard of a split's MFCCs.
+
+    A complete shard of the same manifest is left as it is; an interrupted one is continued.
+
+    Args:
+        tsv_dir: folder of manifests.
+        nshard, rank: the number of shards, and the shard to write, from 0.
+        feat_dir: folder for the shard.
 
     Returns:
         A sentence on what was done.

@@ -1,8 +1,8 @@
-"""Frames of feature shards as a stream of bounded chunks, the next one read while the present one is computed with.
+"""Read frames of feature shards as a stream of bounded chunks; the next chunk is read while the current one is used.
 
-Whatever goes through all frames (moments, EM, labelling) walks over these chunks. They are cut where utterances end, in an order
-that depends on nothing but the shards, so that results do not depend on how many processes share the work. Files are read, not
-mapped: a pass over a corpus leaves the process as small as before.
+Every pass over all frames (moments, EM, labelling) goes through these chunks. They are cut where utterances end, in an order that
+depends only on the shards, so that results do not depend on how many processes share the work. Files are read, not memory-mapped, so
+that a pass over a corpus does not make the process grow.
 """
 
 from __future__ import annotations
@@ -21,10 +21,11 @@ CHUNK_FRAMES = 8192
 
 @dataclass(frozen=True)
 class Chunk:
-    """Rows of one shard.
+    """Some rows of one shard.
 
     Attributes:
-        runs: ``(first, end)`` rows, in order; a run holds utterances that lie next to each other.
+        shard: the shard.
+        runs: ``(first, end)`` rows, in order; a run holds utterances that are next to each other.
     """
 
     shard: FeatureShard
@@ -32,7 +33,7 @@ class Chunk:
 
     @property
     def frames(self) -> int:
-        """How many rows."""
+        """The number of rows."""
         return sum(end - first for first, end in self.runs)
 
 
@@ -43,8 +44,8 @@ def plan_chunks(
 
     Args:
         chosen: for each shard ``(utterances,)`` bool.
-        chunk_frames: the largest chunk; only an utterance longer than that is cut in the middle,
-        whole_utterances: or is a chunk of its own.
+        chunk_frames: the maximum number of frames in a chunk. A longer utterance is cut in the middle.
+        whole_utterances: make a longer utterance a chunk of its own instead.
     """
     chunks: List[Chunk] = []
     for shard, wanted in zip(shards, chosen):
@@ -72,10 +73,10 @@ def _pieces(first: int, end: int, longest: int) -> Iterator[Tuple[int, int]]:
 
 
 def read_chunk(chunk: Chunk) -> np.ndarray:
-    """The ``(frames, dimension)`` float32 rows of a chunk.
+    """Read the ``(frames, dimension)`` float32 rows of a chunk.
 
     Raises:
-        SoftHubertError: the file has become shorter than it was when the shard was opened.
+        SoftHubertError: the file became shorter after the shard was opened.
     """
     stored = chunk.shard.frames
     if not isinstance(stored, np.memmap) or not stored.flags.c_contiguous:
@@ -91,7 +92,7 @@ def read_chunk(chunk: Chunk) -> np.ndarray:
                 count = stream.readinto(target)
                 if not count:
                     raise SoftHubertError(
-                        f"{chunk.shard.path}: ends before row {end}; it was changed while it was read: dump the shard again"
+                        f"{chunk.shard.path}: ends before row {end}; the file changed while it was read: dump the shard again"
                     )
                 target = target[count:]
             filled += end - first
@@ -99,7 +100,7 @@ def read_chunk(chunk: Chunk) -> np.ndarray:
 
 
 def stream_chunks(chunks: Iterable[Chunk]) -> Iterator[Tuple[Chunk, np.ndarray]]:
-    """Each chunk with its rows; one chunk is read ahead, in a thread."""
+    """Yield each chunk with its rows; a thread reads one chunk ahead."""
     with ThreadPoolExecutor(max_workers=1) as reader:
         ahead: Optional[Tuple[Chunk, Future[np.ndarray]]] = None
         for chunk in chunks:
@@ -112,15 +113,15 @@ def stream_chunks(chunks: Iterable[Chunk]) -> Iterator[Tuple[Chunk, np.ndarray]]
 
 
 def refuse_non_finite(chunk: Chunk, rows: np.ndarray) -> None:
-    """Name the first utterance of a chunk that holds NaN or infinity.
+    """Refuse a chunk with NaN or infinity, and name its first such utterance.
 
     Args:
-        rows: what :func:`read_chunk` gave.
+        rows: the chunk's rows from :func:`read_chunk`.
 
     Raises:
-        SoftHubertError: there is one.
+        SoftHubertError: there is such an utterance.
     """
-    if np.isfinite(rows.sum()):  # which NaN and infinity both spoil; ten times faster than looking at each number
+    if np.isfinite(rows.sum()):  # NaN and infinity both make the sum non-finite; ten times faster than testing each value
         return
     bad = np.flatnonzero(~np.isfinite(rows).all(axis=1))
     if not len(bad):

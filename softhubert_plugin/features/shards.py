@@ -1,8 +1,8 @@
-"""fairseq's feature shards ``{split}_{rank}_{nshard}.npy`` with ``.len``: stream in, stream out.
+"""Read and write fairseq's feature shards, ``{split}_{rank}_{nshard}.npy`` with ``.len``, as streams.
 
-A shard holds the frames of its utterances one after another, ``(frames, dimension)``; the ``.len`` file says how many belong to
-each. Ours also leave ``.json`` beside them saying what the features are; shards of fairseq's own dump scripts, which lack it, are
-read just as well.
+A shard holds the frames of its utterances one after another, ``(frames, dimension)``; the ``.len`` file gives the number of frames of
+each utterance. Our shards also have a ``.json`` that says what the features are. Shards of fairseq's own dump scripts lack it and can be
+read too.
 """
 
 from __future__ import annotations
@@ -36,11 +36,11 @@ def shard_range(total: int, nshard: int, rank: int) -> Tuple[int, int]:
 
 @dataclass(frozen=True)
 class FeatureShard:
-    """One shard, its frames memory-mapped.
+    """One shard with memory-mapped frames.
 
     Attributes:
         path: the ``.npy`` file.
-        frames: ``(frames, dimension)`` float16, float32 or float64, on disk until touched.
+        frames: ``(frames, dimension)`` float16, float32 or float64, read from disk only when used.
         lengths: ``(utterances,)`` int64, frames of each utterance.
         info: what the features are (``kind``, ``frame_rate``, ``manifest_sha256`` …); empty for shards of fairseq's scripts.
     """
@@ -79,7 +79,11 @@ class FeatureShard:
         return frames
 
     def refuse_row(self, row: int) -> NoReturn:
-        """Report NaN or infinity in a row of :attr:`frames` by the utterance it belongs to."""
+        """Report NaN or infinity in a row of :attr:`frames`, by the utterance that the row belongs to.
+
+        Raises:
+            SoftHubertError: always.
+        """
         self._refuse_utterance(int(np.searchsorted(self.offsets, row, side="right")) - 1)
 
     def _refuse_utterance(self, index: int) -> NoReturn:
@@ -90,7 +94,7 @@ class FeatureShard:
 
 
 def shard_path(directory: PathLike, split: str, rank: int, nshard: int, suffix: str = ".npy") -> Path:
-    """``DIR/{split}_{rank}_{nshard}{suffix}``."""
+    """The path of a shard: ``DIR/{split}_{rank}_{nshard}{suffix}``."""
     return Path(directory) / f"{split}_{rank}_{nshard}{suffix}"
 
 
@@ -98,7 +102,7 @@ def read_shard(directory: PathLike, split: str, rank: int, nshard: int) -> Featu
     """Open one shard and check that its parts belong together.
 
     Raises:
-        SoftHubertError: a part is missing, truncated, or ``.npy`` and ``.len`` disagree.
+        SoftHubertError: a part is missing or truncated, or ``.npy`` and ``.len`` disagree.
     """
     path = shard_path(directory, split, rank, nshard)
     lengths_path = path.with_suffix(".len")
@@ -126,7 +130,7 @@ def read_shards(directory: PathLike, split: str, nshard: int) -> List[FeatureSha
     """Open all shards of a split.
 
     Raises:
-        SoftHubertError: as :func:`read_shard`, or shards of different dimensions or kinds lie together.
+        SoftHubertError: as :func:`read_shard`, or the shards differ in dimension or kind.
     """
     shards = [read_shard(directory, split, rank, nshard) for rank in range(nshard)]
     for shard in shards[1:]:
@@ -139,7 +143,11 @@ def read_shards(directory: PathLike, split: str, nshard: int) -> List[FeatureSha
 
 
 def is_complete(directory: PathLike, split: str, rank: int, nshard: int, info: Dict[str, Any]) -> bool:
-    """Whether this shard was already written whole, from the same source (so that a rerun skips it)."""
+    """Whether this shard is already complete and from the same source, so that a rerun can skip it.
+
+    Args:
+        info: what its ``.json`` must say.
+    """
     try:
         return read_shard(directory, split, rank, nshard).info == info
     except SoftHubertError:
@@ -147,22 +155,23 @@ def is_complete(directory: PathLike, split: str, rank: int, nshard: int, info: D
 
 
 class ShardWriter:
-    """Writes one shard, an utterance at a time; the shard appears when the ``with`` block ends without an error.
+    """Writes one shard, one utterance at a time; the shard appears when the ``with`` block ends without an error.
 
-    What is written so far lies in hidden ``.partial`` files: the frames, and a journal of the description and the lengths, which is
-    always behind the frames. With ``resume`` they outlive an interruption, and the next writer of the same description goes on there.
+    Until then the data is in hidden ``.partial`` files: the frames, and a journal of the description and the lengths. The journal is
+    always written after the frames. With ``resume`` both files survive an interruption, and the next writer with the same description
+    continues from them.
 
     Args:
         info: what the features are, kept in the ``.json`` beside the shard.
-        dtype: ``float32`` or ``float16``, to store as such; otherwise as the features come.
-        resume: go on where an interrupted writer stopped; :attr:`lengths` then holds what is already written.
-        made_with: settings that the bytes depend on and the description does not name; with others, a rerun starts anew.
+        dtype: the type to store, ``float32`` or ``float16``; ``None`` keeps the type of the features.
+        resume: continue where an interrupted writer stopped; :attr:`lengths` then holds the lengths already written.
+        made_with: settings that the bytes depend on but the description does not name; with other settings, a rerun starts anew.
 
     Raises:
         SoftHubertError: another process is writing the same shard, or the disk is full or may not be written.
     """
 
-    # Frames reach the disk, and then the journal names them, after so many utterances.
+    # After this many utterances the frames are forced to disk, and then the journal records them.
     COMMIT_EVERY = 64
 
     def __init__(
@@ -197,15 +206,15 @@ class ShardWriter:
             except OSError:
                 self._journal.close()
                 raise SoftHubertError(f"{self.path}: another process is writing this shard; wait for it, or stop it first") from None
-            # The old description goes first and the new one comes last: a shard whose writing broke off is never taken for complete.
+            # The old description is removed first and the new one is written last: an interrupted shard is never taken for complete.
             self.path.with_suffix(".json").unlink(missing_ok=True)
             self.rewind(self._written() if self.resume else 0)
         return self
 
     def _written(self) -> int:
-        """How many utterances of an interrupted run are whole; fills :attr:`lengths` with them."""
+        """The number of whole utterances that an interrupted run wrote; fills :attr:`lengths` from its journal."""
         self._journal.seek(0)
-        description, *lines = self._journal.read().split("\n")[:-1] or [""]  # a last line without an end was cut off
+        description, *lines = self._journal.read().split("\n")[:-1] or [""]  # the last part is empty, or a line that was cut off
         if description != self._description or not self._partial.exists():
             return 0
         self.lengths = [int(line) for line in lines]
@@ -218,7 +227,7 @@ class ShardWriter:
         return int(np.searchsorted(np.cumsum(self.lengths), frames, side="right"))
 
     def rewind(self, utterances: int) -> None:
-        """Keep only the first so many utterances."""
+        """Keep only the first ``utterances`` utterances."""
         del self.lengths[utterances:]
         self._pending = []
         if self._output is not None:
@@ -229,7 +238,7 @@ class ShardWriter:
             with open(self._partial, "r+b") as stream:
                 bytes_a_frame = _bytes_a_frame(stream)
                 stream.truncate(stream.tell() + sum(self.lengths) * bytes_a_frame)
-            recover(str(self._partial))  # writes the number of frames that are left into the header
+            recover(str(self._partial))  # writes the number of remaining frames into the header
         self._journal.truncate(0)
         self._journal.write("".join(f"{line}\n" for line in (self._description, *self.lengths)))
         self._journal.flush()
@@ -245,7 +254,7 @@ class ShardWriter:
         Raises:
             SoftHubertError: a value is too large for float16, or the disk is full.
         """
-        with np.errstate(over="ignore"):  # refused below, by name
+        with np.errstate(over="ignore"):  # the check below reports it
             stored = np.ascontiguousarray(frames, dtype=self.dtype)
         if self.dtype == "float16" and np.isinf(stored).any() and np.isfinite(frames).all():
             raise SoftHubertError(
@@ -261,6 +270,7 @@ class ShardWriter:
                 self._commit()
 
     def _commit(self) -> None:
+        """Force the frames to disk, then record their lengths in the journal."""
         if self._output is not None and self._output.fp is not None:
             self._output.fp.flush()
             os.fsync(self._output.fp.fileno())
@@ -288,10 +298,10 @@ class ShardWriter:
 
 
 def _bytes_a_frame(stream: BinaryIO) -> int:
-    """Read a ``.npy`` header up to the data.
+    """The bytes per frame of a ``.npy`` file; reads its header and leaves ``stream`` at the data.
 
     Raises:
-        ValueError: it is damaged.
+        ValueError: the header is damaged.
     """
     np.lib.format.read_magic(stream)
     shape, _, dtype = np.lib.format.read_array_header_1_0(stream)

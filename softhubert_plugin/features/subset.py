@@ -1,4 +1,7 @@
-"""A share of a manifest's utterances, the same draw every time, with a manifest of its own so that every count stays aligned with it."""
+"""Draw a share of a manifest's utterances, always the same ones.
+
+The share gets a manifest of its own, with which its features and labels stay aligned.
+"""
 
 from __future__ import annotations
 
@@ -17,10 +20,11 @@ def subset_manifest(manifest: Manifest, percent: float, directory: PathLike) -> 
     """Draw a share of the utterances, write them as ``{directory}/{split}.tsv`` in the manifest's order, and return that manifest.
 
     Args:
-        percent: in (0, 1], as in fairseq's ``learn_kmeans.py``.
+        percent: share of the utterances, in (0, 1], as in fairseq's ``learn_kmeans.py``.
+        directory: folder for the new manifest.
 
     Raises:
-        SoftHubertError: ``percent`` is out of range, or would overwrite the manifest drawn from.
+        SoftHubertError: ``percent`` is out of range, or the new manifest would overwrite the one drawn from.
     """
     if not 0 < percent <= 1:
         raise SoftHubertError(f"--percent {percent:g}: expected a share of the utterances, above 0 and up to 1 (0.1 is a tenth)")

@@ -1,4 +1,7 @@
-"""Several processes as one: PyTorch's own groups, started by ``torchrun``. A process alone passes through unchanged."""
+"""Share work among the processes that ``torchrun`` starts, through PyTorch's own process groups.
+
+Every function also works in a single process without a group, where sums and gathered values are the process's own.
+"""
 
 from __future__ import annotations
 
@@ -14,7 +17,13 @@ T = TypeVar("T")
 
 @contextlib.contextmanager
 def process_group(device: str) -> Iterator[None]:
-    """Join the group that ``torchrun`` describes in the environment, if there is one; gloo on CPUs, NCCL on GPUs."""
+    """Join the process group that ``torchrun`` describes in the environment, and leave it at the end.
+
+    Without such a group, or inside one that is already joined, nothing happens.
+
+    Args:
+        device: where the caller computes; the group uses NCCL for GPUs and gloo for CPUs.
+    """
     if int(os.environ.get("WORLD_SIZE", "1")) == 1 or dist.is_initialized():
         yield
         return
@@ -26,17 +35,17 @@ def process_group(device: str) -> Iterator[None]:
 
 
 def local_device(device: str) -> str:
-    """``cuda`` → this process's own GPU."""
+    """Turn ``cuda`` into this process's own GPU, ``cuda:{LOCAL_RANK}``; return any other device as it is."""
     return f"cuda:{os.environ.get('LOCAL_RANK', '0')}" if device == "cuda" else device
 
 
 def rank() -> int:
-    """Which process this is, from 0."""
+    """The number of this process, from 0."""
     return dist.get_rank() if dist.is_initialized() else 0
 
 
 def own_share(items: Sequence[T]) -> List[T]:
-    """The items this process works on: every so-manieth, so that all have about as much to do."""
+    """The items that this process works on: every N-th item for N processes, so that all have about the same amount of work."""
     return list(items[rank() :: dist.get_world_size()]) if dist.is_initialized() else list(items)
 
 
@@ -47,7 +56,7 @@ def add_up(tensor: torch.Tensor) -> None:
 
 
 def gather(value: Any) -> List[Any]:
-    """The value of every process, in rank order."""
+    """Collect the value of every process, in rank order."""
     if not dist.is_initialized():
         return [value]
     values: List[Any] = [None] * dist.get_world_size()
@@ -56,7 +65,7 @@ def gather(value: Any) -> List[Any]:
 
 
 def from_first(value: T) -> T:
-    """The first process's value."""
+    """Give every process the first process's value."""
     if not dist.is_initialized():
         return value
     values = [value]

@@ -1,7 +1,7 @@
 """Turn frames into labels: sparse tempered posteriors, or their argmax as fairseq's ``.km``.
 
-Stands between the mixture and pretraining. Each shard of features gives one shard of labels; ``merge`` in
-:mod:`softhubert_plugin.labels.merge` joins them.
+This step stands between the mixture and pretraining. Each feature shard gives one label shard;
+:func:`~softhubert_plugin.labels.merge.merge_labels` joins the label shards.
 """
 
 from __future__ import annotations
@@ -29,8 +29,8 @@ from softhubert_plugin.labels.soft_layout import SoftLabelInfo, StoredTargets, q
 from softhubert_plugin.labels.soft_writing import write_soft_labels
 from softhubert_plugin.labels.truncation import check_truncation, truncate
 
-# Frames whose log densities are held at once: few enough for caches, enough to drown the cost of calls and of handing over the
-# interpreter's lock between them (labels of MFCCs take 1.5 times as long with a quarter).
+# Frames whose log densities are held at once: few enough to fit into caches, and enough to make the cost of calls, and of handing over the
+# interpreter's lock between them, small in comparison (with a quarter of the frames, labelling MFCCs takes 1.5 times as long).
 LABELLED_AT_ONCE = 4096
 
 
@@ -51,21 +51,24 @@ def dump_gmm_posteriors(
     layer: Optional[int] = None,
     device: Optional[str] = None,
 ) -> str:
-    """Write ``LAB_DIR/{split}_{rank}_{nshard}.gmm`` (or ``.km`` with ``hard``).
+    """Label one shard of frames: write ``LAB_DIR/{split}_{rank}_{nshard}.gmm`` (or ``.km`` with ``hard``).
 
     Args:
-        feat_dir: folder of feature shards; with ``checkpoint``, of manifests.
-        mass, max_components: how much of each posterior is kept.
-        temperature: instead of the calibrated one in the mixture.
-        label_rate: frames a second, where the features do not tell (those of fairseq's scripts).
-        checkpoint, layer: label the hidden states of this model's layer, computed from the audio, without features on disk.
-        device: where to compute; a GPU if there is one.
+        feat_dir: folder of feature shards; with ``checkpoint``, folder of manifests.
+        gmm_path: the mixture.
+        nshard, rank: the number of shards, and the shard to label, from 0.
+        mass, max_components: how much of each posterior is kept: the probability mass, and the maximum number of components per frame.
+        temperature: replaces the mixture's calibrated temperature.
+        label_rate: frames per second, for features that do not record their rate (those of fairseq's scripts).
+        hard: write each frame's most probable component instead of its posterior.
+        checkpoint, layer: label the hidden states of this layer of this model, computed from the audio, without features on disk.
+        device: where to compute; by default a GPU if there is one.
 
     Returns:
-        A report, one line each.
+        A report of one or more lines.
 
     Raises:
-        SoftHubertError: features and mixture do not fit, or the label rate is unknown.
+        SoftHubertError: features and mixture do not fit, the label rate is unknown, or an option is out of range.
     """
     device = usable_device(device)
     mixture = GaussianMixture.load(gmm_path)
@@ -83,7 +86,7 @@ def dump_gmm_posteriors(
     check_truncation(mass, max_components)
     rate = source.info.get("frame_rate", label_rate)
     if rate is None:
-        raise SoftHubertError(f"{source.path}: these features do not say their frame rate; give --label-rate (MFCC: 100, HuBERT: 50)")
+        raise SoftHubertError(f"{source.path}: these features do not record their frame rate; give --label-rate (MFCC: 100, HuBERT: 50)")
     if label_rate is not None and label_rate != rate:
         raise SoftHubertError(f"{source.path}: features at {rate:g} Hz, but --label-rate is {label_rate:g}; leave the option out")
     path = shard_path(lab_dir, split, rank, nshard, ".gmm")
@@ -109,33 +112,40 @@ def dump_gmm_posteriors(
     written = open_soft_labels(path)
     before, after = written.info.perplexity_before, written.info.perplexity
     report = [
-        f"{path}: {len(written)} utterances, {written.info.frames} frames at {rate:g} Hz, {written.bytes_per_frame:.1f} bytes a frame",
-        f"mean perplexity {before:.3f}, {after:.3f} as stored (temperature {mixture.temperature:.3f})",
+        f"{path}: {len(written)} utterances, {written.info.frames} frames at {rate:g} Hz, {written.bytes_per_frame:.1f} bytes per frame",
+        f"mean perplexity {before:.3f} before truncation, {after:.3f} as stored (temperature {mixture.temperature:.3f})",
     ]
     if after < WARN_BELOW_PERPLEXITY:
         report.append(
-            f"warning: perplexity under {WARN_BELOW_PERPLEXITY}: these labels are hard in all but name; give a higher --temperature "
-            "or learn with --perplexity"
+            f"warning: perplexity under {WARN_BELOW_PERPLEXITY}: these labels are almost hard; give a higher --temperature, "
+            "or fit the mixture with --perplexity"
         )
     return "\n".join(report)
 
 
 def _check_features(mixture: GaussianMixture, source: FrameStream, gmm_path: PathLike) -> None:
-    """The features must be what the mixture was learnt from, as far as both tell; how they were stored does not matter."""
+    """Check that the features are of the kind that the mixture was fitted on, as far as both record it.
+
+    How the features were stored, and from which manifest, does not matter.
+
+    Raises:
+        SoftHubertError: they are not.
+    """
     if source.dimension != mixture.input_dimension:
         raise SoftHubertError(
             f"{source.path}: features of dimension {source.dimension}, but {gmm_path} was fitted on dimension "
-            f"{mixture.input_dimension}; dump the features that the mixture was learnt from"
+            f"{mixture.input_dimension}; dump the features that the mixture was fitted on"
         )
     learnt_from, found = (
         {key: value for key, value in info.items() if key not in ("manifest_sha256", "dtype")}
         for info in (mixture.metadata.get("features", {}), source.info)
     )
     if learnt_from and found and learnt_from != found:
-        raise SoftHubertError(f"{source.path}: features {found}, but {gmm_path} was fitted on {learnt_from}; dump those")
+        raise SoftHubertError(f"{source.path}: features {found}, but {gmm_path} was fitted on {learnt_from}; dump those features")
 
 
 def _is_complete(path: Path, wanted: Dict[str, Any]) -> bool:
+    """Whether the labels were already written, with all the ``wanted`` fields in their description."""
     try:
         info = open_soft_labels(path).info
     except SoftHubertError:
@@ -153,7 +163,7 @@ def _progress(source: FrameStream, what: str) -> Iterator[Block]:
 def _soft_targets(
     engine: Engine, blocks: Iterable[Block], mass: float, max_components: int, statistics: EntropyStatistics
 ) -> Iterator[StoredTargets]:
-    """The targets of each utterance, as they are stored."""
+    """Yield the targets of each utterance in their stored form, and add their entropies to ``statistics``."""
     temperature = engine.mixture.temperature
 
     def labelled(block: Block) -> Tuple[np.ndarray, ...]:
@@ -173,6 +183,7 @@ def _soft_targets(
 
 
 def _dump_hard(engine: Engine, source: FrameStream, path: Path) -> str:
+    """Write each frame's most probable component, one line per utterance."""
     names = [str(component) for component in range(engine.mixture.n_components)]
 
     def labelled(block: Block) -> str:
@@ -184,4 +195,4 @@ def _dump_hard(engine: Engine, source: FrameStream, path: Path) -> str:
     with atomic_path(path) as temporary, open(temporary, "w", encoding="ascii") as stream:
         stream.writelines(worked(labelled, _progress(source, "argmax"), engine.device))
     what = f"{len(source.lengths)} utterances, {source.lengths.sum()} frames"
-    return f"{path}: {what}, the most probable of {engine.mixture.n_components} components"
+    return f"{path}: {what}, each labelled with the most probable of {engine.mixture.n_components} components"

@@ -1,7 +1,7 @@
-"""Expectation maximisation over streamed chunks, in as many processes as there are.
+"""Expectation maximisation over streamed chunks, in one or several processes.
 
-An iteration is one pass: each process adds up its chunks, one all-reduce adds up processes, and all take the same M-step (Bishop
-2006, section 9.2.2).
+One iteration is one pass over the data: each process sums over its chunks, one all-reduce sums over processes, and every process takes
+the same M-step (Bishop 2006, section 9.2.2).
 """
 
 from __future__ import annotations
@@ -23,7 +23,7 @@ from softhubert_plugin.gmm.mixture import GaussianMixture
 
 logger = logging.getLogger(__name__)
 
-# A component that explains fewer frames than this has nothing to be estimated from.
+# A component that explains fewer frames than this cannot be estimated.
 EMPTY_BELOW = 2.0
 
 IterationRecord = Dict[str, float]
@@ -31,13 +31,13 @@ IterationRecord = Dict[str, float]
 
 @dataclass(frozen=True)
 class Fit:
-    """How far a fit has come.
+    """The state of a fit.
 
     Attributes:
-        mixture: the present one.
-        curve: one record an iteration: ``iteration``, ``train`` and ``held_out`` log-likelihood in nats a frame, ``effective``
-            components, how many were ``reseeded``.
-        finished: whether it has converged, or used up its iterations.
+        mixture: the mixture after the last iteration.
+        curve: one record per iteration: its number ``iteration``, ``train`` and ``held_out`` log-likelihood in nats per frame, the number
+            of ``effective`` components, and how many components were ``reseeded``.
+        finished: whether the fit has converged or used up its iterations.
     """
 
     mixture: GaussianMixture
@@ -46,7 +46,7 @@ class Fit:
 
     @property
     def iteration(self) -> int:
-        """Iterations done."""
+        """The number of iterations done."""
         return len(self.curve)
 
 
@@ -62,15 +62,24 @@ def fit_mixture(
     device: str = "cpu",
     keep: Callable[[Fit], None] = lambda fit: None,
 ) -> Fit:
-    """Iterate until the held-out likelihood stops growing.
+    """Iterate EM until the held-out likelihood stops growing.
 
     Args:
-        start: where to go on.
+        start: the state to continue from.
+        chunks: the frames to fit on; each process reads its own share of the chunks.
         held_out: ``(n, input dimension)`` frames that are not fitted on.
-        iterations: at most so many in all.
+        iterations: the maximum number of iterations, including those of ``start``.
         tolerance: stop when an iteration gains less than this share of the held-out log-likelihood.
         floor: the smallest variance, as a share of the variance of all frames.
-        keep: called after each iteration.
+        seed: of the directions in which empty components are moved.
+        device: where to compute.
+        keep: called with the state after each iteration.
+
+    Returns:
+        The finished fit.
+
+    Raises:
+        SoftHubertError: the held-out likelihood is NaN or infinite.
     """
     fit = start
     if fit.finished:
@@ -84,7 +93,9 @@ def fit_mixture(
         engine = Engine(mixture, device)
         after = engine.score(held_out)
         if not math.isfinite(after):
-            raise SoftHubertError("EM has run into numbers that are none; give more frames, fewer components, or --pca")
+            raise SoftHubertError(
+                "EM: the held-out log-likelihood became NaN or infinite; give more frames, ask for fewer components, or use --pca"
+            )
         record = {
             "iteration": fit.iteration + 1,
             "train": float(sums.log_likelihood / sums.frames),
@@ -105,7 +116,11 @@ def fit_mixture(
 
 
 def expectation(engine: Engine, chunks: Sequence[Chunk]) -> Sums:
-    """The E-step over all chunks, each process its share; every process returns the sums of all."""
+    """Run the E-step over all chunks, each process over its own share of them.
+
+    Returns:
+        The sums over all chunks, the same in every process.
+    """
     sums = Sums.zeros(engine.mixture, engine.device)
     for _, rows in stream_chunks(distributed.own_share(chunks)):
         engine.accumulate(rows, sums)
@@ -114,10 +129,11 @@ def expectation(engine: Engine, chunks: Sequence[Chunk]) -> Sums:
 
 
 def refill(mixture: GaussianMixture, counts: torch.Tensor, *, seed: int) -> Tuple[GaussianMixture, int]:
-    """Give components that explain next to nothing a new place: half of the heaviest one, a little to its side.
+    """Move every empty component next to the heaviest one, and give each of the two half of the heaviest one's weight.
 
     Args:
-        counts: ``(K,)`` expected frames of each component.
+        counts: ``(K,)`` expected frames of each component; a component with fewer than :data:`EMPTY_BELOW` is empty.
+        seed: of the direction in which a component is moved.
 
     Returns:
         The mixture, and how many components were moved.
@@ -140,7 +156,7 @@ def refill(mixture: GaussianMixture, counts: torch.Tensor, *, seed: int) -> Tupl
 
 
 def _deviation(covariances: torch.Tensor, covariance_type: str, component: int) -> torch.Tensor:
-    """Standard deviations of one component, ``(D,)``, or ``(1,)`` where all are the same."""
+    """Standard deviations of one component, ``(D,)``, or ``(1,)`` where all dimensions share one."""
     if covariance_type == "tied":
         return covariances.diagonal().sqrt()
     own = covariances[component]
@@ -148,5 +164,5 @@ def _deviation(covariances: torch.Tensor, covariance_type: str, component: int) 
 
 
 def effective_components(mixture: GaussianMixture) -> float:
-    """The perplexity of the weights: K where all are used alike."""
+    """The effective number of components: the perplexity of the weights, K if all weights are equal."""
     return float(torch.exp(-torch.xlogy(mixture.weights, mixture.weights).sum()))

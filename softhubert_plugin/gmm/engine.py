@@ -1,7 +1,8 @@
-"""The inner loop of everything done with a mixture: log densities, responsibilities and their sums, a chunk of frames at a time.
+"""The inner loop of all work with a mixture: log densities, responsibilities and their sums, one chunk of frames at a time.
 
-Works in single precision on frames centred on the mixture, where it is accurate to some 1e-5 of a log density, and adds up in double
-precision. :class:`GaussianMixture` computes the same in double precision throughout; tests compare the two. Runs on any device.
+It computes in single precision on frames centred on the mixture, which is accurate to about 1e-5 of a log density, and sums in double
+precision. :class:`~softhubert_plugin.gmm.mixture.GaussianMixture` computes the same in double precision throughout; tests compare the
+two. It runs on any device.
 """
 
 from __future__ import annotations
@@ -20,18 +21,20 @@ from softhubert_plugin.gmm.mixture import GaussianMixture
 
 # Responsibilities under this share are lost in single-precision sums anyway.
 NEGLIGIBLE = 2.0**-24
-# A sparse product is faster than a dense one below this density; the two cost the same at about a tenth.
+# Below this density a sparse product is faster than a dense one; the two cost the same at a density of about a tenth.
 SPARSE_BELOW = 0.04
-# Entries of the largest matrix held at once: 16 MB, small enough for caches and for the allocator to keep.
+# Entries of the largest matrix held at once: 16 MB, small enough for caches, and for the allocator to reuse the memory.
 MAX_ENTRIES = 1 << 22
 
 
 @dataclass
 class Sums:
-    """What the M-step needs to know about all frames; float64, added up over chunks and processes.
+    """What the M-step needs to know about all frames: float64 sums over chunks and processes.
 
     Attributes:
-        flat: everything in one vector, so that one all-reduce adds up processes.
+        flat: all sums in one vector, so that one all-reduce sums over processes.
+        components: K.
+        columns: the length of ``a(x)`` (:mod:`softhubert_plugin.gmm.families`).
     """
 
     flat: torch.Tensor
@@ -40,7 +43,7 @@ class Sums:
 
     @classmethod
     def zeros(cls, mixture: GaussianMixture, device: str) -> Sums:
-        """Nothing seen yet."""
+        """The sums before any frame was seen."""
         components, dimension = mixture.means.shape
         family = FAMILIES[mixture.covariance_type]
         scatter = dimension * dimension if isinstance(family, Tied) else 0
@@ -49,12 +52,12 @@ class Sums:
 
     @property
     def frames(self) -> torch.Tensor:
-        """How many frames; a scalar."""
+        """The number of frames; a scalar."""
         return self.flat[0]
 
     @property
     def log_likelihood(self) -> torch.Tensor:
-        """Summed over frames, in nats; a scalar."""
+        """The log-likelihood summed over frames, in nats; a scalar."""
         return self.flat[1]
 
     @property
@@ -64,13 +67,13 @@ class Sums:
 
     @property
     def statistics(self) -> torch.Tensor:
-        """``(K, columns)`` expected sums of ``a(x)``."""
+        """``(K, columns)`` expected sums of ``a(x)`` for each component."""
         start = 2 + self.components
         return self.flat[start : start + self.components * self.columns].view(self.components, self.columns)
 
     @property
     def scatter(self) -> torch.Tensor:
-        """``(D, D)``, ``Σ x xᵀ``; tied covariances only."""
+        """``(D, D)``: ``Σ x xᵀ`` over all frames; for tied covariances only."""
         rest = self.flat[2 + self.components * (1 + self.columns) :]
         side = math.isqrt(len(rest))
         return rest.view(side, side)
@@ -78,8 +81,10 @@ class Sums:
 
 @dataclass(frozen=True)
 class Coordinates:
-    """Where single precision is spent on what tells components apart: centred on them all and, for full covariances, whitened
-    (products of correlated dimensions would cancel). Float64.
+    """The coordinates in which an engine computes, float64: centred on the mixture and, for full covariances, whitened.
+
+    In these coordinates single precision is enough to distinguish components. Without whitening, products of correlated dimensions would
+    cancel.
 
     Attributes:
         centre: ``(D,)``.
@@ -91,7 +96,7 @@ class Coordinates:
 
     @classmethod
     def of(cls, mixture: GaussianMixture) -> Coordinates:
-        """Those that suit a mixture."""
+        """The coordinates that suit a mixture."""
         centre = mixture.weights @ mixture.means
         if mixture.covariance_type != "full":
             return cls(centre)
@@ -100,14 +105,14 @@ class Coordinates:
         return cls(centre, torch.linalg.inv(torch.linalg.cholesky(spread)).T)
 
     def inside(self, mixture: GaussianMixture) -> GaussianMixture:
-        """A mixture, in these coordinates."""
+        """A mixture converted from the original coordinates to these."""
         means, covariances = mixture.means - self.centre, mixture.covariances
         if self.whiten is not None:
             means, covariances = means @ self.whiten, self.whiten.T @ covariances @ self.whiten
         return GaussianMixture(mixture.weights, means, covariances, mixture.covariance_type)
 
     def outside(self, mixture: GaussianMixture) -> GaussianMixture:
-        """The inverse of :meth:`inside`."""
+        """A mixture converted from these coordinates back to the original ones: the inverse of :meth:`inside`."""
         means, covariances = mixture.means, mixture.covariances
         if self.whiten is not None:
             back = torch.linalg.inv(self.whiten)
@@ -116,7 +121,7 @@ class Coordinates:
 
     @property
     def log_scale(self) -> float:
-        """What the change of coordinates adds to a log density."""
+        """What the change of coordinates adds to a log density, in nats."""
         return 0.0 if self.whiten is None else float(torch.linalg.slogdet(self.whiten).logabsdet)
 
 
@@ -124,7 +129,7 @@ class Engine:
     """One mixture, ready to be evaluated on many frames.
 
     Args:
-        mixture: its transform, if any, is applied to the frames.
+        mixture: the mixture; its transform, if any, is applied to the frames.
         device: where to compute.
     """
 
@@ -137,7 +142,7 @@ class Engine:
         natural, constant = self.family.natural(inside.means, inside.covariances)
         constant = constant + mixture.weights.log() - 0.5 * inside.means.shape[1] * math.log(2 * math.pi) + self.coordinates.log_scale
         self._natural, self._constant = self._place(natural), self._place(constant)
-        # What every component's density has in common is left out of the product, and added to the likelihood.
+        # The term that the densities of all components share is left out of the product, and added to the likelihood.
         self._common: Optional[torch.Tensor] = None
         if isinstance(self.family, Tied):
             self._common = self._place(torch.linalg.inv(torch.linalg.cholesky(inside.covariances)).T)
@@ -157,15 +162,15 @@ class Engine:
         return tensor.to(self.device, torch.float32).contiguous()
 
     def centred(self, frames: np.ndarray) -> torch.Tensor:
-        """Features ``(n, input dimension)`` as float32 in the coordinates that everything is computed in.
+        """Convert features ``(n, input dimension)`` to this engine's coordinates: ``(n, D)`` float32.
 
         Raises:
-            SoftHubertError: they have another dimension than the mixture was fitted on.
+            SoftHubertError: the features have another dimension than the mixture was fitted on.
         """
         if frames.shape[1] != self.mixture.input_dimension:
             raise SoftHubertError(
                 f"features of dimension {frames.shape[1]} for a mixture fitted on dimension {self.mixture.input_dimension}; "
-                "use the features that the mixture was learnt from"
+                "use the features that the mixture was fitted on"
             )
         x = torch.as_tensor(frames, dtype=torch.float32).to(self.device) - self._offset
         if self._matrix is not None:
@@ -173,10 +178,13 @@ class Engine:
         return x if self._shift is None else x - self._shift
 
     def log_joint(self, frames: np.ndarray) -> torch.Tensor:
-        """``log w_k + log N(x | k)``, ``(n, K)`` float32.
+        """Log joint densities ``log w_k + log N(x | k)``.
 
         Args:
             frames: ``(n, input dimension)``.
+
+        Returns:
+            ``(n, K)`` float32, in nats.
         """
         x = self.centred(frames)
         joint = self._joint(x, self.family.statistics(x))
@@ -184,12 +192,12 @@ class Engine:
         return joint if common is None else joint.add_(common[:, None])
 
     def score(self, frames: np.ndarray) -> float:
-        """The mean log-likelihood of frames, in nats."""
+        """The mean log-likelihood of frames ``(n, input dimension)``, in nats per frame."""
         total = sum(float(self.log_joint(part).logsumexp(1).double().sum()) for part in self.parts(frames))
         return total / len(frames)
 
     def accumulate(self, frames: np.ndarray, sums: Sums) -> None:
-        """One chunk of the E-step: add the expected statistics of frames to ``sums``."""
+        """Add the expected statistics of frames ``(n, input dimension)`` to ``sums``: one chunk of the E-step."""
         for part in self.parts(frames):
             x = self.centred(part)
             statistics = self.family.statistics(x)
@@ -204,15 +212,16 @@ class Engine:
             sums.statistics.add_(weighted_sums(responsibilities, statistics))
 
     def parts(self, frames: np.ndarray, most: int = MAX_ENTRIES) -> Tuple[np.ndarray, ...]:
-        """Frames in parts of ``most`` at most, whose ``(n, K)`` and ``(n, columns)`` matrices stay small."""
+        """Cut frames into parts of at most ``most`` frames, whose ``(n, K)`` and ``(n, columns)`` matrices stay small."""
         width = max(self.mixture.n_components, self.family.columns(self.mixture.means.shape[1]))
         step = max(1, min(most, MAX_ENTRIES // width))
         return tuple(frames[start : start + step] for start in range(0, len(frames), step))
 
     def maximise(self, sums: Sums, floor: float) -> GaussianMixture:
-        """The M-step: the mixture that the sums of this one's responsibilities lead to.
+        """The M-step: the mixture that follows from sums under this mixture's responsibilities.
 
         Args:
+            sums: the expected statistics of all frames.
             floor: the smallest variance, as a share of the variance of all frames.
         """
         counts = sums.counts.clamp(min=torch.finfo(torch.float64).tiny).cpu()
@@ -225,7 +234,7 @@ class Engine:
         return replace(self.coordinates.outside(inside), transform=self.mixture.transform)
 
     def _joint(self, x: torch.Tensor, statistics: torch.Tensor) -> torch.Tensor:
-        """Log joint densities ``(n, K)`` but for :meth:`_common_term`."""
+        """Log joint densities ``(n, K)`` without :meth:`_common_term`."""
         return torch.addmm(self._constant, statistics, self._natural)
 
     def _common_term(self, x: torch.Tensor) -> Optional[torch.Tensor]:
@@ -235,19 +244,29 @@ class Engine:
 def responsibilities_of(joint: torch.Tensor) -> Tuple[torch.Tensor, torch.Tensor]:
     """Responsibilities ``(n, K)`` and log-likelihoods ``(n,)`` from log joint densities ``(n, K)``."""
     responsibilities = torch.softmax(joint, dim=1)
-    # log Σ exp, with what the softmax has worked out already: the largest entry is its log joint over its share.
+    # log Σ exp from the softmax's result: the largest log joint minus the log of its responsibility.
     return responsibilities, joint.amax(1) - responsibilities.amax(1).log()
 
 
 def weighted_sums(responsibilities: torch.Tensor, statistics: torch.Tensor) -> torch.Tensor:
-    """``Σ_n r_nk a(x_n)``, ``(K, columns)``: sparse where almost all responsibilities are nothing, as in high dimension."""
+    """Sum statistics weighted by responsibilities: ``Σ_n r_nk a(x_n)``.
+
+    The product is sparse where almost all responsibilities are negligible, as in high dimension.
+
+    Args:
+        responsibilities: ``(n, K)``.
+        statistics: ``(n, columns)``, ``a(x)`` of each frame.
+
+    Returns:
+        ``(K, columns)``.
+    """
     heavy = responsibilities > NEGLIGIBLE
     if responsibilities.device.type != "cpu" or int(heavy.sum()) > SPARSE_BELOW * heavy.numel():
         return responsibilities.T @ statistics
     component, frame = heavy.T.nonzero(as_tuple=True)
     starts = torch.searchsorted(component, torch.arange(responsibilities.shape[1] + 1))
     with warnings.catch_warnings():
-        # Said once a process, of the sparse layout in general.
+        # PyTorch warns once per process about the sparse layout in general, not about this use of it.
         warnings.filterwarnings("ignore", message="Sparse (CSR tensor support|invariant checks)", category=UserWarning)
         sparse = torch.sparse_csr_tensor(starts, frame, responsibilities[frame, component], responsibilities.T.shape)
         return sparse @ statistics

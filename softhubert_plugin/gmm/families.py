@@ -1,8 +1,8 @@
 """The four covariance types as exponential families, so that one engine serves them all.
 
 A Gaussian's log density is linear in a vector ``a(x)`` that does not depend on the component: ``log N(x | k) = a(x) · η_k - A_k``. The
-E-step of a chunk is then one matrix product, and the sums that the M-step needs are one more, ``Σ_n r_nk a(x_n)`` (Bishop 2006,
-section 2.4). Everything here is about coordinates centred on the data, where single precision is enough for the products.
+E-step of a chunk is then one matrix product, and the sums that the M-step needs are another one, ``Σ_n r_nk a(x_n)`` (Bishop 2006,
+section 2.4). All inputs are in coordinates centred on the data, where single precision is enough for the products.
 """
 
 from __future__ import annotations
@@ -15,14 +15,14 @@ Parameters = Tuple[torch.Tensor, torch.Tensor]
 
 
 class Diagonal:
-    """Variances ``(K, D)``; ``a(x) = [x, x²]``."""
+    """Diagonal covariances: variances ``(K, D)``; ``a(x) = [x, x²]``."""
 
     def columns(self, dimension: int) -> int:
-        """Length of ``a(x)``."""
+        """The length of ``a(x)``."""
         return 2 * dimension
 
     def statistics(self, frames: torch.Tensor) -> torch.Tensor:
-        """``a(x)`` of ``(n, D)`` frames, ``(n, columns)``."""
+        """``a(x)`` of ``(n, D)`` frames: ``(n, columns)``."""
         dimension = frames.shape[1]
         both = frames.new_empty(len(frames), 2 * dimension)
         both[:, :dimension] = frames
@@ -30,7 +30,7 @@ class Diagonal:
         return both
 
     def natural(self, means: torch.Tensor, covariances: torch.Tensor) -> Parameters:
-        """``η`` as ``(columns, K)``, and ``-A`` without the ``2π`` term as ``(K,)``."""
+        """The natural parameters: ``η`` as ``(columns, K)``, and ``-A`` without its ``2π`` term as ``(K,)``."""
         precisions = covariances.reciprocal()
         constant = -0.5 * ((means.square() * precisions).sum(1) + covariances.log().sum(1))
         return torch.cat([means * precisions, -0.5 * precisions], dim=1).T, constant
@@ -41,7 +41,7 @@ class Diagonal:
         Args:
             counts: ``(K,)`` expected frames of each component.
             sums: ``(K, columns)`` expected sums of ``a(x)``.
-            floor: no variance falls under this share of the variance of all frames.
+            floor: the smallest variance, as a share of the variance of all frames.
         """
         expected = sums / counts[:, None]
         means, squares = expected.chunk(2, dim=1)
@@ -50,18 +50,18 @@ class Diagonal:
 
 
 class Spherical:
-    """One variance a component ``(K,)``; ``a(x) = [x, |x|²]``."""
+    """Spherical covariances: one variance per component ``(K,)``; ``a(x) = [x, |x|²]``."""
 
     def columns(self, dimension: int) -> int:
-        """Length of ``a(x)``."""
+        """The length of ``a(x)``."""
         return dimension + 1
 
     def statistics(self, frames: torch.Tensor) -> torch.Tensor:
-        """``a(x)``."""
+        """As :meth:`Diagonal.statistics`."""
         return torch.cat([frames, frames.square().sum(1, keepdim=True)], dim=1)
 
     def natural(self, means: torch.Tensor, covariances: torch.Tensor) -> Parameters:
-        """``η`` and ``-A``."""
+        """As :meth:`Diagonal.natural`."""
         precisions = covariances.reciprocal()[:, None]
         constant = -0.5 * ((means.square() * precisions).sum(1) + means.shape[1] * covariances.log())
         return torch.cat([means * precisions, -0.5 * precisions], dim=1).T, constant
@@ -76,25 +76,25 @@ class Spherical:
 
 
 class Full:
-    """Matrices ``(K, D, D)``; ``a(x)`` is ``x`` and the upper triangle of ``x xᵀ``."""
+    """Full covariances: matrices ``(K, D, D)``; ``a(x)`` is ``x`` and the upper triangle of ``x xᵀ``."""
 
     def columns(self, dimension: int) -> int:
-        """Length of ``a(x)``."""
+        """The length of ``a(x)``."""
         return dimension + dimension * (dimension + 1) // 2
 
     def statistics(self, frames: torch.Tensor) -> torch.Tensor:
-        """``a(x)``."""
+        """As :meth:`Diagonal.statistics`."""
         row, column = torch.triu_indices(frames.shape[1], frames.shape[1], device=frames.device)
         return torch.cat([frames, frames[:, row] * frames[:, column]], dim=1)
 
     def natural(self, means: torch.Tensor, covariances: torch.Tensor) -> Parameters:
-        """``η`` and ``-A``."""
+        """As :meth:`Diagonal.natural`."""
         factors = torch.linalg.cholesky(covariances)
         precisions = torch.cholesky_inverse(factors)
         linear = torch.einsum("kij,kj->ki", precisions, means)
         constant = -0.5 * (means * linear).sum(1) - factors.diagonal(dim1=1, dim2=2).log().sum(1)
         row, column = torch.triu_indices(means.shape[1], means.shape[1], device=means.device)
-        # Off the diagonal each entry of the triangle stands for two of the matrix.
+        # An entry of the triangle that is off the diagonal stands for two entries of the matrix.
         weight = torch.where(row == column, -0.5, -1.0).to(means.dtype)
         return torch.cat([linear, precisions[:, row, column] * weight], dim=1).T, constant
 
@@ -112,24 +112,24 @@ class Full:
 
 
 class Tied:
-    """One matrix ``(D, D)`` for all; ``a(x) = x``, since ``xᵀ Σ⁻¹ x`` is the same for every component."""
+    """Tied covariances: one matrix ``(D, D)`` for all components; ``a(x) = x``, since ``xᵀ Σ⁻¹ x`` is the same for every component."""
 
     def columns(self, dimension: int) -> int:
-        """Length of ``a(x)``."""
+        """The length of ``a(x)``."""
         return dimension
 
     def statistics(self, frames: torch.Tensor) -> torch.Tensor:
-        """``a(x)``."""
+        """As :meth:`Diagonal.statistics`."""
         return frames
 
     def natural(self, means: torch.Tensor, covariances: torch.Tensor) -> Parameters:
-        """``η`` and ``-A``."""
+        """As :meth:`Diagonal.natural`, without the term ``xᵀ Σ⁻¹ x``."""
         factor = torch.linalg.cholesky(covariances)
         linear = torch.cholesky_solve(means.T, factor)
         return linear, -0.5 * (means.T * linear).sum(0) - factor.diagonal().log().sum()
 
     def moments_with(self, counts: torch.Tensor, sums: torch.Tensor, scatter: torch.Tensor, floor: float) -> Parameters:
-        """As :meth:`Full.moments`, with ``scatter = Σ x xᵀ`` over all frames."""
+        """As :meth:`Full.moments`, with ``scatter = Σ x xᵀ`` over all frames, ``(D, D)``."""
         frames = counts.sum()
         means = sums / counts[:, None]
         mean = sums.sum(0) / frames

@@ -1,4 +1,4 @@
-"""k-means on frames in memory, Lloyd's: a start for the mixture."""
+"""k-means (Lloyd's algorithm) on frames in memory: the usual start of a mixture."""
 
 from __future__ import annotations
 
@@ -7,21 +7,24 @@ from typing import Tuple
 
 import torch
 
-# Few clusters start from spread-out seeds (k-means++, Arthur and Vassilvitskii 2007), lest one be missed. Of many, such seeds are the
-# outliers among the frames: on speech, EM then ends at a lower likelihood than from frames drawn evenly.
+# Up to this many clusters start from spread-out seeds (k-means++, Arthur and Vassilvitskii 2007), so that no cluster is missed. With more
+# clusters, such seeds are the outliers among the frames: on speech, EM then ends at a lower likelihood than from frames drawn evenly.
 SPREAD_UP_TO = 32
-# Choosing spread-out seeds costs a pass each, over this many frames a cluster.
+# Choosing spread-out seeds costs one pass per seed, over this many frames per cluster.
 SEEDING_FRAMES = 100
 
 
 def kmeans(frames: torch.Tensor, clusters: int, *, seed: int, iterations: int) -> Tuple[torch.Tensor, torch.Tensor]:
-    """Cluster ``(n, D)`` float32 frames, ``n ≥ clusters``.
+    """Cluster frames by k-means.
 
     Args:
-        iterations: at most so many; it stops when no frame changes its cluster.
+        frames: ``(n, D)`` float32, ``n ≥ clusters``.
+        clusters: K.
+        seed: of the frames that the clusters start from.
+        iterations: the maximum; it stops earlier when no frame changes its cluster.
 
     Returns:
-        ``(K, D)`` centroids and ``(n,)`` the cluster of each frame.
+        ``(K, D)`` centroids, and the cluster of each frame, ``(n,)``.
     """
     generator = torch.Generator().manual_seed(seed)
     centre = frames.mean(0)
@@ -33,7 +36,7 @@ def kmeans(frames: torch.Tensor, clusters: int, *, seed: int, iterations: int) -
     for _ in range(iterations):
         counts = torch.bincount(assigned, minlength=clusters)
         sums = torch.zeros_like(centroids).index_add_(0, assigned, x)
-        # A cluster that lost all its frames keeps its place: the mixture re-seeds it if it stays empty.
+        # A cluster that lost all its frames keeps its centroid: EM re-seeds it if it stays empty.
         centroids = torch.where(counts[:, None] > 0, sums / counts.clamp(min=1)[:, None], centroids)
         previous, assigned = assigned, nearest(x, centroids)
         if torch.equal(previous, assigned):
@@ -42,13 +45,17 @@ def kmeans(frames: torch.Tensor, clusters: int, *, seed: int, iterations: int) -
 
 
 def nearest(x: torch.Tensor, centroids: torch.Tensor) -> torch.Tensor:
-    """``(n,)`` the nearest centroid of each frame."""
+    """The nearest of ``(K, D)`` centroids for each of ``(n, D)`` frames: ``(n,)``."""
     half = 0.5 * centroids.square().sum(1)
     return torch.cat([torch.addmm(-half, part, centroids.T).argmax(1) for part in x.split(8192)])
 
 
 def _spread_out(x: torch.Tensor, clusters: int, generator: torch.Generator) -> torch.Tensor:
-    """Greedy k-means++: of a few frames, drawn by their squared distance to the centroids there are, the one that leaves the least."""
+    """Choose seeds by greedy k-means++.
+
+    Each step draws a few frames, with probabilities by their squared distance to the seeds so far, and keeps the one that leaves the
+    smallest sum of squared distances.
+    """
     squares = x.square().sum(1)
     trials = 2 + int(math.log(clusters))
     chosen = torch.randint(len(x), (1,), generator=generator)

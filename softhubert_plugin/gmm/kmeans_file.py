@@ -1,7 +1,7 @@
-"""Read the centroids of fairseq's ``learn_kmeans.py`` without running what the file says.
+"""Read the centroids of fairseq's ``learn_kmeans.py`` without running code from the file.
 
-That script saves a scikit-learn object with joblib, which is a pickle: loading it the usual way would execute whatever it holds.
-Here only arrays and plain data are rebuilt; every other class becomes an inert record of its attributes.
+That script saves a scikit-learn object with joblib, which uses pickle: loading it the usual way would run any code in the file. This
+module rebuilds only arrays and plain data; every other class becomes an inert record of its attributes.
 """
 
 from __future__ import annotations
@@ -27,7 +27,7 @@ _ARRAYS = {
 
 
 class _Record:
-    """Stands in for any other class: takes what it is given and does nothing with it."""
+    """Stands in for any other class: it accepts any arguments, keeps the attributes, and runs nothing."""
 
     def __new__(cls, *_arguments: Any, **_named: Any) -> _Record:
         return super().__new__(cls)
@@ -40,7 +40,10 @@ class _Record:
 
 
 def read_kmeans(path: PathLike) -> np.ndarray:
-    """The centroids ``(K, D)`` float64 of a k-means model saved with joblib, uncompressed as fairseq does.
+    """Read the centroids of a k-means model that joblib saved uncompressed, as fairseq does.
+
+    Returns:
+        ``(K, D)`` float64.
 
     Raises:
         SoftHubertError: the file is missing, damaged, or holds no centroids.
@@ -49,7 +52,7 @@ def read_kmeans(path: PathLike) -> np.ndarray:
 
     class SafeArray(numpy_pickle.NumpyArrayWrapper):
         def read_array(self, *arguments: Any, **named: Any) -> np.ndarray:
-            if self.dtype.hasobject:  # joblib would unpickle those without asking anybody
+            if self.dtype.hasobject:  # joblib would unpickle these without restrictions
                 raise pickle.UnpicklingError("an array of objects")
             return super().read_array(*arguments, **named)
 
@@ -64,7 +67,7 @@ def read_kmeans(path: PathLike) -> np.ndarray:
         raise SoftHubertError(f"{path}: no such k-means model; make one with fairseq's learn_kmeans.py")
     try:
         with open(path, "rb") as stream:
-            # Joblib 1.5 asks whether to turn arrays to this machine's byte order; earlier ones do not.
+            # joblib 1.5 requires this argument (convert arrays to this machine's byte order); earlier versions do not have it.
             asks = "ensure_native_byte_order" in inspect.signature(numpy_pickle.NumpyUnpickler.__init__).parameters
             options = {"ensure_native_byte_order": True} if asks else {}
             model = SafeUnpickler(str(path), stream, **options).load()
@@ -76,5 +79,5 @@ def read_kmeans(path: PathLike) -> np.ndarray:
 def _centroids(path: Path, model: Any) -> np.ndarray:
     centroids = model.state.get("cluster_centers_") if isinstance(model, _Record) else None
     if not isinstance(centroids, np.ndarray) or centroids.ndim != 2 or centroids.dtype.kind != "f" or not np.isfinite(centroids).all():
-        raise SoftHubertError(f"{path}: no centroids in it; expected a fitted KMeans or MiniBatchKMeans as learn_kmeans.py saves it")
+        raise SoftHubertError(f"{path}: holds no centroids; expected a fitted KMeans or MiniBatchKMeans as learn_kmeans.py saves it")
     return centroids.astype(np.float64)

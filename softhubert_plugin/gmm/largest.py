@@ -1,8 +1,8 @@
-"""The few most probable components of each frame, which is all that labels keep, found by sorting integers.
+"""Find the few most probable components of each frame by sorting integers. Labels keep only these components.
 
-How far a component lies under the frame's best, as a fixed-point number, and which component it is share one integer, so that sorting
-the integers sorts the components. NumPy sorts integers with vector instructions: ten times faster than choosing among floats and
-keeping their indices.
+One integer holds how far a component is below the frame's best one, as a fixed-point number, and the component's id, so that sorting the
+integers sorts the components. NumPy sorts integers with vector instructions: ten times faster than choosing among floats and keeping
+their indices.
 """
 
 from __future__ import annotations
@@ -11,7 +11,8 @@ import torch
 
 from softhubert_plugin.labels.truncation import DEPTH, Largest, exponential
 
-# Fixed-point bits of a depth: steps of 2e-6 nats, all that single precision has; a few less where that lets 32-bit integers do.
+# Fixed-point bits of a depth: 24 bits give steps of 2e-6 nats, the resolution of single precision. Fewer bits, down to 21, are used where
+# depth and id then fit into 32-bit integers.
 DEPTH_BITS = 24
 LEAST_DEPTH_BITS = 21
 
@@ -21,6 +22,11 @@ def largest(log_joint: torch.Tensor, temperature: float, count: int) -> Largest:
 
     Args:
         log_joint: ``(n, K)`` float32 unnormalised log posteriors at temperature 1, in nats, on any device; overwritten.
+        temperature: of the posteriors.
+        count: how many components per frame; all K if there are fewer.
+
+    Returns:
+        The components, the best first, on the CPU.
     """
     components = log_joint.shape[1]
     falls = log_joint.sub_(log_joint.amax(1, keepdim=True)).mul_(1 / temperature).clamp_(min=-DEPTH)
@@ -45,7 +51,7 @@ def largest(log_joint: torch.Tensor, temperature: float, count: int) -> Largest:
 
 
 def _smallest(keys: torch.Tensor, count: int) -> torch.Tensor:
-    """The ``count`` smallest entries of each row, rising; ``keys`` may be reordered."""
+    """The ``count`` smallest entries of each row in ascending order, on the CPU; ``keys`` may be reordered."""
     if keys.device.type != "cpu":
         return keys.topk(count, largest=False).values.cpu()
     rows = keys.numpy()

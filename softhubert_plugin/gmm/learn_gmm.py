@@ -1,7 +1,8 @@
 """Fit a Gaussian mixture to feature shards and calibrate how soft its posteriors are.
 
-Stands between features and labels: streams shards, writes one mixture file. Memory does not grow with the corpus. Also runs in several
-processes, each with its share of the data: ``torchrun --nproc_per_node 4 -m softhubert_plugin gmm learn FEAT_DIR train …``.
+This step stands between features and labels: it streams shards and writes one mixture file. Memory does not grow with the corpus. It also
+runs in several processes, each with its own share of the data:
+``torchrun --nproc_per_node 4 -m softhubert_plugin gmm learn FEAT_DIR train …``.
 """
 
 from __future__ import annotations
@@ -32,34 +33,35 @@ from softhubert_plugin.gmm.training_data import divide
 from softhubert_plugin.gmm.uncertainty import WARN_BELOW_PERPLEXITY, calibrate_temperature, describe_posteriors
 from softhubert_plugin.version import __version__
 
-# Entries of the (frames, K) matrix that calibration keeps: bounds its memory to some hundred MB, whatever K is.
+# The maximum number of entries of the (frames, K) matrix that calibration keeps. It bounds the memory to some hundred MB for any K.
 MAX_CALIBRATION_ENTRIES = 8_000_000
-# No variance falls under this share of the variance of all frames: components do not collapse onto a few of them.
+# No variance falls under this share of the variance of all frames, so that no component collapses onto a few frames.
 VARIANCE_FLOOR = 1e-4
-# k-means sees so many frames a component, and so many bytes at most. Two passes: EM goes on from there, and better than from more.
+# k-means sees about this many frames per component, and at most this many bytes. It makes two passes: EM continues from there, and ends
+# better than after more passes.
 START_FRAMES = 60
 START_PASSES = 2
 MAX_START_BYTES = 300_000_000
-# A full covariance has D(D+1)/2 parameters a component: over this dimension there is never speech enough to estimate them.
+# A full covariance has D(D+1)/2 parameters per component: above this dimension there is never enough speech to estimate them.
 MAX_FULL_DIMENSION = 128
 
 
 @dataclass(frozen=True)
 class GmmOptions:
-    """How to fit.
+    """How to fit a mixture.
 
     Attributes:
         n_components: K.
         percent: share of the utterances to fit on, in (0, 1]; negative for all of them.
         covariance_type: ``diag``, ``spherical``, ``tied`` or ``full``.
-        pca: reduce to so many principal components first.
+        pca: reduce the features to this many principal components first.
         whiten: scale the principal components to unit variance.
         standardise: scale each dimension to unit variance first.
-        init: start from this mixture, or from this k-means model of fairseq's, instead of k-means on a sample.
+        init: file to start from, instead of k-means on a sample: a mixture, or a k-means model of fairseq's.
         perplexity: target for the mean perplexity of held-out posteriors; ``None`` keeps temperature 1.
-        iterations: EM iterations at most.
+        iterations: the maximum number of EM iterations.
         tolerance: stop when an iteration gains less than this share of the held-out log-likelihood.
-        seed: of the held-out utterances, the sample and the start.
+        seed: of the draw of held-out utterances, of the sample and of the start.
     """
 
     n_components: int
@@ -76,16 +78,19 @@ class GmmOptions:
 
 
 def learn_gmm(feat_dir: PathLike, split: str, nshard: int, gmm_path: PathLike, options: GmmOptions, *, device: Optional[str] = None) -> str:
-    """Fit a mixture, calibrate its temperature, and save it. An interrupted fit goes on from its last iteration.
+    """Fit a mixture, calibrate its temperature, and save it. An interrupted fit continues from its last iteration.
 
     Args:
-        device: ``cpu``, ``cuda`` …; a GPU if there is one. Under ``torchrun``, ``cuda`` is each process's own GPU.
+        feat_dir, split, nshard: the feature shards to fit on.
+        gmm_path: the mixture file to write.
+        options: how to fit.
+        device: ``cpu``, ``cuda`` …; by default a GPU if there is one. Under ``torchrun``, ``cuda`` is each process's own GPU.
 
     Returns:
-        A report of likelihood and perplexity, one line each; empty in all processes but the first.
+        A report of likelihood and perplexity in several lines; empty in every process but the first.
 
     Raises:
-        SoftHubertError: the features are unusable, or there are fewer frames than components.
+        SoftHubertError: the features are unusable, an option is out of range, or there are fewer frames than components.
     """
     device = distributed.local_device(usable_device(device))
     with distributed.process_group(device):
@@ -95,7 +100,7 @@ def learn_gmm(feat_dir: PathLike, split: str, nshard: int, gmm_path: PathLike, o
         if _fitted_for(path, request) is not None:
             return f"{path}: already there" if distributed.rank() == 0 else ""
         data = divide(shards, feat_dir, split, n_components=options.n_components, percent=options.percent, seed=options.seed)
-        # What a process that is killed leaves for the next.
+        # The state that a killed process leaves for the next one.
         progress_path = path.with_name(f".{path.name}.fit")
         fit = _resumed(progress_path, request)
         if fit is None:
@@ -126,7 +131,7 @@ def learn_gmm(feat_dir: PathLike, split: str, nshard: int, gmm_path: PathLike, o
 
 
 def _request(shards: Sequence[FeatureShard], options: GmmOptions) -> str:
-    """What a fit depends on, as a fingerprint: the same request gives the same mixture."""
+    """A fingerprint of everything that a fit depends on: the same request gives the same mixture."""
     data = [
         [shard.path.name, str(shard.frames.dtype), list(shard.frames.shape), shard.info, shard.path.stat().st_mtime_ns] for shard in shards
     ]
@@ -136,6 +141,7 @@ def _request(shards: Sequence[FeatureShard], options: GmmOptions) -> str:
 
 
 def _fitted_for(path: Path, request: str) -> Optional[GaussianMixture]:
+    """The mixture in ``path``, if it was made for this request."""
     if not GaussianMixture.is_mixture(path):
         return None
     mixture = GaussianMixture.load(path)
@@ -147,7 +153,7 @@ def _keep(path: Path, fit: Fit, request: str) -> None:
 
 
 def _resumed(path: Path, request: str) -> Optional[Fit]:
-    """The fit that an interrupted process left, the same one in all processes."""
+    """The fit that an interrupted process left, if there is one; the same in all processes."""
 
     def read() -> Optional[Fit]:
         mixture = _fitted_for(path, request)
@@ -175,7 +181,7 @@ def _first_mixture(found: Survey, options: GmmOptions) -> GaussianMixture:
     dimension = len(found.mean) if transform is None else transform.matrix.shape[1]
     if options.covariance_type == "full" and dimension > MAX_FULL_DIMENSION:
         raise SoftHubertError(
-            f"full covariances of {dimension} dimensions: {MAX_FULL_DIMENSION} are the most; reduce them with --pca, "
+            f"full covariances of {dimension} dimensions: the maximum is {MAX_FULL_DIMENSION}; reduce them with --pca, "
             "or choose --covariance diag"
         )
     if options.init is not None:
@@ -188,7 +194,7 @@ def _first_mixture(found: Survey, options: GmmOptions) -> GaussianMixture:
 
 
 def _calibrated(fit: Fit, held_out: np.ndarray, options: GmmOptions, device: str) -> Tuple[GaussianMixture, List[str]]:
-    """The mixture with the temperature asked for, and what its posteriors look like before and after."""
+    """The mixture at the calibrated temperature, and a report on its posteriors before and after calibration."""
     engine = Engine(fit.mixture, device)
     some = held_out[:: max(1, len(held_out) * options.n_components // MAX_CALIBRATION_ENTRIES)]
     joint = torch.cat([engine.log_joint(part) for part in engine.parts(some)]).cpu()
@@ -205,16 +211,16 @@ def _calibrated(fit: Fit, held_out: np.ndarray, options: GmmOptions, device: str
         "posteriors_at_temperature_1": before,
     }
     report = [
-        f"held-out log-likelihood {likelihood:.3f} nats a frame; {effective_components(fit.mixture):.1f} components used",
+        f"held-out log-likelihood {likelihood:.3f} nats per frame; {effective_components(fit.mixture):.1f} components used",
         *(
             f"posteriors at temperature {value:.3f}: mean perplexity {found['perplexity']:.3f}, entropy {found['entropy']:.3f} nats; the "
-            f"largest 1, 4, 16 hold {found['top_1']:.3f}, {found['top_4']:.3f}, {found['top_16']:.3f}"
+            f"largest 1, 4, 16 probabilities sum to {found['top_1']:.3f}, {found['top_4']:.3f}, {found['top_16']:.3f}"
             for value, found in ([(1.0, before)] if temperature == 1.0 else [(1.0, before), (temperature, after)])
         ),
     ]
     if after["perplexity"] < WARN_BELOW_PERPLEXITY:
         report.append(
-            f"warning: perplexity under {WARN_BELOW_PERPLEXITY}: these labels are hard in all but name; calibrate with --perplexity"
+            f"warning: perplexity under {WARN_BELOW_PERPLEXITY}: labels from this mixture are almost hard; calibrate with --perplexity"
         )
     return replace(fit.mixture, temperature=temperature, metadata=metadata), report
 

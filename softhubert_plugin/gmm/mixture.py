@@ -1,7 +1,7 @@
-"""A Gaussian mixture: its parameters, log densities and posteriors, and the file they live in.
+"""A Gaussian mixture: its parameters, log densities and posteriors, and the file that stores it.
 
-Fitting is elsewhere (``learn_gmm``); a mixture here is a finished, immutable thing that knows how to be evaluated, saved as
-safetensors and exchanged with scikit-learn. Notation follows Bishop (2006), section 9.2.
+A mixture here is finished and immutable. It can be evaluated, saved as safetensors and exchanged with scikit-learn; fitting is in
+``learn_gmm``. The notation follows Bishop (2006), section 9.2.
 """
 
 from __future__ import annotations
@@ -28,7 +28,7 @@ COVARIANCE_SHAPES = {"diag": "(K, D)", "spherical": "(K,)", "tied": "(D, D)", "f
 
 @dataclass(frozen=True)
 class FeatureTransform:
-    """An affine map fitted with the mixture and applied before it: ``(x - mean) @ matrix``.
+    """An affine map of the features, fitted with the mixture and applied before it: ``(x - mean) @ matrix``.
 
     Attributes:
         mean: ``(input dimension,)`` float64.
@@ -39,6 +39,7 @@ class FeatureTransform:
     matrix: torch.Tensor
 
     def __call__(self, frames: torch.Tensor) -> torch.Tensor:
+        """Map frames ``(n, input dimension)`` to ``(n, output dimension)``."""
         return (frames - self.mean) @ self.matrix
 
 
@@ -51,10 +52,13 @@ class GaussianMixture:
         means: ``(K, D)``.
         covariances: variances ``(K, D)`` for ``diag``, ``(K,)`` for ``spherical``; matrices ``(D, D)`` for ``tied``, ``(K, D, D)`` for
             ``full``.
-        covariance_type: which of these.
-        temperature: posteriors are tempered with it, ``p ∝ (w_k N(x | k))^(1 / temperature)``.
+        covariance_type: ``diag``, ``spherical``, ``tied`` or ``full``.
+        temperature: tempers the posteriors, ``p ∝ (w_k N(x | k))^(1 / temperature)``.
         transform: applied to features before the mixture, if any.
-        metadata: how it came to be (feature kind, seed, likelihoods, versions); plain JSON values.
+        metadata: how the mixture was made (feature kind, seed, likelihoods, versions); plain JSON values.
+
+    Raises:
+        SoftHubertError: the parameters' shapes do not fit each other, or their values are not finite float64 numbers.
     """
 
     weights: torch.Tensor
@@ -83,7 +87,7 @@ class GaussianMixture:
             )
         for name, value in (("weights", self.weights), ("means", self.means), ("covariances", self.covariances)):
             if value.dtype != torch.float64 or not bool(torch.isfinite(value).all()):
-                raise SoftHubertError(f"a mixture's {name} must be finite float64 numbers, found {value.dtype} with NaN or infinity")
+                raise SoftHubertError(f"a mixture's {name} must be finite float64 numbers, found {value.dtype}, or NaN or infinity")
         if not self.temperature > 0 or not math.isfinite(self.temperature):
             raise SoftHubertError(f"temperature {self.temperature}: expected a positive number")
 
@@ -94,17 +98,17 @@ class GaussianMixture:
 
     @property
     def input_dimension(self) -> int:
-        """The dimension of the features it takes, before its transform."""
+        """The dimension of the features that it takes, before its transform."""
         return self.means.shape[1] if self.transform is None else self.transform.matrix.shape[0]
 
     def log_joint(self, frames: torch.Tensor) -> torch.Tensor:
-        """``log w_k + log N(x | μ_k, Σ_k)`` of features.
+        """Log joint densities ``log w_k + log N(x | μ_k, Σ_k)``.
 
         Args:
             frames: ``(frames, input dimension)``, any float type.
 
         Returns:
-            ``(frames, K)`` float64.
+            ``(frames, K)`` float64, in nats.
 
         Raises:
             SoftHubertError: the features have another dimension.
@@ -112,7 +116,7 @@ class GaussianMixture:
         if frames.shape[-1] != self.input_dimension:
             raise SoftHubertError(
                 f"features of dimension {frames.shape[-1]} for a mixture fitted on dimension {self.input_dimension}; "
-                "use the features that the mixture was learnt from"
+                "use the features that the mixture was fitted on"
             )
         frames = frames.to(torch.float64)
         if self.transform is not None:
@@ -125,7 +129,7 @@ class GaussianMixture:
         """Squared Mahalanobis distances ``(frames, K)`` and log determinants, ``(K,)`` or scalar."""
         if self.covariance_type in ("diag", "spherical"):
             variances = self.covariances if self.covariance_type == "diag" else self.covariances[:, None].expand_as(self.means)
-            # Σ (x-μ)²/σ² as matrix products. Centring keeps the difference of large squares exact.
+            # Σ (x-μ)²/σ² as matrix products. Centring keeps the difference of large squares accurate.
             centre = self.weights @ self.means
             x, means, precisions = frames - centre, self.means - centre, variances.reciprocal()
             distance = x.square() @ precisions.T - 2 * (x @ (means * precisions).T) + (means.square() * precisions).sum(1)
@@ -143,11 +147,11 @@ class GaussianMixture:
         return torch.stack(columns, dim=1), log_determinant
 
     def score_samples(self, frames: torch.Tensor) -> torch.Tensor:
-        """The log-likelihood of each frame in nats, ``(frames,)``; the temperature plays no part."""
+        """The log-likelihood of each frame in nats, ``(frames,)``; it does not depend on the temperature."""
         return self.log_joint(frames).logsumexp(1)
 
     def predict_proba(self, frames: torch.Tensor) -> torch.Tensor:
-        """Tempered posteriors ``p(k | x) ∝ (w_k N(x | k))^(1/T)``, ``(frames, K)`` float64; at T = 1 the mixture's responsibilities."""
+        """Tempered posteriors ``p(k | x) ∝ (w_k N(x | k))^(1/T)``, ``(frames, K)`` float64; at T = 1 they are the responsibilities."""
         return torch.softmax(self.log_joint(frames) / self.temperature, dim=1)
 
     def predict(self, frames: torch.Tensor) -> torch.Tensor:
@@ -164,14 +168,14 @@ class GaussianMixture:
         if self.transform is not None:
             tensors.update({"transform.mean": self.transform.mean, "transform.matrix": self.transform.matrix})
         info = {"covariance_type": self.covariance_type, "temperature": self.temperature, "metadata": dict(self.metadata)}
-        # One key: safetensors writes several in an order that changes from run to run.
+        # Only one key: safetensors writes several keys in an order that changes from run to run.
         header = {MIXTURE_FORMAT: json.dumps(info, sort_keys=True)}
         with atomic_path(path) as temporary:
             save_file({name: tensor.contiguous() for name, tensor in tensors.items()}, str(temporary), metadata=header)
 
     @staticmethod
     def is_mixture(path: PathLike) -> bool:
-        """Whether a file says of itself that it is a mixture."""
+        """Whether a file is marked as a mixture in its metadata."""
         try:
             with safe_open(str(path), framework="pt") as stored:
                 return MIXTURE_FORMAT in (stored.metadata() or {})
@@ -180,7 +184,7 @@ class GaussianMixture:
 
     @classmethod
     def load(cls, path: PathLike) -> GaussianMixture:
-        """Read a mixture.
+        """Read a mixture that :meth:`save` wrote.
 
         Raises:
             SoftHubertError: the file is missing, truncated, or not a mixture.
@@ -211,7 +215,7 @@ class GaussianMixture:
 
     @classmethod
     def from_sklearn(cls, fitted: sklearn.mixture.GaussianMixture, **changes: Any) -> GaussianMixture:
-        """Take over a fitted scikit-learn mixture; ``changes`` sets further attributes, such as ``transform``."""
+        """Convert a fitted scikit-learn mixture; ``changes`` sets further attributes, such as ``transform``."""
         return cls(
             weights=torch.as_tensor(fitted.weights_, dtype=torch.float64),
             means=torch.as_tensor(fitted.means_, dtype=torch.float64),
@@ -221,16 +225,16 @@ class GaussianMixture:
         )
 
     def to_sklearn(self) -> sklearn.mixture.GaussianMixture:
-        """The same mixture as a fitted scikit-learn object.
+        """Convert the mixture to a fitted scikit-learn object.
 
         Raises:
-            SoftHubertError: it has a transform or a temperature, which scikit-learn cannot express.
+            SoftHubertError: the mixture has a transform, or a temperature other than 1, which scikit-learn cannot express.
         """
         from sklearn.mixture import GaussianMixture as SklearnMixture
         from sklearn.mixture._gaussian_mixture import _compute_precision_cholesky
 
         if self.transform is not None or self.temperature != 1.0:
-            raise SoftHubertError("scikit-learn mixtures have neither a feature transform nor a temperature; drop them first")
+            raise SoftHubertError("scikit-learn mixtures have neither a feature transform nor a temperature; remove both first")
         fitted = SklearnMixture(n_components=self.n_components, covariance_type=self.covariance_type)
         fitted.weights_, fitted.means_, fitted.covariances_ = self.weights.numpy(), self.means.numpy(), self.covariances.numpy()
         fitted.precisions_cholesky_ = _compute_precision_cholesky(fitted.covariances_, self.covariance_type)

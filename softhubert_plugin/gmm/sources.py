@@ -1,4 +1,4 @@
-"""Where the frames to be labelled come from: a feature shard on disk, or audio through a HuBERT checkpoint, without features between."""
+"""The frames to label: from a feature shard on disk, or from audio through a HuBERT checkpoint, without writing features in between."""
 
 from __future__ import annotations
 
@@ -16,8 +16,8 @@ from softhubert_plugin.files import PathLike
 from softhubert_plugin.manifests import read_manifest
 
 Block = Tuple[np.ndarray, np.ndarray]
-# Frames of one block, and numbers in it: large enough that threads seldom wait for each other, small enough that a few of them
-# for every thread are little memory (25 MB each).
+# The maximum number of frames in one block, and of values in it. Blocks are large enough that threads seldom wait for each other, and small
+# enough that a few blocks per thread take little memory (25 MB each).
 BLOCK_FRAMES = 32_768
 BLOCK_NUMBERS = 8192 * 768
 
@@ -27,11 +27,11 @@ class FrameStream:
     """Frames of the utterances of one shard, in order.
 
     Attributes:
-        path: what to name in messages.
+        path: the file that error messages name.
         info: what the frames are, as in the ``.json`` of a feature shard.
         dimension: D.
-        lengths: ``(utterances,)`` frames of each.
-        blocks: gives the frames of some utterances ``(n, D)`` and how many belong to each, until all have come.
+        lengths: ``(utterances,)`` frames of each utterance.
+        blocks: iterates over blocks of whole utterances: their frames ``(n, D)``, and the number of frames of each utterance.
     """
 
     path: Path
@@ -42,10 +42,10 @@ class FrameStream:
 
 
 def from_shard(feat_dir: PathLike, split: str, rank: int, nshard: int) -> FrameStream:
-    """A shard of features.
+    """The frames of a feature shard.
 
     Raises:
-        SoftHubertError: it is missing or damaged; while it is read: NaN or infinity, by utterance.
+        SoftHubertError: the shard is missing or damaged, or, while it is read, an utterance has NaN or infinity (it is named).
     """
     shard = read_shard(feat_dir, split, rank, nshard)
     return FrameStream(shard.path, shard.info, shard.frames.shape[1], shard.lengths, lambda: _shard_blocks(shard))
@@ -70,10 +70,16 @@ def _block_frames(dimension: int) -> int:
 
 
 def from_audio(tsv_dir: PathLike, split: str, rank: int, nshard: int, checkpoint: PathLike, layer: int, device: str) -> FrameStream:
-    """Hidden states of one layer, computed as they are needed: nothing is written that would have to be read again.
+    """Hidden states of one layer, computed from audio as they are needed and never written to disk.
+
+    Args:
+        tsv_dir: folder of manifests.
+        rank, nshard: the shard of the manifest's utterances, from 0, and the number of shards.
+        device: where to compute.
 
     Raises:
-        SoftHubertError: manifest, audio or checkpoint are not usable, or the model lacks the layer.
+        SoftHubertError: manifest, audio or checkpoint is not usable, the model lacks the layer, or, while blocks are read, an utterance
+            gives NaN or infinity.
     """
     from softhubert_plugin.checkpoints.load import load_checkpoint
     from softhubert_plugin.features.hidden_states import frames_of

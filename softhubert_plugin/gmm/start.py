@@ -1,4 +1,4 @@
-"""Where EM starts: clusters of a sample, a k-means model of fairseq's script, or another mixture."""
+"""Make the mixture that EM starts from: from clusters of a sample, a k-means model of fairseq's script, or another mixture."""
 
 from __future__ import annotations
 
@@ -19,11 +19,13 @@ from softhubert_plugin.gmm.mixture import FeatureTransform, GaussianMixture
 def mixture_from_clusters(
     frames: torch.Tensor, centroids: torch.Tensor, assigned: Optional[torch.Tensor], covariance_type: str, *, floor: float
 ) -> GaussianMixture:
-    """A mixture whose components are clusters: their shares, centroids and covariances.
+    """A mixture with one component per cluster, from the clusters' shares, centroids and covariances.
 
     Args:
-        frames: ``(n, D)`` float32, those that were clustered (or a sample of such).
-        assigned: ``(n,)`` their clusters; those of the nearest centroids if not given.
+        frames: ``(n, D)`` float32, the frames that were clustered (or a sample of them).
+        centroids: ``(K, D)``.
+        assigned: ``(n,)`` cluster of each frame; if ``None``, the nearest centroid's.
+        covariance_type: as in :class:`~softhubert_plugin.gmm.mixture.GaussianMixture`.
         floor: the smallest variance, as a share of the variance of all frames.
     """
     if assigned is None:
@@ -35,7 +37,7 @@ def mixture_from_clusters(
     sums = torch.zeros(len(centroids), family.columns(x.shape[1]), dtype=torch.float64)
     for part, clusters in zip(x.split(4096), assigned.split(4096)):
         sums.index_add_(0, clusters, family.statistics(part))
-    # One average frame more in each cluster gives those with too few frames to have a shape of their own the shape of the whole.
+    # Every cluster gets one average frame more. A cluster with too few frames to have a shape of its own thus gets the shape of the whole.
     counts, sums = counts + 1, sums + sums.sum(0) / len(x)
     if isinstance(family, Tied):
         scatter = x.T @ x
@@ -48,22 +50,26 @@ def mixture_from_clusters(
 def read_start(
     path: PathLike, n_components: int, covariance_type: str, sample: np.ndarray, transform: Optional[FeatureTransform], *, floor: float
 ) -> GaussianMixture:
-    """A start from a file: a mixture of ours, or a k-means model of fairseq's ``learn_kmeans.py``.
+    """Read a start from a file: one of our mixtures, or a k-means model of fairseq's ``learn_kmeans.py``.
 
     Args:
-        sample: ``(n, input dimension)`` features; with a k-means model they give the covariances.
-        transform: what the new mixture will apply to features first.
+        sample: ``(n, input dimension)`` features; they give the covariances of a start from a k-means model.
+        transform: what the new mixture applies to features first.
+        floor: the smallest variance, as a share of the variance of all frames.
 
     Raises:
-        SoftHubertError: the file is neither, or has another number of components or dimensions, another covariance type or transform.
+        SoftHubertError: the file is neither of these, or has another number of components or dimensions, another covariance type or
+            another transform.
     """
     if GaussianMixture.is_mixture(path):
         mixture = GaussianMixture.load(path)
         if mixture.covariance_type != covariance_type:
-            raise SoftHubertError(f"{path}: {mixture.covariance_type} covariances, asked for {covariance_type}; give --covariance to fit")
+            raise SoftHubertError(
+                f"{path}: has {mixture.covariance_type} covariances, not {covariance_type}; give the --covariance of the file"
+            )
         if transform is not None:
             raise SoftHubertError(
-                f"{path}: a start from a mixture keeps its feature transform; leave out --pca, --whiten and --standardise"
+                f"{path}: a fit that starts from a mixture keeps its feature transform; leave out --pca, --whiten and --standardise"
             )
         centroids = mixture.means
         dimension = mixture.input_dimension
@@ -73,8 +79,8 @@ def read_start(
         dimension = centroids.shape[1]
     if len(centroids) != n_components or dimension != sample.shape[1]:
         raise SoftHubertError(
-            f"{path}: {len(centroids)} components in {dimension} dimensions, but {n_components} in {sample.shape[1]} are asked for; "
-            "start from another file or give its number of components"
+            f"{path}: {len(centroids)} components in {dimension} dimensions, but {n_components} in {sample.shape[1]} are expected; "
+            "start from another file, or ask for the number of components of this one"
         )
     if mixture is not None:
         return mixture

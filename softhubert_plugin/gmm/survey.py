@@ -1,6 +1,6 @@
-"""The first pass over the features: their moments, a sample of them, and whether every number is one.
+"""The first pass over the features: it computes their moments, draws a sample, and checks that every value is finite.
 
-What starts a mixture (k-means, principal components, variance floors) comes from here. Memory is bounded by the sample.
+The start of a mixture (k-means, principal components, variance floors) uses the results. The sample's size bounds the memory.
 """
 
 from __future__ import annotations
@@ -23,10 +23,10 @@ class Survey:
     """What the first pass found, before any transform.
 
     Attributes:
-        frames: how many.
+        frames: the number of frames.
         mean: ``(D,)`` float64.
         covariance: ``(D, D)`` float64 if asked for, else its diagonal ``(D,)``.
-        sample: ``(n, D)`` float32, frames drawn evenly from everywhere.
+        sample: ``(n, D)`` float32, frames drawn evenly from all chunks.
     """
 
     frames: int
@@ -36,21 +36,27 @@ class Survey:
 
 
 def survey(chunks: Sequence[Chunk], *, sample_frames: int, full_covariance: bool, seed: int, device: str = "cpu") -> Survey:
-    """Read all chunks once, each process its share.
+    """Read all chunks once, each process its own share of them.
 
     Args:
-        sample_frames: how many frames to draw (all, where there are fewer).
+        sample_frames: how many frames to draw; all, if there are fewer.
+        full_covariance: whether to compute the whole covariance or only its diagonal.
+        seed: of the draw.
+        device: where to compute.
+
+    Returns:
+        The survey of all chunks, the same in every process.
 
     Raises:
-        SoftHubertError: a value is NaN or infinite; the message names shard and utterance.
+        SoftHubertError: a value is NaN or infinite (the message names shard and utterance), or too large to be squared.
     """
     frames = np.asarray([chunk.frames for chunk in chunks])
     total = int(frames.sum())
     dimension = chunks[0].shard.frames.shape[1]
-    # Each chunk's share of the sample, without rounding that adds up.
+    # Each chunk's share of the sample. Only running totals are rounded, so that rounding errors do not add up.
     ends = np.cumsum(frames) * min(sample_frames, total) // total
     shares = np.diff(ends, prepend=0)
-    # Any point near the data will do to centre products on.
+    # The products are centred on a point near the data; any such point is good enough.
     origin = torch.from_numpy(_first_rows(chunks[0]).mean(0)).to(device)
     sums = torch.zeros(dimension, dimension + 1 if full_covariance else 2, dtype=torch.float64, device=device)
     drawn = {}
@@ -86,13 +92,16 @@ def _first_rows(chunk: Chunk) -> np.ndarray:
 
 
 def refuse_constant(found: Survey, source: object) -> None:
-    """Every dimension must vary: a Gaussian of no width has no density.
+    """Check that every feature dimension varies: a Gaussian of width zero has no density.
+
+    Args:
+        source: what the error message names.
 
     Raises:
-        SoftHubertError: some do not.
+        SoftHubertError: some dimensions do not vary.
     """
     variance = found.covariance.diagonal() if found.covariance.dim() == 2 else found.covariance
-    # Relative to the mean's square: what single precision leaves of the variance of a constant.
+    # The limit is relative to the mean's square: this much variance can remain of a constant in single precision.
     constant = torch.nonzero(variance <= 1e-10 * (1 + found.mean.square())).flatten().tolist()
     if constant:
         listed = ", ".join(map(str, constant[:8])) + (", …" if len(constant) > 8 else "")
@@ -103,13 +112,22 @@ def refuse_constant(found: Survey, source: object) -> None:
 
 
 def fit_transform(found: Survey, *, pca: Optional[int], whiten: bool, standardise: bool) -> Optional[FeatureTransform]:
-    """The transform asked for: principal components, whitened or not, or each dimension to unit variance.
+    """Fit the transform asked for: principal components, whitened or not, or scaling of each dimension to unit variance.
+
+    Args:
+        found: the survey; ``pca`` and ``whiten`` need its whole covariance.
+        pca: the number of principal components to keep; ``None`` keeps all.
+        whiten: scale the principal components to unit variance.
+        standardise: scale each dimension to unit variance.
+
+    Returns:
+        The transform, or ``None`` if none is asked for.
 
     Raises:
-        SoftHubertError: ``pca`` is out of range, or ``standardise`` is asked for beside the others.
+        SoftHubertError: ``pca`` is out of range, or ``standardise`` is combined with one of the others.
     """
     if standardise and (pca is not None or whiten):
-        raise SoftHubertError("--standardise and --pca or --whiten exclude each other; whitening already gives unit variance")
+        raise SoftHubertError("--standardise cannot be combined with --pca or --whiten; whitening already gives unit variance")
     if standardise:
         return FeatureTransform(found.mean, torch.diag(found.covariance.rsqrt()))
     if pca is None and not whiten:
@@ -119,7 +137,7 @@ def fit_transform(found: Survey, *, pca: Optional[int], whiten: bool, standardis
         raise SoftHubertError(f"PCA to {dimension} dimensions: expected 1 to {min(len(found.mean), found.frames)} (dimensions and frames)")
     variances, axes = torch.linalg.eigh(found.covariance)
     variances, axes = variances.flip(0)[:dimension], axes.flip(1)[:, :dimension]
-    # Of each axis one direction is as good as the other: fix it, since libraries choose differently.
+    # The sign of an axis is arbitrary, and libraries choose it differently: fix it.
     axes = axes * axes.gather(0, axes.abs().argmax(0, keepdim=True)).sign()
     if whiten:
         axes = axes * variances.clamp(min=float(variances[0]) * 1e-12).rsqrt()

@@ -1,7 +1,7 @@
-"""Independent pieces of work, in as many threads as PyTorch would use for one product.
+"""Run independent pieces of work in threads, with the number of threads that PyTorch would use for one product.
 
-One thread a piece keeps all cores busy through sorting, encoding and every other step that has no threads of its own, and makes
-results independent of their number.
+One thread per piece keeps all cores busy during sorting, encoding and every other step that has no threads of its own. It also makes
+results independent of the number of threads.
 """
 
 from __future__ import annotations
@@ -17,7 +17,7 @@ Result = TypeVar("Result")
 
 
 def worked(work: Callable[[Item], Result], items: Iterable[Item], device: str) -> Iterator[Result]:
-    """``work(item)`` of every item, in order; only a few more items than there are threads are held at once.
+    """Yield ``work(item)`` for every item, in order; at any time, only a few more items than threads are held.
 
     Args:
         device: where ``work`` computes; a GPU is served by one thread.

@@ -1,4 +1,4 @@
-"""Which frames a mixture is fitted on, and which are set aside to measure it: whole utterances, drawn by a seed."""
+"""Choose the frames that a mixture is fitted on and the held-out frames that measure it: whole utterances, drawn by a seed."""
 
 from __future__ import annotations
 
@@ -18,10 +18,10 @@ MAX_HELD_OUT_FRAMES = 10_000
 
 @dataclass(frozen=True)
 class TrainingData:
-    """What a fit sees.
+    """The data of a fit.
 
     Attributes:
-        chunks: of the utterances to fit on.
+        chunks: the frames to fit on.
         held_out: ``(n, D)`` float32 frames of other utterances, at most :data:`MAX_HELD_OUT_FRAMES`.
     """
 
@@ -30,16 +30,19 @@ class TrainingData:
 
     @property
     def frames(self) -> int:
-        """How many frames are fitted on."""
+        """The number of frames to fit on."""
         return sum(chunk.frames for chunk in self.chunks)
 
 
 def divide(shards: Sequence[FeatureShard], feat_dir: PathLike, split: str, *, n_components: int, percent: float, seed: int) -> TrainingData:
-    """Draw the utterances to fit on and those to measure on.
+    """Draw the utterances to fit on and the held-out utterances.
 
     Args:
-        feat_dir, split: what to name in errors.
-        percent: share of the utterances to use, in (0, 1]; negative: all.
+        shards: all feature shards of the split.
+        feat_dir, split: what error messages name.
+        n_components: K.
+        percent: share of the utterances to use, in (0, 1]; negative for all.
+        seed: of the draw.
 
     Raises:
         SoftHubertError: an option is out of range, or there are fewer frames than components.
@@ -63,13 +66,13 @@ def divide(shards: Sequence[FeatureShard], feat_dir: PathLike, split: str, *, n_
             f"{feat_dir}: {total} frames of {split} to fit {n_components} components; give more speech (--percent) "
             "or ask for fewer components"
         )
-    # With a single utterance there is nothing to set aside: the mixture is measured on what it was fitted on.
+    # A single utterance leaves nothing to hold out: the mixture is then measured on what it was fitted on.
     measured = plan_chunks(shards, _chosen(shards, aside if len(aside) else fitted))
     return TrainingData(chunks, np.concatenate([read_chunk(chunk) for chunk in measured])[:MAX_HELD_OUT_FRAMES])
 
 
 def _chosen(shards: Sequence[FeatureShard], utterances: np.ndarray) -> List[np.ndarray]:
-    """Utterances counted through all shards, as one mask a shard."""
+    """Turn utterance numbers that run through all shards into one mask per shard, ``(utterances,)`` bool."""
     mask = np.zeros(sum(map(len, shards)), dtype=bool)
     mask[utterances] = True
     return np.split(mask, np.cumsum([len(shard) for shard in shards])[:-1])

@@ -1,4 +1,4 @@
-"""How uncertain posteriors are, and how to set that.
+"""Measure how uncertain posteriors are, and calibrate it by a temperature.
 
 In high dimension a mixture's posteriors are almost one-hot, and a model trained on them is a hard-label model with another
 clusterer. A temperature, found here by bisection, brings their mean perplexity to a chosen value.
@@ -22,7 +22,7 @@ def entropy(posteriors: torch.Tensor) -> torch.Tensor:
 
 
 def mean_perplexity(log_joint: torch.Tensor, temperature: float) -> float:
-    """The mean over frames of ``exp(H)`` of the tempered posteriors.
+    """The mean over frames of ``exp(H)``, where ``H`` is the entropy of the tempered posterior.
 
     Args:
         log_joint: ``(frames, K)`` unnormalised log posteriors at temperature 1, in nats.
@@ -31,10 +31,13 @@ def mean_perplexity(log_joint: torch.Tensor, temperature: float) -> float:
 
 
 def describe_posteriors(log_joint: torch.Tensor, temperature: float) -> Dict[str, float]:
-    """Mean ``perplexity`` and ``entropy`` (nats) of tempered posteriors, and the mean probability that the largest 1, 4 and 16 hold.
+    """Describe tempered posteriors by means over frames.
 
     Args:
         log_joint: ``(frames, K)`` unnormalised log posteriors at temperature 1, in nats.
+
+    Returns:
+        ``perplexity``, ``entropy`` (nats), and ``top_1``, ``top_4`` and ``top_16``: the sums of the 1, 4 and 16 largest probabilities.
     """
     posteriors = torch.softmax(log_joint / temperature, dim=-1)
     entropies = entropy(posteriors)
@@ -47,8 +50,8 @@ def calibrate_temperature(log_joint: torch.Tensor, target: float, *, tolerance: 
     """The temperature at which the mean perplexity equals ``target``, by bisection (perplexity grows with temperature).
 
     Args:
-        log_joint: ``(frames, K)`` unnormalised log posteriors of held-out frames.
-        target: mean perplexity, over 1 and under K.
+        log_joint: ``(frames, K)`` unnormalised log posteriors of held-out frames at temperature 1, in nats.
+        target: mean perplexity, above 1 and below K.
         tolerance: relative error of the perplexity reached.
 
     Raises:
@@ -65,5 +68,5 @@ def calibrate_temperature(log_joint: torch.Tensor, target: float, *, tolerance: 
             return math.exp(middle)
         low, high = (middle, high) if reached < target else (low, middle)
     raise SoftHubertError(
-        f"perplexity {target} cannot be reached: the posteriors stay at {reached:.4g}; are components identical or features constant?"
+        f"perplexity {target} cannot be reached: the posteriors stay at {reached:.4g}; check for identical components and constant features"
     )

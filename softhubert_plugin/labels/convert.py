@@ -1,7 +1,7 @@
-"""Soft labels from and to other forms: dense posteriors in ``.npy`` with ``.len`` beside, and fairseq's hard ``.km``.
+"""Convert soft labels from and to other forms: dense posteriors in ``.npy`` with ``.len``, and fairseq's hard ``.km``.
 
-A dense file is what other clusterers give (``(frames, components)``, utterance after utterance, as fairseq's feature shards lie); it is
-read through a memory map and written utterance by utterance, never held.
+A dense file is what other clusterers give: ``(frames, components)``, utterance after utterance, like fairseq's feature shards. It is read
+through a memory map and written utterance by utterance, and never held in memory as a whole.
 """
 
 from __future__ import annotations
@@ -35,15 +35,18 @@ def convert_labels(
     mass: float = 0.999,
     max_components: int = 16,
 ) -> str:
-    """Convert labels; the endings of the two paths say from what to what, one of them being ``.gmm``.
+    """Convert labels. The suffixes of the two paths name the forms, and one of them must be ``.gmm``.
 
     Args:
         label_rate: frames per second, which ``.npy`` and ``.km`` do not record.
-        manifest: the split's ``.tsv``, to bind new soft labels to it.
-        mass, max_components: how much of a dense posterior is kept.
+        manifest: the split's ``.tsv``; new soft labels record its fingerprint.
+        mass, max_components: how much of a dense posterior is kept: the probability mass, and the maximum number of components per frame.
+
+    Returns:
+        A line on what was written.
 
     Raises:
-        SoftHubertError: the kinds do not fit, or the source is damaged or is not a distribution.
+        SoftHubertError: the two forms do not fit, the label rate is missing, or the source is damaged or is not a distribution.
     """
     source, dest = Path(source), Path(dest)
     kinds = (source.suffix, dest.suffix)
@@ -58,7 +61,7 @@ def convert_labels(
     fingerprint = "" if manifest is None else read_manifest(manifest).fingerprint
     if source.suffix == ".km":
         hard = HardLabels(source, source.parent / "dict.km.txt")
-        # The clustering's dictionary names these labels, as it names hard labels in the task.
+        # The clustering's dictionary identifies these labels, as it identifies hard labels in the task.
         n_components, identity, mass, max_components = hard.n_components, hard.source, 1.0, 1
         statistics = EntropyStatistics(n_components)
         stream = _from_hard(hard, statistics)
@@ -66,7 +69,7 @@ def convert_labels(
         check_truncation(mass, max_components)
         dense, lengths = _open_dense(source)
         n_components = dense.shape[1]
-        # Dense labels do not record what made them: their components are told apart by number alone, alike for all splits.
+        # Dense labels do not record what made them. Only the number of components identifies them, so that all splits agree.
         identity = hashlib.sha256(f"dense {n_components}".encode()).hexdigest()
         statistics = EntropyStatistics(n_components)
         stream = _from_dense(source, dense, lengths, mass, max_components, statistics)
@@ -106,7 +109,7 @@ def _from_dense(
         first += length
         totals = rows.sum(-1, keepdims=True)
         if not np.isfinite(rows).all() or (rows < 0).any() or not np.allclose(totals, 1, atol=0.01):
-            raise SoftHubertError(f"{path}: utterance {number} is no distribution (negative, NaN, or not summing to 1); write it again")
+            raise SoftHubertError(f"{path}: utterance {number} is not a distribution (negative, NaN, or not summing to 1); write it again")
         largest = _largest(rows / totals, max_components)
         targets, entropy = truncate(largest, mass=mass)
         statistics.add(largest.entropy.numpy(), entropy.numpy())
@@ -114,7 +117,7 @@ def _from_dense(
 
 
 def _largest(posteriors: np.ndarray, count: int) -> Largest:
-    """The most probable components of ``(frames, K)`` posteriors; of equal ones the lower number comes first."""
+    """The ``count`` most probable components of ``(frames, K)`` posteriors; among equal ones the lower number comes first."""
     order = np.argsort(-posteriors, axis=-1, kind="stable")[:, :count]
     values = torch.from_numpy(np.take_along_axis(posteriors, order, axis=-1))
     return Largest(
@@ -126,19 +129,21 @@ def _largest(posteriors: np.ndarray, count: int) -> Largest:
 
 
 def _open_dense(path: Path) -> Tuple[np.ndarray, List[int]]:
+    """Memory-map dense posteriors ``(frames, K)``, and read the number of frames of each utterance."""
     lengths_path = path.with_suffix(".len")
     try:
         dense = np.load(path, mmap_mode="r", allow_pickle=False)
         lengths = [int(line) for line in lengths_path.read_text().split()]
     except FileNotFoundError as error:
         raise SoftHubertError(
-            f"{error.filename}: no such file; dense labels are a .npy with a .len (frames of each utterance) beside"
+            f"{error.filename}: no such file; dense labels are a .npy with a .len (frames of each utterance) beside it"
         ) from None
     except (ValueError, EOFError) as error:
-        raise SoftHubertError(f"{path}: not a NumPy array, or {lengths_path.name} not numbers ({error}); write them again") from None
+        raise SoftHubertError(f"{path}: not a NumPy array, or {lengths_path.name} has no numbers ({error}); write both again") from None
     if dense.ndim != 2 or not 0 < dense.shape[1] <= 65_536 or sum(lengths) != len(dense) or min(lengths, default=0) < 1:
         raise SoftHubertError(
-            f"{path}: shape {dense.shape}, but {lengths_path} counts {sum(lengths)} frames; expected (frames, components)"
+            f"{path}: shape {dense.shape}, but {lengths_path} counts {sum(lengths)} frames; "
+            "expected (frames, components), and at least one frame per utterance; write both again"
         )
     return dense, lengths
 
@@ -161,4 +166,4 @@ def _to_hard(labels: SoftLabels, dest: Path) -> str:
         for index in range(len(labels)):
             stream.write(" ".join(map(str, labels.utterance(index).most_probable().tolist())) + "\n")
     write_cluster_dictionary(dest.parent, "km", labels.n_components)
-    return f"{dest}: the most probable of {labels.n_components} components; {sha256_of(dest)[:12]}"
+    return f"{dest}: the most probable of {labels.n_components} components per frame; SHA-256 {sha256_of(dest)[:12]}"

@@ -1,4 +1,4 @@
-"""How uncertain the frames of a label file are: the means and the histogram that its description records."""
+"""Summarise how uncertain the frames of a label file are: the means and the histogram that its description records."""
 
 from __future__ import annotations
 
@@ -11,7 +11,11 @@ from softhubert_plugin.labels.soft_layout import ENTROPY_BINS
 
 
 class EntropyStatistics:
-    """Entropies of posteriors before and after truncation, added up as frames pass by."""
+    """Running sums of the entropies of posteriors, before and after truncation.
+
+    Args:
+        n_components: K.
+    """
 
     def __init__(self, n_components: int) -> None:
         self.top = math.log(max(n_components, 2))
@@ -27,7 +31,7 @@ class EntropyStatistics:
         self.frames += len(entropy_before)
 
     def summary(self) -> Dict[str, Any]:
-        """The fields of :class:`~softhubert_plugin.labels.soft_layout.SoftLabelInfo` that tell of uncertainty."""
+        """The fields of :class:`~softhubert_plugin.labels.soft_layout.SoftLabelInfo` that describe uncertainty."""
         entropy_before, perplexity_before, entropy_after, perplexity_after = (self.sums / self.frames).tolist()
         return {
             "entropy_before": entropy_before,

@@ -1,4 +1,4 @@
-"""What soft and hard labels have in common: a file with the targets of every utterance of a split, one distribution per frame."""
+"""The common interface of soft and hard labels: a file with the targets of every utterance of a split, one distribution per frame."""
 
 from __future__ import annotations
 
@@ -20,11 +20,11 @@ class FrameLabels(ABC):
     Attributes:
         path: the file.
         n_components: K.
-        source: what the component ids mean: a fingerprint of the mixture, or of the clustering's dictionary. Labels of two splits must
-            agree in it.
+        source: identifies what the component ids mean: a fingerprint of the mixture, or of the clustering's dictionary. It must be the
+            same for all splits.
         lengths: ``(utterances,)`` label frames of each utterance.
-        label_rate: frames per second, or ``None`` where the file does not record it.
-        manifest_sha256: fingerprint of the manifest that they were made for, empty where the file does not record it.
+        label_rate: frames per second, or ``None`` if the file does not record it.
+        manifest_sha256: fingerprint of the manifest that the labels were made for; empty if the file does not record it.
     """
 
     path: Path
@@ -39,17 +39,17 @@ class FrameLabels(ABC):
 
     @abstractmethod
     def utterance(self, index: int) -> FrameTargets:
-        """The targets of one utterance, each frame summing to one.
+        """The targets of one utterance; the probabilities of each frame sum to one.
 
         Raises:
-            SoftHubertError: they are damaged.
+            SoftHubertError: the labels are damaged.
         """
 
     def rate(self, asked: Optional[float]) -> float:
-        """The label rate to go by: the one asked for, else the one recorded.
+        """The label rate to use, in frames per second: ``asked`` if it is given, else the recorded rate.
 
         Raises:
-            SoftHubertError: there is neither.
+            SoftHubertError: neither is known.
         """
         rate = self.label_rate if asked is None else asked
         if rate is None:

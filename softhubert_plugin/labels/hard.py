@@ -1,6 +1,6 @@
-"""fairseq's hard labels ``{split}.km``: one line an utterance, one cluster id a frame, with ``dict.km.txt`` beside them.
+"""fairseq's hard labels ``{split}.km``: one line per utterance, one cluster id per frame, with ``dict.km.txt`` beside them.
 
-They are read through the same interface as soft labels, so that a k-means baseline differs from a soft run in nothing else.
+They are read through the same interface as soft labels, so that a k-means baseline differs from a soft run in its targets only.
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ from softhubert_plugin.manifests import read_dictionary
 
 
 class HardLabels(FrameLabels):
-    """A text label file, read a line at a time; every label is checked when it is opened.
+    """A text label file, read one line at a time; opening it checks every label.
 
     Args:
         path: ``{split}.{label}``.
@@ -34,7 +34,10 @@ class HardLabels(FrameLabels):
         self.n_components = len(symbols)
         self.source = sha256_of(dictionary)
         if not all(symbol.isdigit() for symbol in symbols):
-            raise SoftHubertError(f"{dictionary}: expected cluster numbers, found {next(s for s in symbols if not s.isdigit())!r}")
+            raise SoftHubertError(
+                f"{dictionary}: expected cluster numbers, found {next(s for s in symbols if not s.isdigit())!r}; "
+                "give the dictionary that was made with these labels"
+            )
         self._component_of = np.full(max(int(symbol) for symbol in symbols) + 1, -1, dtype=np.int64)
         self._component_of[[int(symbol) for symbol in symbols]] = np.arange(len(symbols))
         try:
@@ -50,7 +53,7 @@ class HardLabels(FrameLabels):
         self.lengths = np.asarray(lengths, dtype=np.int64)
 
     def utterance(self, index: int) -> FrameTargets:
-        """The targets of one utterance: one component a frame, with probability one."""
+        """The targets of one utterance: one component per frame, with probability one."""
         with open(self.path, "rb") as stream:
             stream.seek(int(self._offsets[index]))
             components = self._parse(stream.readline(), index)
@@ -58,14 +61,17 @@ class HardLabels(FrameLabels):
         return FrameTargets(ones, components, ones.astype(np.float32))
 
     def _parse(self, line: bytes, index: int) -> np.ndarray:
+        """The component ids ``(frames,)`` in the line of utterance ``index``."""
         if not line.strip():
             raise SoftHubertError(f"{self.path}, line {index + 1}: no labels; make the file again from the same features")
         with warnings.catch_warnings():
-            warnings.simplefilter("error", DeprecationWarning)  # what NumPy raises for text that is not numbers
+            warnings.simplefilter("error", DeprecationWarning)  # NumPy's warning about text that is not numbers
             try:
                 clusters = np.fromstring(line, dtype=np.int64, sep=" ")
             except (DeprecationWarning, ValueError):
-                raise SoftHubertError(f"{self.path}, line {index + 1}: expected cluster numbers, found {line[:40]!r}") from None
+                raise SoftHubertError(
+                    f"{self.path}, line {index + 1}: expected cluster numbers, found {line[:40]!r}; make the file again"
+                ) from None
         if clusters.min() < 0 or clusters.max() >= len(self._component_of) or (self._component_of[clusters] < 0).any():
             raise SoftHubertError(
                 f"{self.path}, line {index + 1}: labels from {clusters.min()} to {clusters.max()}, but the dictionary beside it lists "

@@ -1,4 +1,4 @@
-"""What a soft-label file holds: as plain values for programs, as text and as a picture for people."""
+"""Describe what a soft-label file holds: as plain values for programs, as text and as a picture for people."""
 
 from __future__ import annotations
 
@@ -15,10 +15,10 @@ TEXT_BINS, BAR = 15, 40
 
 
 def describe_labels(path: PathLike) -> Dict[str, Any]:
-    """What a soft-label file holds, as plain values.
+    """Describe a soft-label file by plain values; entropies are in nats.
 
     Raises:
-        SoftHubertError: it is missing, damaged, or not a soft-label file.
+        SoftHubertError: the file is missing, damaged, or not a soft-label file.
     """
     labels = open_soft_labels(path)
     info = labels.info
@@ -47,13 +47,17 @@ def describe_labels(path: PathLike) -> Dict[str, Any]:
 
 
 def labels_text(description: Dict[str, Any]) -> str:
-    """A description for people: one line a value, then the histogram of the frames' entropies."""
+    """A description as text: one line per value, then the histogram of the frames' entropies.
+
+    Args:
+        description: what :func:`describe_labels` returned.
+    """
     histogram = description["entropy_histogram"]
     lines = [
         f"{description['file']}: {description['utterances']} utterances",
         f"frames            {description['frames']} at {description['label_rate']:g} Hz",
         f"components        {description['components']}",
-        f"bytes a frame     {description['bytes_per_frame']:.2f}",
+        f"bytes per frame   {description['bytes_per_frame']:.2f}",
         f"kept              {description['mass']:g} of the mass, at most {description['max_components']} components",
         f"packed            {_packed(description['step'])}",
         f"temperature       {description['temperature']:.4g}",
@@ -84,7 +88,12 @@ def _bars(edges: List[float], counts: List[int]) -> List[str]:
 
 
 def draw_entropies(description: Dict[str, Any], path: PathLike) -> None:
-    """The histogram of the frames' entropies as a PNG."""
+    """Draw the histogram of the frames' entropies as a PNG.
+
+    Args:
+        description: what :func:`describe_labels` returned.
+        path: where to write.
+    """
     from matplotlib.figure import Figure
 
     from softhubert_plugin.plotting import colour, plot_style

@@ -1,4 +1,4 @@
-"""Join the label shards of a split into one file, utterance by utterance; the file is not packed, whatever the shards are."""
+"""Join the label shards of a split into one file, utterance by utterance. The file is not packed, even if the shards are."""
 
 from __future__ import annotations
 
@@ -15,7 +15,10 @@ from softhubert_plugin.labels.soft_writing import write_soft_labels
 
 
 def merge_labels(lab_dir: PathLike, split: str, nshard: int) -> str:
-    """Write ``{split}.gmm`` from ``{split}_{rank}_{nshard}.gmm``.
+    """Write ``{split}.gmm`` from the shards ``{split}_{rank}_{nshard}.gmm``.
+
+    Returns:
+        A line on what was written.
 
     Raises:
         SoftHubertError: a shard is missing or damaged, or shards come from different mixtures, settings or manifests.

@@ -1,4 +1,4 @@
-"""Open frame labels, whichever kind a file holds."""
+"""Open a file of frame labels, soft or hard."""
 
 from __future__ import annotations
 
@@ -11,7 +11,9 @@ from softhubert_plugin.labels.soft import is_soft_label_file, open_soft_labels
 
 
 def open_labels(label_dir: PathLike, split: str, label: str) -> FrameLabels:
-    """Open ``{label_dir}/{split}.{label}``, soft or hard by its content; hard labels need ``dict.{label}.txt`` beside them.
+    """Open ``{label_dir}/{split}.{label}``.
+
+    The file's content decides whether the labels are soft or hard. Hard labels need ``dict.{label}.txt`` beside them.
 
     Raises:
         SoftHubertError: a file is missing or damaged.
@@ -23,6 +25,6 @@ def open_labels(label_dir: PathLike, split: str, label: str) -> FrameLabels:
 
 
 def open_label_file(path: PathLike) -> FrameLabels:
-    """Open a label file by its path; otherwise as :func:`open_labels`."""
+    """Open a label file given by its path; otherwise the same as :func:`open_labels`."""
     path = Path(path)
     return open_labels(path.parent, path.stem, path.suffix[1:])

@@ -1,4 +1,4 @@
-"""Pack a soft-label file: the same labels, to within a step, in far fewer bytes (:mod:`~softhubert_plugin.labels.soft_codec`)."""
+"""Pack a soft-label file: the same labels, rounded to steps, in far fewer bytes (:mod:`~softhubert_plugin.labels.soft_codec`)."""
 
 from __future__ import annotations
 
@@ -16,16 +16,19 @@ from softhubert_plugin.labels.soft_codec import MOST_STEPS, SteppedTargets, step
 from softhubert_plugin.labels.soft_writing import write_packed_labels
 
 STEP = 0.02
-MOST_COMPONENTS = 4_096  # the table of neighbours holds as many squared
+MOST_COMPONENTS = 4_096  # the table of neighbours has K² entries
 
 
 def pack_labels(source: PathLike, dest: PathLike, *, step: float = STEP) -> str:
-    """Write ``dest`` from an unpacked ``source``, reading it twice; readers take either.
+    """Write ``dest``, a packed copy of a plain ``source``, which is read twice. Readers accept both kinds.
 
-    The description stays the source's, perplexity and histogram included.
+    The description stays that of the source, perplexity and histogram included.
 
     Args:
-        step: of the square root of a probability. The smaller, the more bytes and the less divergence.
+        step: the square root of a probability is rounded to steps of this size. A smaller step takes more bytes and gives less divergence.
+
+    Returns:
+        A line on what was written.
 
     Raises:
         SoftHubertError: the source is packed already or damaged, the step is out of range, or there are too many components.
@@ -36,17 +39,24 @@ def pack_labels(source: PathLike, dest: PathLike, *, step: float = STEP) -> str:
     if not 1 / MOST_STEPS <= step <= 0.5:
         raise SoftHubertError(f"--step {step:g}: expected {1 / MOST_STEPS:.4f} to 0.5")
     if labels.n_components > MOST_COMPONENTS:
-        raise SoftHubertError(f"{source}: {labels.n_components} components; packing takes {MOST_COMPONENTS} at most: leave it as it is")
+        raise SoftHubertError(
+            f"{source}: {labels.n_components} components, but packing takes at most {MOST_COMPONENTS}; use the file as it is"
+        )
     if Path(dest).resolve() == Path(source).resolve():
         raise SoftHubertError(f"{dest}: source and destination are one file; give another name")
     neighbours = neighbours_in(labels)
     write_packed_labels(dest, _stepped(labels, step), replace(labels.info, step=step), neighbours)
     packed = open_soft_labels(dest)
-    return f"{dest}: {packed.bytes_per_frame:.2f} bytes a frame instead of {labels.bytes_per_frame:.2f}, √p in steps of {step:g}"
+    return f"{dest}: {packed.bytes_per_frame:.2f} bytes per frame instead of {labels.bytes_per_frame:.2f}, √p in steps of {step:g}"
 
 
 def neighbours_in(labels: SoftLabels) -> np.ndarray:
-    """``(K, K)`` uint16: for each component itself, then all others by falling probability in the frames where it is the most probable."""
+    """The neighbours of each component, nearest first.
+
+    Returns:
+        ``(K, K)`` uint16. Row ``k`` lists ``k`` itself, then all others by falling probability in the frames where ``k`` is the most
+        probable component.
+    """
     count = labels.n_components
     together = np.zeros(count * count, dtype=np.float64)
     for index in tqdm(range(len(labels)), desc=f"neighbours {labels.path.name}", unit="utt", disable=None):
@@ -55,7 +65,7 @@ def neighbours_in(labels: SoftLabels) -> np.ndarray:
         found, inverse = np.unique(keys, return_inverse=True)
         together[found] += np.bincount(inverse, weights=targets.probabilities)
     table = together.reshape(count, count)
-    # Those never seen together follow by how often they occur at all.
+    # Components that are never seen together come last, ordered by how often they occur at all.
     table += 1e-9 * table.sum(0) / max(table.sum(), 1)
     np.fill_diagonal(table, np.inf)
     return np.argsort(-table, axis=1, kind="stable").astype(np.uint16)

@@ -1,7 +1,7 @@
-"""Read a soft-label file ``{split}.gmm``: memory-mapped, by utterance, and nothing that was altered since it was written.
+"""Read a soft-label file ``{split}.gmm``: memory-mapped, utterance by utterance. Bytes that were altered after writing are refused.
 
-:mod:`softhubert_plugin.labels.soft_layout` describes the file, :mod:`softhubert_plugin.labels.soft_writing` writes it. There are two kinds,
-plain and packed, which :func:`open_soft_labels` tells apart.
+:mod:`softhubert_plugin.labels.soft_layout` describes the file, and :mod:`softhubert_plugin.labels.soft_writing` writes it. There are two
+kinds of file, plain and packed; :func:`open_soft_labels` opens both.
 """
 
 from __future__ import annotations
@@ -34,7 +34,7 @@ AGAIN = "make the labels again with 'softhubert gmm dump' and 'softhubert labels
 
 
 def open_soft_labels(path: PathLike) -> SoftLabels:
-    """Open a soft-label file, plain or packed. Only what is asked for later is read from disk.
+    """Open a soft-label file, plain or packed. Labels are read from disk only when they are asked for.
 
     Raises:
         SoftHubertError: the file is missing, truncated, damaged, or not a soft-label file.
@@ -55,20 +55,21 @@ def open_soft_labels(path: PathLike) -> SoftLabels:
 
 
 class SoftLabels(FrameLabels):
-    """Soft labels of a split, open for random access; :func:`open_soft_labels` makes one.
+    """Soft labels of a split, open for random access. Use :func:`open_soft_labels` to make one.
 
     Args:
-        info: what the file says of itself.
+        path: the file.
+        info: the file's description.
         arrays: its tensors by name, as :func:`~softhubert_plugin.labels.soft_layout.read_container` gives them.
 
     Raises:
-        ValueError: the parts do not fit each other. A file with a fitting checksum may still come from a faulty writer.
+        ValueError: the parts do not fit each other. A file with correct checksums may still come from a faulty writer.
     """
 
     def __init__(self, path: Path, info: SoftLabelInfo, arrays: Dict[str, np.ndarray]) -> None:
         numbers = (info.label_rate, info.temperature, info.mass, info.perplexity)
         if not 0 < info.n_components <= 65_536 or not all(math.isfinite(number) and number > 0 for number in numbers):
-            raise ValueError("its description makes no sense")
+            raise ValueError("its description has values out of range")
         self.path = path
         self.info = info
         self.n_components = info.n_components
@@ -79,32 +80,32 @@ class SoftLabels(FrameLabels):
         self._arrays = arrays
 
     def _check_offsets(self, name: str, last: int) -> None:
-        """``(utterances + 1,)`` rising offsets from 0 to ``last``."""
+        """Check that an array holds ``(utterances + 1,)`` rising offsets from 0 to ``last``."""
         offsets = self._arrays[name]
         utterances = len(self._arrays["utterance_crc"])
         if utterances == 0 or len(offsets) != utterances + 1 or offsets[0] != 0 or offsets[-1] != last or (np.diff(offsets) <= 0).any():
-            raise ValueError("the offsets of the utterances are not those of the labels")
+            raise ValueError("the offsets of the utterances do not fit the labels")
 
     @property
     def bytes_per_frame(self) -> float:
-        """Size of the file over its number of frames."""
+        """The size of the file divided by its number of frames."""
         return self.path.stat().st_size / self.info.frames
 
     @abstractmethod
     def stored(self, index: int) -> StoredTargets:
-        """One utterance as it lies in a plain file.
+        """One utterance in the form in which a plain file stores it.
 
         Raises:
-            SoftHubertError: its bytes were altered since they were written, or are not labels.
+            SoftHubertError: its bytes were altered after writing, or are not valid labels.
         """
 
     def __reduce__(self) -> Any:
-        # A data-loading worker maps the file itself: only the path travels to it.
+        # A data-loading worker maps the file itself: only the path is sent to it.
         return open_soft_labels, (self.path,)
 
 
 class PlainSoftLabels(SoftLabels):
-    """Entries as they are: component ids, and probabilities in units of 1/65535."""
+    """A plain file: component ids, and probabilities in units of 1/65535."""
 
     def __init__(self, path: Path, info: SoftLabelInfo, arrays: Dict[str, np.ndarray]) -> None:
         super().__init__(path, info, arrays)
@@ -123,7 +124,9 @@ class PlainSoftLabels(SoftLabels):
         if not sound or not counts.all() or counts.sum(dtype=np.int64) != len(components):
             raise SoftHubertError(f"{self.path}: the labels of utterance {index} are damaged; {AGAIN}")
         if components.max() >= self.n_components or not probabilities.all():
-            raise SoftHubertError(f"{self.path}: utterance {index} names a component beyond its {self.n_components}, or none; {AGAIN}")
+            raise SoftHubertError(
+                f"{self.path}: utterance {index} has an id beyond {self.n_components} components, or a probability of 0; {AGAIN}"
+            )
         return stored
 
     def utterance(self, index: int) -> FrameTargets:
@@ -135,7 +138,7 @@ class PlainSoftLabels(SoftLabels):
 
 
 class PackedSoftLabels(SoftLabels):
-    """Entries in the code of :mod:`softhubert_plugin.labels.soft_codec`."""
+    """A packed file: entries in the code of :mod:`softhubert_plugin.labels.soft_codec`."""
 
     def __init__(self, path: Path, info: SoftLabelInfo, arrays: Dict[str, np.ndarray]) -> None:
         super().__init__(path, info, arrays)
@@ -155,7 +158,7 @@ class PackedSoftLabels(SoftLabels):
         packed = self._arrays["packed"][first:last].tobytes()
         try:
             if zlib.crc32(packed) != self._arrays["utterance_crc"][index]:
-                raise ValueError("its checksum is another")
+                raise ValueError("its checksum does not match")
             counts, components, levels = unpack(packed, int(self.lengths[index]), self._neighbours)
         except ValueError as error:
             raise SoftHubertError(f"{self.path}: the labels of utterance {index} are damaged ({error}); {AGAIN}") from None
@@ -163,11 +166,12 @@ class PackedSoftLabels(SoftLabels):
 
 
 def _short(error: Exception) -> str:
+    """The first line of an error's text, at most 200 characters; its type if it has no text."""
     return str(error).partition("\n")[0][:200] or type(error).__name__
 
 
 def is_soft_label_file(path: PathLike) -> bool:
-    """Whether a file looks like safetensors rather than fairseq's text labels."""
+    """Whether a file looks like safetensors rather than fairseq's text labels; a missing file is judged by its suffix."""
     try:
         with open(path, "rb") as stream:
             return stream.read(9)[8:] == b"{"

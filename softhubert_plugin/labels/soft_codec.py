@@ -1,8 +1,9 @@
-"""Soft labels of an utterance in a third to a quarter of the bytes: square roots of probabilities in even steps, entropy-coded.
+"""Pack the soft labels of an utterance into a third to a quarter of the bytes: square roots of probabilities in even steps, entropy-coded.
 
-Even steps of the square root cost a distribution the least divergence for their number, since KL(p‖q) ≈ 2 Σ (√p - √q)². A frame's
-components are named by their rank among the neighbours of its most probable one, in rising order, so that most of them are small gaps;
-gaps and steps go through deflate's Huffman codes. An utterance is packed on its own, so labels stay open to random access.
+For a given number of steps, even steps of the square root cost a distribution the least divergence, since KL(p‖q) ≈ 2 Σ (√p - √q)². A
+frame's components are stored as ranks among the neighbours of its most probable component, in ascending order, so that most of the gaps
+between them are small. Gaps and steps are compressed by deflate's Huffman codes. Each utterance is packed on its own, so that labels stay
+open to random access.
 """
 
 from __future__ import annotations
@@ -16,12 +17,18 @@ from softhubert_plugin.labels.targets import FrameTargets, most_probable
 
 MOST_STEPS = 255
 
-# Of one utterance: (frames,) uint8 counts, (entries,) uint16 components, (entries,) uint8 steps of √p.
+# The labels of one utterance: (frames,) uint8 counts, (entries,) uint16 components, (entries,) uint8 steps of √p.
 SteppedTargets = Tuple[np.ndarray, np.ndarray, np.ndarray]
 
 
 def stepped(targets: FrameTargets, step: float) -> SteppedTargets:
-    """Probabilities as steps of their square root; those that round to nothing are left out, but for a frame's most probable entry."""
+    """Round probabilities to steps of their square root.
+
+    Entries that round to zero are left out, except each frame's most probable entry.
+
+    Args:
+        step: the size of a step of √p.
+    """
     frame = targets.frame_of_entry
     starts = np.cumsum(targets.counts) - targets.counts
     best = np.repeat(np.maximum.reduceat(targets.probabilities, starts), targets.counts)
@@ -33,21 +40,39 @@ def stepped(targets: FrameTargets, step: float) -> SteppedTargets:
 
 
 def probabilities_of(counts: np.ndarray, levels: np.ndarray) -> np.ndarray:
-    """``(entries,)`` float32 probabilities, summing to one in each frame."""
+    """Turn steps back into probabilities.
+
+    Args:
+        counts: ``(frames,)`` entries of each frame.
+        levels: ``(entries,)`` steps of √p.
+
+    Returns:
+        ``(entries,)`` float32, summing to one in each frame.
+    """
     squares = levels.astype(np.float32) ** 2
     wide = counts.astype(np.int64)
     return squares / np.repeat(np.add.reduceat(squares, np.cumsum(wide) - wide), wide)
 
 
 def ranks_of(neighbours: np.ndarray) -> np.ndarray:
-    """``(K, K)``: where each component stands among the neighbours of each, from the neighbours in order."""
+    """Invert a table of neighbours.
+
+    Args:
+        neighbours: ``(K, K)``; row ``k`` lists all components by nearness to ``k``.
+
+    Returns:
+        ``(K, K)``: entry ``(k, j)`` is the rank of ``j`` among the neighbours of ``k``, from 0.
+    """
     ranks = np.empty_like(neighbours)
     np.put_along_axis(ranks, neighbours.astype(np.int64), np.arange(len(neighbours), dtype=neighbours.dtype)[None], axis=1)
     return ranks
 
 
 def pack(targets: SteppedTargets, ranks: np.ndarray) -> bytes:
-    """The bytes of an utterance; ``ranks`` as from :func:`ranks_of`, each component first among its own neighbours.
+    """Pack an utterance into bytes.
+
+    Args:
+        ranks: ``(K, K)`` from :func:`ranks_of`; each component must be first among its own neighbours.
 
     Raises:
         ValueError: a frame names a component twice.
@@ -71,10 +96,14 @@ def pack(targets: SteppedTargets, ranks: np.ndarray) -> bytes:
 
 
 def unpack(packed: bytes, frames: int, neighbours: np.ndarray) -> SteppedTargets:
-    """What :func:`pack` was given, each frame's entries in the order of their ranks.
+    """Unpack an utterance that :func:`pack` packed; each frame's entries are in the order of their ranks.
+
+    Args:
+        frames: how many frames the utterance has.
+        neighbours: ``(K, K)``; row ``k`` lists all components by nearness to ``k``.
 
     Raises:
-        ValueError: these bytes are no packed labels of so many frames.
+        ValueError: the bytes are not packed labels of this many frames.
     """
     streams = _Streams(packed)
     best = streams.next(frames).astype(np.int64) + 256 * streams.next(frames).astype(np.int64)
@@ -100,6 +129,7 @@ def unpack(packed: bytes, frames: int, neighbours: np.ndarray) -> SteppedTargets
 
 
 def _planes(values: np.ndarray) -> List[np.ndarray]:
+    """The low and the high bytes of 16-bit values."""
     wide = values.astype(np.int64)
     return [wide & 255, wide >> 8]
 
@@ -110,7 +140,7 @@ def _deflated(content: bytes, strategy: int) -> bytes:
 
 
 class _Streams:
-    """Deflate streams one after another, each of a known number of bytes."""
+    """Deflate streams one after another, each with a known number of unpacked bytes."""
 
     def __init__(self, packed: bytes) -> None:
         self.rest = packed
@@ -118,11 +148,11 @@ class _Streams:
     def next(self, size: int) -> np.ndarray:
         stream = zlib.decompressobj(-15)
         try:
-            # One byte more than expected is let through, so that an overlong stream shows and a bomb does not go off.
+            # One byte more than expected is allowed: that reveals a stream that is too long, and limits what a malicious one can unpack.
             content = stream.decompress(self.rest, size + 1)
         except zlib.error as error:
             raise ValueError(str(error)) from None
         if len(content) != size or not stream.eof:
-            raise ValueError(f"a stream of other than {size} bytes")
+            raise ValueError(f"a stream that does not hold {size} bytes")
         self.rest = stream.unused_data
         return np.frombuffer(content, np.uint8)

@@ -1,12 +1,18 @@
-"""How soft labels lie in their file ``{split}.gmm``: a safetensors container in one fixed layout, so that it can be written as a stream.
+"""The layout of a soft-label file ``{split}.gmm``: a safetensors container with its tensors in a fixed order, so that it can be streamed.
 
-For N utterances, F frames and E entries in all: ``utterance_frames`` and ``utterance_entries`` ``(N + 1)`` int64 offsets,
-``utterance_crc`` ``(N,)`` uint32, the CRC-32 of each utterance's part, ``frame_counts`` ``(F,)`` uint8, ``components`` ``(E,)`` uint16 and
-``probabilities`` ``(E,)`` uint16 in units of 1/65535 (renormalised when read). The header's metadata says what the labels were made
-from, so that a reader can refuse labels that do not fit, and holds a CRC-32 of that description and of the offsets.
+A plain file of N utterances, F frames and E entries holds:
 
-A packed file has, instead of entries, the ``packed`` bytes of :mod:`softhubert_plugin.labels.soft_codec`, ``utterance_bytes`` ``(N + 1)``
-int64 offsets into them, and ``neighbours`` ``(K²,)`` uint16; its ``utterance_crc`` are of the packed bytes.
+* ``utterance_frames`` and ``utterance_entries``: ``(N + 1,)`` int64 offsets;
+* ``utterance_crc``: ``(N,)`` uint32, the CRC-32 of each utterance's labels;
+* ``frame_counts``: ``(F,)`` uint8, the number of entries of each frame;
+* ``components``: ``(E,)`` uint16;
+* ``probabilities``: ``(E,)`` uint16 in units of 1/65535 (renormalised when read).
+
+The header's metadata says what the labels were made from, so that a reader can refuse labels that do not fit. It also holds a CRC-32 of
+that description and of the offsets.
+
+Instead of entries, a packed file holds ``packed``, the bytes of :mod:`softhubert_plugin.labels.soft_codec`, ``utterance_bytes``,
+``(N + 1,)`` int64 offsets into them, and ``neighbours``, ``(K²,)`` uint16. Its ``utterance_crc`` is of the packed bytes.
 """
 
 from __future__ import annotations
@@ -30,11 +36,11 @@ ENTROPY_BINS = 60
 
 @dataclass(frozen=True)
 class Layout:
-    """The tensors of a kind of file in their order, each with its safetensors type; wide types come first, so that each stays aligned.
+    """The tensors of a kind of file in their order, each with its safetensors type. Wide types come first, so that all stay aligned.
 
     Attributes:
-        index: offsets and whatever else is written before the labels.
-        content: what grows with the frames.
+        index: the offsets and the other tensors that are written before the labels.
+        content: the tensors that grow with the number of frames.
     """
 
     index: Dict[str, str]
@@ -42,7 +48,7 @@ class Layout:
 
     @property
     def tensors(self) -> Dict[str, str]:
-        """All of them."""
+        """All tensors, in the order of the file."""
         return {**self.index, **self.content}
 
 
@@ -55,27 +61,27 @@ PACKED = Layout(
     content={"packed": "U8"},
 )
 
-# Of one utterance: (frames,) uint8 counts, (entries,) uint16 components, (entries,) uint16 probabilities.
+# The labels of one utterance: (frames,) uint8 counts, (entries,) uint16 components, (entries,) uint16 probabilities.
 StoredTargets = Tuple[np.ndarray, np.ndarray, np.ndarray]
 
 
 @dataclass(frozen=True)
 class SoftLabelInfo:
-    """What a soft-label file says of itself.
+    """The description in a soft-label file.
 
     Attributes:
         n_components: K.
-        label_rate: frames a second.
+        label_rate: frames per second.
         split: the split's name.
         mass, max_components: how the posteriors were truncated.
-        temperature: at which they were taken.
-        mixture_sha256: of the mixture file.
-        manifest_sha256: :attr:`Manifest.fingerprint` of the manifest, empty where the features did not tell.
-        frames: how many.
+        temperature: of the posteriors.
+        mixture_sha256: SHA-256 of the mixture file.
+        manifest_sha256: :attr:`Manifest.fingerprint` of the manifest; empty if the features did not record it.
+        frames: the number of frames.
         perplexity_before, perplexity: mean ``exp(H)`` before and after truncation.
         entropy_before, entropy: mean H in nats before and after truncation.
         entropy_histogram: counts of frames by entropy after truncation, in equal bins from 0 to ln K.
-        step: of the square roots of probabilities in a packed file; 0 in one that is not packed.
+        step: the step of the square roots of probabilities in a packed file; 0 in a plain file.
     """
 
     n_components: int
@@ -96,13 +102,13 @@ class SoftLabelInfo:
 
 
 def quantised(targets: FrameTargets) -> StoredTargets:
-    """Targets as they are stored; no entry is rounded down to nothing."""
+    """Targets in the form in which a plain file stores them; no entry is rounded down to zero."""
     probabilities = np.maximum(np.rint(targets.probabilities * PROBABILITY_UNIT), 1)
     return targets.counts.astype(np.uint8), targets.components.astype(np.uint16), probabilities.astype(np.uint16)
 
 
 def utterance_crc(stored: StoredTargets) -> int:
-    """The CRC-32 of an utterance's part."""
+    """The CRC-32 of an utterance's labels."""
     value = 0
     for part, kind in zip(stored, ("U8", "U16", "U16")):
         value = zlib.crc32(np.ascontiguousarray(part, dtype=NUMPY[kind]).data, value)
@@ -118,11 +124,14 @@ def index_crc(layout: Layout, info_text: str, index: Mapping[str, np.ndarray]) -
 
 
 def container_header(layout: Layout, info: SoftLabelInfo, index: Mapping[str, np.ndarray], content: Mapping[str, int]) -> bytes:
-    """A safetensors header: the length of its JSON as eight bytes, little-endian, then the JSON, padded to a multiple of eight bytes
-    (https://huggingface.co/docs/safetensors, "Format").
+    """Build a safetensors header (https://huggingface.co/docs/safetensors, "Format").
+
+    It is the length of its JSON as eight bytes, little-endian, then the JSON, padded to a multiple of eight bytes.
 
     Args:
-        content: how long each tensor is that follows the index.
+        info: the description.
+        index: the tensors of the index.
+        content: the length of each tensor after the index.
     """
     text = json.dumps(asdict(info), sort_keys=True)
     tensors: Dict[str, object] = {"__metadata__": {LABEL_FORMAT: text, INDEX_CRC: index_crc(layout, text, index)}}
@@ -138,11 +147,11 @@ def container_header(layout: Layout, info: SoftLabelInfo, index: Mapping[str, np
 
 
 def read_container(content: mmap.mmap) -> Tuple[Layout, SoftLabelInfo, Dict[str, np.ndarray]]:
-    """The parts of a file, as views of its bytes; nothing of the labels is read.
+    """The parts of a file, as views of its bytes; the labels themselves are not read.
 
     Raises:
-        KeyError: :data:`FORMAT`, where the file is a safetensors file of something else.
-        ValueError, TypeError, …: something does not add up.
+        KeyError: :data:`LABEL_FORMAT`, if the file is a safetensors file of another kind.
+        ValueError, TypeError, …: the file is damaged.
     """
     start = 8 + int.from_bytes(content[:8], "little")
     if start > len(content):
@@ -159,7 +168,7 @@ def read_container(content: mmap.mmap) -> Tuple[Layout, SoftLabelInfo, Dict[str,
             raise ValueError(f"{name} of shape [{length}]")
         size = length * dtype.itemsize
         if tensors[name]["dtype"] != kind or tensors[name]["data_offsets"] != [position - start, position - start + size]:
-            raise ValueError(f"{name} does not lie where it should")
+            raise ValueError(f"{name} is not at its place")
         arrays[name] = (dtype, length, position)
         position += size
     if tensors.keys() != layout.tensors.keys() or position != len(content):

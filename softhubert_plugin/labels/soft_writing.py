@@ -1,7 +1,7 @@
 """Write a soft-label file from a stream of utterances, in bounded memory.
 
-The parts that grow with the frames go to scratch files beside the target, whose lengths the header needs to know; only offsets (twenty
-bytes an utterance) are held.
+The parts that grow with the frames first go to scratch files beside the target, because the header needs their lengths. Memory holds
+only offsets (twenty bytes per utterance).
 """
 
 from __future__ import annotations
@@ -28,10 +28,10 @@ def write_soft_labels(path: PathLike, utterances: Iterable[StoredTargets], info:
 
     Args:
         utterances: in manifest order; each is written as it comes.
-        info: the description, or a function that gives it once the last utterance has been taken (for statistics gathered on the way).
+        info: the description, or a function that gives it after the last utterance (for statistics gathered on the way).
 
     Raises:
-        SoftHubertError: there is no utterance, one has no frame or a frame has no entry, or ``info`` counts other frames.
+        SoftHubertError: there is no utterance, an utterance has no frame, a frame has no entry, or ``info`` has another number of frames.
     """
     frames, entries, crcs = [0], [0], []
     with contextlib.ExitStack() as stack:
@@ -41,8 +41,9 @@ def write_soft_labels(path: PathLike, utterances: Iterable[StoredTargets], info:
         for number, (counts, components, probabilities) in enumerate(utterances):
             if len(counts) == 0 or not counts.all() or not int(counts.sum(dtype=np.int64)) == len(components) == len(probabilities):
                 raise SoftHubertError(
-                    f"{path}: utterance {number} has {len(counts)} frames that count {int(counts.sum(dtype=np.int64))} entries, and "
-                    f"{len(components)} components with {len(probabilities)} probabilities; every frame needs at least one of each"
+                    f"{path}: utterance {number} has {len(counts)} frames with {int(counts.sum(dtype=np.int64))} entries, but "
+                    f"{len(components)} components and {len(probabilities)} probabilities; every entry needs one component and one "
+                    "probability, and every frame needs at least one entry"
                 )
             for name, part in (("frame_counts", counts), ("components", components), ("probabilities", probabilities)):
                 scratch[name].write(np.ascontiguousarray(part, dtype=NUMPY[PLAIN.content[name]]).data)
@@ -51,7 +52,9 @@ def write_soft_labels(path: PathLike, utterances: Iterable[StoredTargets], info:
             crcs.append(utterance_crc((counts, components, probabilities)))
         described = info() if callable(info) else info
         if not crcs or described.frames != frames[-1]:
-            raise SoftHubertError(f"{path}: {len(crcs)} utterances of {frames[-1]} frames, but {described.frames} frames were announced")
+            raise SoftHubertError(
+                f"{path}: {len(crcs)} utterances of {frames[-1]} frames, but the description has {described.frames} frames"
+            )
         index = _index(frames, "utterance_entries", entries, crcs)
         lengths = {"components": entries[-1], "probabilities": entries[-1], "frame_counts": frames[-1]}
         _assemble(temporary, container_header(PLAIN, described, index, lengths), index, [scratch[name] for name in PLAIN.content])
@@ -62,8 +65,8 @@ def write_packed_labels(path: PathLike, utterances: Iterable[SteppedTargets], in
 
     Args:
         utterances: in manifest order; each is packed as it comes.
-        info: the description, its ``step`` that of the utterances.
-        neighbours: ``(K, K)`` uint16, each row all components in order of nearness to its own, itself first.
+        info: the description; its ``step`` is the step of the utterances.
+        neighbours: ``(K, K)`` uint16; row ``k`` lists all components by nearness to ``k``, itself first.
 
     Raises:
         SoftHubertError: a frame names a component twice.
@@ -89,7 +92,7 @@ def write_packed_labels(path: PathLike, utterances: Iterable[SteppedTargets], in
 
 
 def _index(frames: List[int], name: str, ends: List[int], crcs: List[int]) -> Dict[str, np.ndarray]:
-    """The offsets of the utterances in frames and, under ``name``, in what is stored of them."""
+    """The index: the offsets of the utterances in frames, their offsets in the stored data (as ``name``), and their CRCs."""
     return {
         "utterance_frames": np.asarray(frames, dtype="<i8"),
         name: np.asarray(ends, dtype="<i8"),
@@ -98,7 +101,7 @@ def _index(frames: List[int], name: str, ends: List[int], crcs: List[int]) -> Di
 
 
 def _assemble(path: Path, header_bytes: bytes, index: Dict[str, np.ndarray], content: Sequence[BinaryIO]) -> None:
-    """Header, index, and what was gathered in scratch files, one after another."""
+    """Write the header, the index, and the content of the scratch files, one after another."""
     with open(path, "wb") as stream:
         stream.write(header_bytes)
         for array in index.values():

@@ -1,6 +1,6 @@
-"""Sparse target distributions of consecutive frames, the form in which labels travel from file to loss.
+"""Sparse target distributions of consecutive frames: the form of labels between file and loss.
 
-Hard labels are the case of one entry a frame with probability one, so that both kinds walk the same road.
+A hard label is the case of one entry per frame with probability one, so that both kinds are handled by the same code.
 """
 
 from __future__ import annotations
@@ -12,10 +12,10 @@ import numpy as np
 
 
 def most_probable(counts: np.ndarray, components: np.ndarray, weights: np.ndarray) -> np.ndarray:
-    """``(frames,)``: the component of each frame's largest weight; of several that are equal, the lower number.
+    """The component with the largest weight in each frame, ``(frames,)``; among equal weights, the lowest number.
 
     Args:
-        counts: ``(frames,)`` int64, entries per frame, one at least.
+        counts: ``(frames,)`` int64, entries per frame, at least one.
         components: ``(entries,)``, frame after frame.
         weights: ``(entries,)`` signed or floating.
     """
@@ -42,36 +42,40 @@ class FrameTargets:
 
     @property
     def frame_of_entry(self) -> np.ndarray:
-        """``(entries,)``: the frame each entry belongs to."""
+        """``(entries,)``: the frame that each entry belongs to."""
         return np.repeat(np.arange(len(self.counts)), self.counts)
 
     def sliced(self, start: int, stop: int) -> FrameTargets:
-        """Frames ``start … stop-1``."""
+        """The targets of frames ``start … stop-1``, or to the last frame if there are fewer."""
         ends = np.concatenate([[0], np.cumsum(self.counts)])
         stop = min(stop, len(self))
         entries = slice(ends[start], ends[stop])
         return FrameTargets(self.counts[start:stop], self.components[entries], self.probabilities[entries])
 
     def taken(self, frames: np.ndarray) -> FrameTargets:
-        """The targets of some frames, in the order given."""
+        """The targets of some frames, in the order given.
+
+        Args:
+            frames: ``(n,)`` frame numbers.
+        """
         counts = self.counts[frames]
         starts = (np.cumsum(self.counts) - self.counts)[frames]
         entries = np.repeat(starts - (np.cumsum(counts) - counts), counts) + np.arange(counts.sum())
         return FrameTargets(counts, self.components[entries], self.probabilities[entries])
 
     def most_probable(self) -> np.ndarray:
-        """``(frames,)``: each frame's most probable component; of several that are equal, the lower number."""
+        """``(frames,)``: each frame's most probable component; among equal probabilities, the lowest number."""
         return most_probable(self.counts, self.components, self.probabilities)
 
     def pooled(self, ratio: int, how: str) -> FrameTargets:
-        """Targets at a frame rate ``ratio`` times lower.
+        """The targets at a frame rate that is ``ratio`` times lower.
 
         Args:
-            ratio: label frames for each output frame.
+            ratio: label frames per output frame.
             how: ``mean`` averages the distributions of ``ratio`` frames; ``pick`` keeps the first of them, as fairseq does.
 
         Returns:
-            ``ceil(frames / ratio)`` frames; a last, incomplete group is averaged over what it has.
+            ``ceil(frames / ratio)`` frames; an incomplete last group is averaged over the frames that it has.
         """
         if ratio == 1:
             return self

@@ -1,4 +1,4 @@
-"""How much of a posterior labels keep: its most probable components, up to a share of the probability and a number."""
+"""Truncate posteriors to what labels keep: the most probable components, up to a probability mass and a maximum number."""
 
 from __future__ import annotations
 
@@ -11,13 +11,13 @@ import torch
 from softhubert_plugin.errors import SoftHubertError
 from softhubert_plugin.labels.targets import FrameTargets
 
-MAX_COMPONENTS = 255  # entries of a frame: its count is a byte
-# A component so many nats under the best of its frame counts as nothing.
+MAX_COMPONENTS = 255  # entries per frame: their count is stored as one byte
+# A component that is this many nats below the best of its frame counts as having probability zero.
 DEPTH = 32.0
 
 
 def check_truncation(mass: float, max_components: int) -> None:
-    """Refuse truncations that keep nothing, or more entries of a frame than its count can tell.
+    """Check that a truncation keeps something, and no more entries per frame than their count can express.
 
     Raises:
         SoftHubertError: ``mass`` or ``max_components`` is out of range.
@@ -30,13 +30,13 @@ def check_truncation(mass: float, max_components: int) -> None:
 
 @dataclass(frozen=True)
 class Largest:
-    """The most probable components of some frames, the best first, and what the others amount to.
+    """The most probable components of some frames, the best first, and two values of each frame's whole posterior.
 
     Attributes:
         components: ``(n, S)`` int64 or int32 ids.
-        depths: ``(n, S)`` float32, nats under the frame's best; ``DEPTH`` or more is as good as infinite.
+        depths: ``(n, S)`` float32, nats below the frame's best component; ``DEPTH`` or more counts as infinite.
         total: ``(n,)`` float32, ``Σ exp(-depth)`` over all components.
-        entropy: ``(n,)`` float32, of the whole posterior in nats.
+        entropy: ``(n,)`` float32, entropy of the whole posterior in nats.
     """
 
     components: torch.Tensor
@@ -46,7 +46,7 @@ class Largest:
 
 
 def exponential(x: torch.Tensor) -> torch.Tensor:
-    """``e^x``; on a CPU by NumPy, which takes half of PyTorch's time."""
+    """``e^x``; on a CPU through NumPy, which takes half of PyTorch's time."""
     return torch.from_numpy(np.exp(x.numpy())) if x.device.type == "cpu" else x.exp()
 
 
@@ -54,13 +54,14 @@ def truncate(found: Largest, *, mass: float) -> Tuple[FrameTargets, torch.Tensor
     """Keep each frame's most probable components until they hold ``mass`` of the probability, and renormalise them.
 
     Args:
-        mass: in (0, 1].
+        found: the most probable components, on the CPU.
+        mass: the probability mass to keep, in (0, 1].
 
     Returns:
-        The targets, each frame's in falling order, and ``(n,)`` their entropies in nats.
+        The targets, each frame's entries by falling probability, and their entropies ``(n,)`` in nats.
     """
     shares = exponential(-found.depths)
-    # What comes before an entry, summed by a product with a triangle: several times faster than cumulative sums of short rows.
+    # The sum of the shares before each entry, by a product with a triangular matrix: several times faster than cumsum on short rows.
     before = shares @ torch.ones(shares.shape[1], shares.shape[1]).triu_(1)
     kept = (before < mass * found.total[:, None]).logical_and_(found.depths < DEPTH)
     shares.mul_(kept)

@@ -1,4 +1,4 @@
-"""Whether labels belong to a manifest, and whether a label file is whole: checked before anything is trained on it."""
+"""Check that labels belong to a manifest, and that a label file is whole, before anything is trained on it."""
 
 from __future__ import annotations
 
@@ -13,12 +13,16 @@ from softhubert_plugin.labels.frame_labels import FrameLabels
 from softhubert_plugin.labels.opening import open_label_file
 from softhubert_plugin.manifests import SAMPLE_RATE, Manifest, read_manifest
 
-# fairseq's own tolerance (verify_label_lengths), which it only warns about.
+# fairseq's own tolerance (verify_label_lengths); beyond it, fairseq only warns.
 TOLERANCE_SECONDS = 0.1
 
 
 def verify_labels(labels: FrameLabels, manifest: Manifest, label_rate: float, *, sample_rate: int = SAMPLE_RATE) -> None:
-    """Check that labels belong to a manifest: count, source, rate and every utterance's length.
+    """Check that labels belong to a manifest: the number of utterances, the manifest's fingerprint, the rate, and every utterance's length.
+
+    Args:
+        label_rate: frames per second.
+        sample_rate: samples per second.
 
     Raises:
         SoftHubertError: they do not; the message names both sides.
@@ -52,13 +56,16 @@ def verify_labels(labels: FrameLabels, manifest: Manifest, label_rate: float, *,
 
 
 def verify_file(path: PathLike, manifest_path: PathLike, *, label_rate: Optional[float] = None) -> str:
-    """Check count, source, rate and lengths, then read every utterance's labels.
+    """Check labels as :func:`verify_labels` does, then read every utterance's labels.
 
     Args:
         label_rate: frames per second, needed for hard labels, which do not record it.
 
+    Returns:
+        A line on what was checked.
+
     Raises:
-        SoftHubertError: anything does not fit or is damaged.
+        SoftHubertError: the labels do not fit the manifest, or are damaged.
     """
     labels = open_label_file(path)
     verify_labels(labels, read_manifest(manifest_path), labels.rate(label_rate))

@@ -1,1 +1,1 @@
-"""Which layer? Phone alignments, linear probes of frozen features, and the choice that the second iteration reads."""
+"""Measure features and labels against phone alignments, and choose the layer that the second iteration clusters."""

@@ -1,4 +1,4 @@
-"""The curve of probing: frame accuracy and PNMI by layer, with intervals, as SVG."""
+"""Draw the curve of probing: frame accuracy and PNMI by layer, with intervals, as SVG."""
 
 from __future__ import annotations
 
@@ -10,7 +10,11 @@ from softhubert_plugin.plotting import colour, plot_style, svg_document
 
 
 def draw_curve(result: Dict[str, Any]) -> str:
-    """The SVG text of what :func:`~softhubert_plugin.probing.probe.probe_layers` found."""
+    """Draw the curve and return it as SVG text.
+
+    Args:
+        result: what :func:`~softhubert_plugin.probing.probe.probe_layers` writes to ``layers.json``.
+    """
     rows = result["layers"]
     with plot_style():
         figure = Figure(figsize=(8, 3.2), layout="constrained")

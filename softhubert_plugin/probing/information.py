@@ -1,6 +1,6 @@
-"""How much a joint distribution of phones and clusters says: purities and phone-normalised mutual information (PNMI), with intervals.
+"""Measures of a joint distribution of phones and clusters: purities and phone-normalised mutual information (PNMI), with intervals.
 
-The formulas, with their small constants, are those of fairseq's ``measure_teacher_quality.py``, so that counts of hard labels get the same
+The formulas, with their small constants, are those of fairseq's ``measure_teacher_quality.py``, so that counts of hard labels give the same
 numbers (Hsu et al. 2021, section IV-C).
 """
 
@@ -21,12 +21,13 @@ _TINY = 1e-8
 
 @dataclass(frozen=True)
 class Quality:
-    """Of one joint distribution of phones and clusters; entropies in nats.
+    """Measures of one joint distribution of phones and clusters.
 
     Attributes:
-        phone_purity: accuracy when every cluster is taken for its most frequent phone.
-        cluster_purity: the converse.
-        pnmi: mutual information over the phones' entropy: how much of what there is to know about the phone the cluster tells.
+        phone_purity: frame accuracy when every cluster stands for its most frequent phone.
+        cluster_purity: frame accuracy when every phone stands for its most frequent cluster.
+        pnmi: mutual information divided by the phones' entropy: the share of the uncertainty about the phone that the cluster removes.
+        mutual_information, phone_entropy, cluster_entropy: in nats.
     """
 
     phone_purity: float
@@ -38,7 +39,7 @@ class Quality:
 
 
 def quality(joint: np.ndarray) -> Quality:
-    """Measures of ``(phones, clusters)`` counts, which need not be whole numbers."""
+    """Compute the measures of ``(phones, clusters)`` counts, which need not be whole numbers."""
     joint = joint[joint.sum(1) > 0][:, joint.sum(0) > 0] / joint.sum()
     phones, clusters = joint.sum(1, keepdims=True), joint.sum(0, keepdims=True)
     information = float((joint * np.log(joint / (phones * clusters) + _TINY)).sum())
@@ -49,10 +50,12 @@ def quality(joint: np.ndarray) -> Quality:
 
 
 class JointCounts:
-    """Counts of (phone, cluster) over utterances, of the whole and of bootstrap replicates, without keeping the utterances.
+    """Counts of (phone, cluster) pairs over utterances: of all utterances, and of bootstrap replicates. The utterances are not kept.
 
     Args:
+        phones, clusters: how many of each there are.
         utterances: how many will be added.
+        replicates: how many bootstrap replicates to count.
     """
 
     def __init__(self, phones: int, clusters: int, utterances: int, *, replicates: int = PNMI_REPLICATES) -> None:
@@ -64,7 +67,12 @@ class JointCounts:
         self._added = 0
 
     def add(self, phones: np.ndarray, clusters: np.ndarray, weights: np.ndarray) -> None:
-        """Count the entries of one utterance, ``(entries,)`` each."""
+        """Count the entries of one utterance.
+
+        Args:
+            phones, clusters: ``(entries,)`` numbers.
+            weights: ``(entries,)`` what each entry counts.
+        """
         cells, inverse = np.unique(phones * self.shape[1] + clusters, return_inverse=True)
         counts = np.bincount(inverse, weights=weights, minlength=len(cells))
         self.total[cells] += counts
@@ -73,6 +81,7 @@ class JointCounts:
             self._flush()
 
     def _flush(self) -> None:
+        """Add the utterances of the open block to the replicates."""
         if self._block:
             drawn = self._draws[:, self._added : self._added + len(self._block)]
             self._replicates += (sparse.csr_matrix(drawn) @ sparse.vstack(self._block)).toarray()
@@ -80,14 +89,14 @@ class JointCounts:
             self._block = []
 
     def whole(self) -> Quality:
-        """The measures of all that was added."""
+        """The measures of all utterances added so far."""
         return quality(self.total.reshape(self.shape))
 
     def summary(self) -> Dict[str, Any]:
         """Each measure as ``{"value", "low", "high"}``: 95 % intervals by bootstrap over utterances.
 
-        The replicates' spread is laid around the value: a resampled set has fewer different utterances, which by itself adds mutual
-        information, so that the replicates' own quantiles would lie too high.
+        The replicates' spread is centred on the value. A resampled set has fewer different utterances, which by itself adds mutual
+        information, so that the replicates' own quantiles would be too high.
         """
         self._flush()
         whole = asdict(self.whole())

@@ -1,4 +1,4 @@
-"""Measure a label file against phone alignments: purities, PNMI, lengths of segments.
+"""Measure a label file against phone alignments: purities, PNMI and segment lengths.
 
 Soft labels are measured twice: by each frame's most probable component, and by expected counts, where a frame counts for every component
 with its probability.
@@ -23,7 +23,7 @@ from softhubert_plugin.probing.information import JointCounts
 
 
 def segments(labels: np.ndarray) -> int:
-    """Runs of equal labels."""
+    """The number of runs of equal labels."""
     return int(1 + np.count_nonzero(np.diff(labels))) if len(labels) else 0
 
 
@@ -41,14 +41,14 @@ def measure_labels(
     Args:
         path: ``{split}.gmm``, or ``{split}.km`` with its dictionary beside it.
         alignments, phone_set: as :class:`~softhubert_plugin.alignments.utterances.Alignments` takes them.
-        label_rate: frames a second, which hard labels do not tell.
-        dest: where to write the measures as JSON as well.
+        label_rate: frames per second, which hard labels do not record.
+        dest: where to also write the measures as JSON.
 
     Returns:
-        Lines for people.
+        The measures as text.
 
     Raises:
-        SoftHubertError: labels, manifest or alignments are not usable or do not belong together.
+        SoftHubertError: labels, manifest or alignments are not usable, or do not belong together.
     """
     path = Path(path)
     labels = open_label_file(path)
@@ -78,7 +78,7 @@ def measure_labels(
                 phone[targets.frame_of_entry][entry], targets.components[entry], targets.probabilities[entry].astype(np.float64)
             )
     if not frames:
-        raise SoftHubertError(f"{alignments}: no frame of {path} has a phone; are these the alignments of this corpus?")
+        raise SoftHubertError(f"{alignments}: no frame of {path} has a phone; give the alignments of this corpus")
     result: Dict[str, Any] = {
         "labels": str(path),
         "components": labels.n_components,

@@ -1,4 +1,4 @@
-"""Frames of some layers with their phones, from feature shards: a sample in memory for training, utterance by utterance for testing."""
+"""Frames of some layers with their phones, from feature shards: a sample in memory for training, one utterance at a time for testing."""
 
 from __future__ import annotations
 
@@ -16,10 +16,10 @@ from softhubert_plugin.manifests import Manifest
 
 
 class LayerFrames:
-    """Features of one kind (one layer, or MFCC) of a manifest's utterances, memory-mapped.
+    """Memory-mapped features of one kind (one layer, or MFCC) of a manifest's utterances.
 
     Args:
-        default_rate: frames a second, where the shards do not tell.
+        default_rate: frames per second, for shards that do not record it.
 
     Raises:
         SoftHubertError: shards are missing or damaged, or belong to another manifest.
@@ -33,7 +33,7 @@ class LayerFrames:
         if total != len(manifest) or info.get("manifest_sha256", manifest.fingerprint) != manifest.fingerprint:
             raise SoftHubertError(
                 f"{self.directory}: features of {total} utterances of another manifest than {manifest.path} ({len(manifest)} utterances); "
-                "give the manifest they were dumped from (with --percent it lies in FEAT_DIR)"
+                "give the manifest they were dumped from (with --percent it is in FEAT_DIR)"
             )
         self.rate = float(info.get("frame_rate", default_rate))
         self._place: List[Tuple[int, int, int]] = []  # shard, first row, rows of each utterance
@@ -43,14 +43,15 @@ class LayerFrames:
 
     @property
     def dimension(self) -> int:
+        """D."""
         return int(self.shards[0].frames.shape[1])
 
     def length(self, index: int) -> int:
-        """Frames of an utterance."""
+        """The number of frames of an utterance."""
         return self._place[index][2]
 
     def utterance(self, index: int) -> np.ndarray:
-        """``(frames, D)`` float32.
+        """The frames of an utterance, ``(frames, D)`` float32.
 
         Raises:
             SoftHubertError: a value is NaN or infinite.
@@ -59,7 +60,15 @@ class LayerFrames:
         return self._finite(self.shards[shard].frames[first : first + rows])
 
     def rows(self, utterances: np.ndarray, frames: np.ndarray) -> np.ndarray:
-        """``(n, D)`` float32: chosen frames, given by utterance and frame, in ascending order of both."""
+        """Chosen frames, ``(n, D)`` float32.
+
+        Args:
+            utterances: ``(n,)`` utterance numbers, in ascending order.
+            frames: ``(n,)`` frame numbers within those utterances, in ascending order for each utterance.
+
+        Raises:
+            SoftHubertError: a value is NaN or infinite.
+        """
         found = np.empty((len(frames), self.dimension), dtype=np.float32)
         starts = np.searchsorted(utterances, np.unique(utterances))
         for start, stop in zip(starts, [*starts[1:], len(utterances)]):
@@ -68,17 +77,17 @@ class LayerFrames:
         return self._finite(found)
 
     def _finite(self, frames: np.ndarray) -> np.ndarray:
-        frames = np.array(frames, dtype=np.float32)  # a copy: torch warns of memory-mapped arrays, which may not be written
+        frames = np.array(frames, dtype=np.float32)  # a copy: PyTorch warns about memory-mapped arrays, which are read-only
         if not np.isfinite(frames).all():
             raise SoftHubertError(f"{self.directory}: NaN or infinite features; dump them again, in float32 if they overflowed")
         return frames
 
 
 def layer_folders(directory: PathLike, split: str, nshard: int) -> Dict[int, Path]:
-    """``FEAT_DIR/layer{N}`` that hold the split, by layer.
+    """The folders ``FEAT_DIR/layer{N}`` that hold the split, by layer number.
 
     Raises:
-        SoftHubertError: there are none.
+        SoftHubertError: there is no such folder.
     """
     found = {}
     for path in Path(directory).glob("layer*"):
@@ -99,16 +108,23 @@ def speakers_of(manifest: Manifest) -> List[str]:
 
 
 def probing_speakers(speakers: Sequence[str], seed: int) -> Dict[str, List[str]]:
-    """Speakers to train on, to choose by (``valid``) and to test on: three, one and one fifth of them, none in two.
+    """Divide the speakers: three fifths to train on, one fifth to choose by (``valid``), one fifth to test on.
+
+    Args:
+        speakers: of each utterance.
+        seed: of the draw.
+
+    Returns:
+        The names in ``train``, ``valid`` and ``test``; each name is in one of them only.
 
     Raises:
-        SoftHubertError: there are fewer than three.
+        SoftHubertError: there are fewer than three speakers.
     """
     names = sorted(set(speakers))
     if len(names) < 3:
         raise SoftHubertError(
-            f"{len(names)} speakers ({', '.join(names)}): probing trains, chooses and tests on different ones, so at least 3 are needed "
-            "(a speaker is an utterance's name up to the first '-' or '_')"
+            f"{len(names)} speakers ({', '.join(names)}): probing trains, chooses and tests on different speakers, so at least 3 are "
+            "needed (a speaker is an utterance's name up to the first '-' or '_')"
         )
     shuffled = [names[place] for place in np.random.default_rng(seed).permutation(len(names))]
     share = max(1, round(len(names) / 5))
@@ -116,7 +132,7 @@ def probing_speakers(speakers: Sequence[str], seed: int) -> Dict[str, List[str]]
 
 
 def labelled(source: LayerFrames, alignments: Alignments, indices: Sequence[int]) -> Iterator[Tuple[int, np.ndarray]]:
-    """Each aligned utterance with the phones of its frames."""
+    """Yield each aligned utterance's number with the phones ``(frames,)`` of its frames."""
     for index in indices:
         if alignments.has(index):
             yield index, alignments.frames(index, source.length(index), source.rate)
@@ -125,10 +141,10 @@ def labelled(source: LayerFrames, alignments: Alignments, indices: Sequence[int]
 def draw_frames(
     source: LayerFrames, alignments: Alignments, indices: Sequence[int], maximum: int, rng: np.random.Generator
 ) -> Tuple[np.ndarray, np.ndarray, np.ndarray]:
-    """Labelled frames of some utterances, at random if there are more than ``maximum``.
+    """The frames of some utterances that have a phone; a random draw if there are more than ``maximum``.
 
     Returns:
-        ``(n,)`` utterance, frame and phone of each, ascending.
+        The utterance, frame and phone of each frame, ``(n,)`` each, in ascending order of utterance and frame.
     """
     parts = []
     for index, phones in labelled(source, alignments, indices):

@@ -1,8 +1,9 @@
-"""Multinomial logistic regression of several layers at once, by a preconditioned L-BFGS that needs two matrix products a step.
+"""Multinomial logistic regression of several layers at once, by a preconditioned L-BFGS that needs two matrix products per step.
 
-The loss is scikit-learn's: mean cross-entropy plus ``l2 / 2`` times the squared weights of standardised features, bias free
-(``LogisticRegression(C=1 / (l2 * frames))``). Steps are preconditioned with the Hessian at zero weights, ``(1/K) XᵀX/N + l2 I`` for each
-class, after Böhning (1992), which makes the problem round; and because logits are linear in the weights, the line search costs no product.
+The loss is scikit-learn's: mean cross-entropy plus ``l2 / 2`` times the squared weights of standardised features; the bias is not
+penalised (``LogisticRegression(C=1 / (l2 * frames))``). Steps are preconditioned with the Hessian at zero weights,
+``(1/K) XᵀX/N + l2 I`` for each class, after Böhning (1992), which makes the problem well conditioned. Logits are linear in the weights,
+so the line search needs no matrix product.
 """
 
 from __future__ import annotations
@@ -18,12 +19,12 @@ _ROWS_A_BLOCK = 16_384
 
 @dataclass(frozen=True)
 class LinearProbes:
-    """Classifiers of L layers, on features as they come.
+    """Classifiers of L layers, for features that are not standardised.
 
     Attributes:
         weights: ``(L, D, K)`` float32.
         biases: ``(L, K)`` float32.
-        steps: how many the solver took.
+        steps: how many steps the solver took.
     """
 
     weights: torch.Tensor
@@ -31,7 +32,15 @@ class LinearProbes:
     steps: int
 
     def predict(self, layer: int, features: torch.Tensor) -> torch.Tensor:
-        """``(frames,)`` classes of ``(frames, D)`` features of the layer at place ``layer``."""
+        """Classify features.
+
+        Args:
+            layer: index of the layer among the L fitted ones, from 0.
+            features: ``(frames, D)`` of that layer.
+
+        Returns:
+            ``(frames,)`` classes.
+        """
         return (features @ self.weights[layer] + self.biases[layer]).argmax(-1)
 
 
@@ -44,23 +53,24 @@ def fit_path(
     max_steps: int = 100,
     tolerance: float = 1e-3,
 ) -> List[LinearProbes]:
-    """Fit every layer for a list of regularisations, each from where the one before ended.
+    """Fit every layer for a list of regularisation strengths; each fit starts from the result of the one before.
 
     Args:
         features: ``(L, N, D)`` floats, on the device to use; float32 is overwritten by the standardised features.
         labels: ``(N,)`` int64 within ``0 … classes-1``, the same for all layers.
-        l2: the best order is from strong to weak.
-        max_steps: for each of them.
-        tolerance: stop when a step gains no layer more than this share of its loss.
+        classes: K.
+        l2: strengths; the best order is from strong to weak.
+        max_steps: the maximum number of steps per strength.
+        tolerance: stop when a step lowers every layer's loss by less than this share of it.
 
     Returns:
-        Probes for each entry of ``l2``.
+        One set of probes per entry of ``l2``.
     """
     mean, scale = _standardise(features)
     layers, _, width = features.shape
     gram = _gram(features)
     weights = torch.zeros(layers, width, classes, device=features.device)
-    # The bias starts at the classes' frequencies; it belongs to the last row, whose feature is one.
+    # The bias starts at the log of the classes' frequencies.
     frequencies = torch.bincount(labels, minlength=classes).float() / len(labels)
     bias = torch.log(frequencies + 0.5 / len(labels)).expand(layers, classes).clone()
     problem = _Problem(features, labels, classes)
@@ -75,7 +85,7 @@ def fit_path(
 
 
 def _standardise(features: torch.Tensor) -> Tuple[torch.Tensor, torch.Tensor]:
-    """Subtract each feature's mean and divide by its deviation, in place; returns both, ``(L, D)``."""
+    """Subtract each feature's mean and divide by its standard deviation, in place; return both, ``(L, D)`` each."""
     mean = features.mean(1)
     features -= mean[:, None]
     scale = features.pow(2).mean(1).sqrt()
@@ -90,13 +100,14 @@ def _gram(features: torch.Tensor) -> torch.Tensor:
 
 
 class _Problem:
-    """Products with the features, and the cross-entropy."""
+    """The logits, the cross-entropy and its gradient for fixed features and labels."""
 
     def __init__(self, features: torch.Tensor, labels: torch.Tensor, classes: int) -> None:
         self.features, self.labels, self.classes = features, labels, classes
         self.chosen = labels.expand(len(features), -1)[..., None]
 
     def logits(self, weights: torch.Tensor, bias: torch.Tensor) -> torch.Tensor:
+        """``(L, N, K)`` from weights ``(L, D, K)`` and bias ``(L, K)``."""
         return torch.baddbmm(bias[:, None], self.features, weights)
 
     def loss(self, logits: torch.Tensor) -> torch.Tensor:
@@ -108,7 +119,7 @@ class _Problem:
         return torch.stack(parts).sum(0) / len(self.labels)
 
     def gradient(self, logits: torch.Tensor) -> Tuple[torch.Tensor, torch.Tensor]:
-        """Of the cross-entropy by weights ``(L, D, K)`` and bias ``(L, K)``."""
+        """The gradient of the cross-entropy by weights, ``(L, D, K)``, and by bias, ``(L, K)``."""
         errors = torch.softmax(logits, -1)
         errors.scatter_add_(-1, self.chosen, torch.full_like(self.chosen, -1, dtype=errors.dtype))
         errors /= len(self.labels)
@@ -118,14 +129,15 @@ class _Problem:
 def _minimise(
     problem: _Problem, weights: torch.Tensor, bias: torch.Tensor, l2: float, inverse: torch.Tensor, max_steps: int, tolerance: float
 ) -> Tuple[torch.Tensor, torch.Tensor, int]:
+    """L-BFGS from the given weights and bias; return the new ones and the number of steps."""
     classes = problem.classes
 
     def joined(gradient: Tuple[torch.Tensor, torch.Tensor], at: torch.Tensor) -> torch.Tensor:
-        """Gradient by weights and bias as ``(L, D + 1, K)``."""
+        """The gradient of the loss by weights and bias, ``(L, D + 1, K)``; the bias is the last row."""
         return torch.cat([gradient[0] + l2 * at[:, :-1], gradient[1][:, None]], 1)
 
     def precondition(vector: torch.Tensor) -> torch.Tensor:
-        # Standardised features have no mean, so the bias's part of the Hessian stands apart: 1/K.
+        # Standardised features have mean zero, so the Hessian does not couple bias and weights; the bias's part is 1/K.
         return torch.cat([inverse @ vector[:, :-1], vector[:, -1:] * classes], 1)
 
     def dot(a: torch.Tensor, b: torch.Tensor) -> torch.Tensor:

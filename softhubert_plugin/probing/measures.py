@@ -1,4 +1,4 @@
-"""What a probe is judged by, utterance by utterance, with intervals by bootstrap over speakers, or over utterances where these are few."""
+"""Score a probe, utterance by utterance, with bootstrap intervals over speakers, or over utterances if there are few speakers."""
 
 from __future__ import annotations
 
@@ -11,12 +11,15 @@ from softhubert_plugin.alignments.utterances import UNLABELLED
 from softhubert_plugin.scoring.bootstrap import resampled
 
 PROBE_REPLICATES = 1000
-# Resampling fewer speakers than this gives intervals that mean nothing.
+# Resampling fewer speakers than this gives meaningless intervals.
 FEWEST_SPEAKERS = 5
 
 
 def spoken_phones(phones: np.ndarray, silence: int) -> List[int]:
-    """A frame sequence as the phones spoken: runs joined, silence dropped."""
+    """Turn the phones of frames ``(frames,)`` into the sequence of phones spoken.
+
+    Runs are joined, and silence and frames without a phone (:data:`UNLABELLED`) are dropped.
+    """
     phones = phones[phones != UNLABELLED]
     if not len(phones):
         return []
@@ -25,7 +28,12 @@ def spoken_phones(phones: np.ndarray, silence: int) -> List[int]:
 
 
 class ProbeScore:
-    """Frame accuracy, phone error rate and confusions of one probe on the test utterances."""
+    """Frame accuracy, phone error rate and confusions of one probe on the test utterances.
+
+    Args:
+        phones: how many phones there are.
+        silence: the number of the phone that stands for silence.
+    """
 
     def __init__(self, phones: int, silence: int) -> None:
         self.silence = silence
@@ -34,7 +42,12 @@ class ProbeScore:
         self._speakers: List[str] = []
 
     def add(self, speaker: str, reference: np.ndarray, found: np.ndarray) -> None:
-        """Score one utterance: ``(frames,)`` phones that are spoken (:data:`UNLABELLED` where unknown) and predicted."""
+        """Score one utterance.
+
+        Args:
+            reference: ``(frames,)`` phones spoken, :data:`UNLABELLED` where unknown.
+            found: ``(frames,)`` phones predicted.
+        """
         known = reference != UNLABELLED
         np.add.at(self.confusion, (reference[known], found[known]), 1)
         spoken = spoken_phones(reference, self.silence)
@@ -43,7 +56,7 @@ class ProbeScore:
         self._speakers.append(speaker)
 
     def summary(self) -> Dict[str, Any]:
-        """Rates as ``{"value", "low", "high"}``, 95 %, and what the intervals are over."""
+        """The rates as ``{"value", "low", "high"}`` with 95 % intervals, what the intervals are over, and the number of frames."""
         counts = np.asarray(self._rows, dtype=np.int64)
         speakers = sorted(set(self._speakers))
         unit = "speakers" if len(speakers) >= FEWEST_SPEAKERS else "utterances"

@@ -1,6 +1,7 @@
-"""Linear probing: how much each layer's frames say about phones, on speakers that the classifier has not heard, and which layer to take.
+"""Linear probing: measure how much each layer's frames say about phones, on speakers unseen in training, and choose a layer.
 
-Reads feature shards and phone alignments; writes ``layers.json`` (the choice and the curve), ``layers.svg`` and ``confusion.json``.
+It reads feature shards and phone alignments, and writes ``layers.json`` (the choice and the curve), ``layers.svg`` and
+``confusion.json``.
 """
 
 from __future__ import annotations
@@ -29,15 +30,15 @@ from softhubert_plugin.probing.measures import ProbeScore
 L2 = (1e-1, 1e-2, 1e-3, 1e-4)
 CLUSTERS = 100
 MAX_FRAMES = 100_000
-# Frames that the clusters for PNMI are fitted on: enough for 100 centres, and seconds a layer.
+# The number of frames that the clusters for PNMI are fitted on: enough for 100 centres, at a cost of seconds per layer.
 CLUSTER_FRAMES = 20_000
-# Layers are probed together as long as their training frames fit into this.
+# Layers are probed together as long as their training frames fit into this many bytes.
 TOGETHER_BYTES = 2 << 30
 
 
 @dataclass(frozen=True)
 class _Speech:
-    """Who speaks what: utterances of each part, and the alignments."""
+    """The alignments, the speaker of each utterance, and the utterances of each part (``train``, ``valid``, ``test``)."""
 
     alignments: Alignments
     speakers: List[str]
@@ -60,19 +61,21 @@ def probe_layers(
     seed: int = 0,
     device: Optional[str] = None,
 ) -> str:
-    """Probe every layer of a dump and choose one.
+    """Probe every layer of a feature dump and choose one.
 
     Args:
-        feat_dir: holds ``layer{N}`` folders of shards.
+        feat_dir: folder with a ``layer{N}`` folder of shards for each layer.
         alignments, phone_set: as :class:`~softhubert_plugin.alignments.utterances.Alignments` takes them.
-        mfcc_dir: shards of MFCCs of the same manifest, probed as the floor.
-        max_frames: to train on, drawn from all training speakers; a quarter as many are validated on.
-        clusters: of the k-means whose PNMI is measured for each layer; 0 leaves it out.
+        dest: folder for the results.
+        mfcc_dir: folder with shards of MFCCs of the same manifest, which are probed as the baseline.
+        max_frames: the maximum number of frames to train on, drawn from all training speakers; validation uses a quarter of it.
+        clusters: the number of clusters of the k-means whose PNMI is measured for each layer; 0 leaves it out.
         choose_by: ``accuracy`` or ``pnmi``, both measured on the validation speakers.
         seed: of the draws of speakers and frames, and of k-means.
+        device: where to compute; by default a GPU if there is one.
 
     Returns:
-        The table, for people.
+        The results as a table of text.
 
     Raises:
         SoftHubertError: features, manifest or alignments are not usable or do not belong together, or there are too few speakers.
@@ -122,10 +125,10 @@ def probe_layers(
 
 
 def _nshard(directory: PathLike, split: str) -> int:
-    """How many shards a folder holds a split in.
+    """The number of shards of a split in a folder.
 
     Raises:
-        SoftHubertError: none.
+        SoftHubertError: there is no shard.
     """
     for path in sorted(Path(directory).glob(f"{split}_0_*.npy")):
         count = path.stem.rpartition("_")[2]
@@ -135,7 +138,7 @@ def _nshard(directory: PathLike, split: str) -> int:
 
 
 def _groups(sources: Dict[int, LayerFrames], max_frames: int) -> List[List[int]]:
-    """Layers whose training frames fit into memory together, at least one a group."""
+    """Groups of layers whose training frames fit into memory together, at least one layer per group."""
     groups: List[List[int]] = [[]]
     for layer, source in sources.items():
         size = 4 * source.dimension * max_frames
@@ -148,14 +151,16 @@ def _groups(sources: Dict[int, LayerFrames], max_frames: int) -> List[List[int]]
 def _probe(
     sources: Dict[int, LayerFrames], *, speech: _Speech, name: str, max_frames: int, clusters: int, seed: int, device: str
 ) -> List[Dict[str, Any]]:
-    """Probe layers of one frame rate and width together; a row of the table for each."""
+    """Probe layers of one frame rate and one dimension together, and return one row of the table for each."""
     first = next(iter(sources.values()))
     phones = len(speech.alignments.phones)
     rng = np.random.default_rng(seed)
     where, frame, labels = draw_frames(first, speech.alignments, speech.parts["train"], max_frames, rng)
     valid_where, valid_frame, valid_labels = draw_frames(first, speech.alignments, speech.parts["valid"], max(1, max_frames // 4), rng)
     if not len(labels) or not len(valid_labels):
-        raise SoftHubertError(f"{speech.alignments.source}: no aligned frames of the training or of the validation speakers")
+        raise SoftHubertError(
+            f"{speech.alignments.source}: no aligned frames of the training or the validation speakers; align more speech"
+        )
     train = torch.stack([torch.from_numpy(source.rows(where, frame)) for source in sources.values()])
     centres = [_cluster(features, clusters, rng_seed=seed) for features in train.numpy()] if clusters else []
     path = fit_path(train.to(device), torch.from_numpy(labels).to(device), phones, L2)
@@ -205,7 +210,7 @@ def _test(
             if clusters:
                 joints[place].add(spoken[known], _nearest(features[known], centres[place]), np.ones(int(known.sum())))
     if not tested:
-        raise SoftHubertError(f"{aligned.source}: no aligned utterances of the test speakers")
+        raise SoftHubertError(f"{aligned.source}: no aligned utterances of the test speakers; align more speech")
     rows = [{**score.summary(), "confusion": score.confusion.tolist()} for score in scores]
     for row, joint in zip(rows, joints):
         row["pnmi"] = joint.summary()["pnmi"]
@@ -231,7 +236,7 @@ def _nearest(features: np.ndarray, centres: np.ndarray) -> np.ndarray:
 
 
 def probe_table(result: Dict[str, Any]) -> str:
-    """The table of ``layers.json`` for people."""
+    """The content of ``layers.json`` as a table of text."""
     lines = [f"{'layer':>5}  {'frame accuracy %':<24}{'phone error %':<24}PNMI"]
     rows = [("MFCC", result["mfcc"])] if result["mfcc"] else []
     for name, row in [*rows, *((row["layer"], row) for row in result["layers"])]:
