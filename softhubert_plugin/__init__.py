@@ -1,8 +1,7 @@
 """SoftHuBERT: HuBERT pretraining on uncertain targets, as a fairseq ``--user-dir`` plugin.
 
-Importing this package is light: it imports neither fairseq nor torch. fairseq itself imports ``tasks/`` and
-``models/`` when it is given this folder as its user directory; ``tasks/`` brings in the criterion and the dataset.
-:func:`load` opens a checkpoint for inference.
+Importing this package is cheap: it imports neither fairseq nor torch. fairseq imports ``tasks/`` and ``models/`` when this folder is its
+user directory; ``tasks/`` imports the criteria and the dataset. :func:`load` opens a checkpoint for inference.
 """
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-"""For people who just want features: a checkpoint as a module that takes waveforms, and soft units from a mixture on top. ::
+"""For users who only need features: a checkpoint as a module that takes waveforms, and soft units from a mixture on top. ::
 
     import softhubert_plugin
 
@@ -6,7 +6,8 @@
     features, frames = model.extract_features([first, second], layer=6)      # (2, longest, D), (2,)
     posteriors, frames = model.posteriors([first, second])                   # (2, longest, K)
 
-Every utterance gets the numbers that it would get alone, whatever it is batched with, and those of ``softhubert features hubert``.
+Every utterance gets the numbers that it would get alone, whatever it is batched with. They are also those of ``softhubert features
+hubert``.
 """
 
 from __future__ import annotations
@@ -33,11 +34,11 @@ Waveforms = Union[torch.Tensor, np.ndarray, Sequence[Union[torch.Tensor, np.ndar
 
 
 class Frames(NamedTuple):
-    """A padded batch.
+    """A padded batch of frames.
 
     Attributes:
-        values: ``(B, longest, D)`` float32, zero beyond each utterance's end.
-        lengths: ``(B,)`` int64, frames of each.
+        values: ``(B, longest, D)`` float32, zero beyond the end of each utterance.
+        lengths: ``(B,)`` int64, number of frames of each utterance.
     """
 
     values: torch.Tensor
@@ -49,10 +50,11 @@ class SpeechEncoder(torch.nn.Module):
 
     Attributes:
         encoder: fairseq's module.
-        layers: how many transformer layers there are.
-        dimension: values a frame.
-        sample_rate, frame_rate: of the audio and of the features, a second.
-        mixture: for :meth:`posteriors`, if one was given.
+        layers: number of transformer layers.
+        dimension: values per frame.
+        sample_rate: samples per second of the audio.
+        frame_rate: frames per second of the features.
+        mixture: the mixture for :meth:`posteriors`, or ``None``.
     """
 
     def __init__(self, loaded: LoadedModel, mixture: Optional[GaussianMixture] = None) -> None:
@@ -67,7 +69,7 @@ class SpeechEncoder(torch.nn.Module):
         self._normalize = loaded.normalize
 
     def train(self, mode: bool = True) -> SpeechEncoder:
-        """It stays in evaluation mode: a module around it may be trained, it is not."""
+        """Stay in evaluation mode, even if a module around this one is set to training."""
         return super().train(False)
 
     def extract_features(self, waveforms: Waveforms, layer: Optional[int] = None, lengths: Optional[Sequence[int]] = None) -> Frames:
@@ -75,19 +77,33 @@ class SpeechEncoder(torch.nn.Module):
 
         Args:
             waveforms: one utterance ``(samples,)``, a padded batch ``(B, samples)``, or a list of ``(samples,)``; float, one channel, at
-                16 kHz, neither scaled nor normalised: what the model wants is done here.
+                16 kHz, neither scaled nor normalised: this method normalises them if the model expects it.
             layer: 1 to ``layers``, after its residual and norm; 0 for the projected convolutional features; the last by default.
-            lengths: samples of each utterance of a padded batch; all by default.
+            lengths: number of samples of each utterance of a padded batch; all by default.
+
+        Returns:
+            ``values (B, longest, D)`` and ``lengths (B,)``.
 
         Raises:
-            SoftHubertError: the model has no such layer, or a waveform is not what it should be.
+            SoftHubertError: the model has no such layer, or a waveform has the wrong type, shape or length.
         """
         layer = self.layers if layer is None else layer
         return self.extract_layers(waveforms, [layer], lengths)[layer]
 
     @torch.inference_mode()
     def extract_layers(self, waveforms: Waveforms, layers: Sequence[int], lengths: Optional[Sequence[int]] = None) -> Dict[int, Frames]:
-        """Hidden states of several layers from one forward pass; otherwise as :meth:`extract_features`."""
+        """Hidden states of several layers from one forward pass.
+
+        Args:
+            waveforms, lengths: as for :meth:`extract_features`.
+            layers: layer numbers, as ``layer`` there.
+
+        Returns:
+            For each of ``layers``, what :meth:`extract_features` returns.
+
+        Raises:
+            SoftHubertError: as for :meth:`extract_features`.
+        """
         check_layers(layers, self.layers)
         utterances = self._utterances(waveforms, lengths)
         cut = [(row, utterance[piece]) for row, utterance in enumerate(utterances) for piece in pieces(len(utterance), self._conv_layers)]
@@ -103,13 +119,16 @@ class SpeechEncoder(torch.nn.Module):
         return found
 
     def posteriors(self, waveforms: Waveforms, lengths: Optional[Sequence[int]] = None) -> Frames:
-        """Soft units: the mixture's tempered posteriors of every frame, from the layer that it was fitted on.
+        """Soft units: the mixture's tempered posteriors of every frame, from the layer that the mixture was fitted on.
+
+        Args:
+            waveforms, lengths: as for :meth:`extract_features`.
 
         Returns:
-            ``values (B, longest, K)``, summing to one within each utterance.
+            ``values (B, longest, K)``, which sum to one over K at every frame of an utterance, and ``lengths (B,)``.
 
         Raises:
-            SoftHubertError: there is no mixture, or a waveform is not what it should be.
+            SoftHubertError: there is no mixture, or a waveform has the wrong type, shape or length.
         """
         if self.mixture is None:
             raise SoftHubertError("posteriors need a mixture; give one: softhubert_plugin.load(checkpoint, mixture='gmm.safetensors')")
@@ -120,12 +139,13 @@ class SpeechEncoder(torch.nn.Module):
         return Frames(found, frames)
 
     def _utterances(self, waveforms: Waveforms, lengths: Optional[Sequence[int]]) -> List[torch.Tensor]:
-        """``(samples,)`` each, as the encoder wants them."""
+        """One ``(samples,)`` float32 tensor per utterance, normalised if the encoder expects it."""
         single = isinstance(waveforms, (torch.Tensor, np.ndarray)) and waveforms.ndim == 1
         rows = [waveforms] if single else list(waveforms)
         if not rows or (lengths is not None and len(lengths) != len(rows)):
             raise SoftHubertError(
-                f"{len(rows)} waveforms{'' if lengths is None else f' and {len(lengths)} lengths'}; expected one length for each"
+                f"{len(rows)} waveforms{'' if lengths is None else f' and {len(lengths)} lengths'}; "
+                "expected at least one waveform, and one length for each if lengths are given"
             )
         device = next(self.encoder.parameters()).device
         shortest = receptive_field(self._conv_layers)
@@ -134,10 +154,10 @@ class SpeechEncoder(torch.nn.Module):
             waveform = torch.as_tensor(row)
             if waveform.ndim != 1 or not waveform.is_floating_point():
                 what = f"{waveform.dtype} of shape {tuple(waveform.shape)}"
-                raise SoftHubertError(f"waveform {number}: {what}; expected floats (samples,), of one channel at 16 kHz")
+                raise SoftHubertError(f"waveform {number}: {what}; expected floats (samples,), one channel at 16 kHz")
             if lengths is not None:
                 if not 0 < int(lengths[number]) <= len(waveform):
-                    raise SoftHubertError(f"waveform {number}: a length of {lengths[number]} for {len(waveform)} samples")
+                    raise SoftHubertError(f"waveform {number}: length {lengths[number]}, expected 1 to {len(waveform)} (its samples)")
                 waveform = waveform[: int(lengths[number])]
             if len(waveform) < shortest:
                 raise SoftHubertError(f"waveform {number}: {len(waveform)} samples, too short for a single frame ({shortest} samples)")
@@ -150,8 +170,9 @@ def load(path: PathLike, *, mixture: Optional[PathLike] = None, device: Union[st
     """Open a model for inference.
 
     Args:
-        path: a checkpoint (stock, ours, fine-tuned or distilled), or a folder of transformers', whose enclosed mixture is taken too.
-        mixture: fitted on hidden states of this model, by ``softhubert gmm learn``; for :meth:`SpeechEncoder.posteriors`.
+        path: a checkpoint (stock, ours, fine-tuned or distilled), or a folder saved by transformers; a mixture in the folder is used too.
+        mixture: a mixture that ``softhubert gmm learn`` fitted on hidden states of this model, for :meth:`SpeechEncoder.posteriors`.
+        device: where the encoder computes.
 
     Raises:
         SoftHubertError: a file is missing, damaged or unsafe, or the mixture was not fitted on hidden states of this model's size.
@@ -168,7 +189,7 @@ def load(path: PathLike, *, mixture: Optional[PathLike] = None, device: Union[st
         elif mixture is not None:
             raise SoftHubertError(
                 f"{mixture}: fitted on {features.get('kind', 'unknown features')}, not on a layer of a model; "
-                "learn one from 'softhubert features hubert'"
+                "fit one on the output of 'softhubert features hubert'"
             )
     return encoder.to(device)
 

@@ -1,4 +1,4 @@
-"""Which device a command computes on: a GPU if there is one, unless another is asked for."""
+"""Which device a command computes on: a GPU if there is one, unless the user names another device."""
 
 from __future__ import annotations
 
@@ -10,10 +10,13 @@ from softhubert_plugin.errors import SoftHubertError
 
 
 def usable_device(asked: Optional[str] = None) -> str:
-    """The device to compute on.
+    """Choose the device to compute on.
 
     Args:
         asked: ``cpu``, ``cuda``, ``cuda:1`` …; ``None`` means a GPU if there is one.
+
+    Returns:
+        The device's name.
 
     Raises:
         SoftHubertError: this machine has no such device.
@@ -22,6 +25,6 @@ def usable_device(asked: Optional[str] = None) -> str:
         return "cuda" if torch.cuda.is_available() else "cpu"
     try:
         torch.empty(0, device=asked)
-    except (RuntimeError, AssertionError) as error:  # torch built without CUDA asserts
+    except (RuntimeError, AssertionError) as error:  # torch built without CUDA raises AssertionError
         raise SoftHubertError(f"--device {asked}: not usable ({str(error).splitlines()[0]}); try --device cpu") from None
     return asked

@@ -1,7 +1,7 @@
-"""A HuBERT's front end: its convolutions as the configuration describes them, and the projection that follows them.
+"""A HuBERT's front end: its convolutions, as the configuration describes them, and the projection that follows them.
 
-The description, ``[(512,10,5)] + [(512,3,2)] * 4 + …``, is parsed. fairseq evaluates that string as Python, so that a checkpoint from a
-stranger could run anything.
+The description, ``[(512,10,5)] + [(512,3,2)] * 4 + …``, is parsed here. fairseq evaluates that string as Python, so an untrusted checkpoint
+could run any code.
 """
 
 from __future__ import annotations
@@ -18,7 +18,13 @@ ConvLayer = Tuple[int, int, int]
 
 
 def parse_conv_feature_layers(text: str) -> List[ConvLayer]:
-    """Lists of ``(channels, kernel, stride)``, joined by ``+`` and repeated by ``*``.
+    """Parse the description of the convolutions.
+
+    Args:
+        text: lists of ``(channels, kernel, stride)``, joined by ``+`` and repeated by ``*``.
+
+    Returns:
+        ``(channels, kernel, stride)`` of each convolution, in order.
 
     Raises:
         SoftHubertError: the text is anything else.
@@ -45,7 +51,7 @@ def _value(node: ast.AST) -> list[ConvLayer] | int:
             return left + right
         if isinstance(node.op, ast.Mult) and isinstance(left, list) and isinstance(right, int) and right <= 64:
             return left * right
-    raise ValueError("only lists, '+' and '*' are understood")
+    raise ValueError("only lists, '+' and '*' are allowed")
 
 
 def _layer(node: ast.AST) -> ConvLayer:
@@ -53,12 +59,12 @@ def _layer(node: ast.AST) -> ConvLayer:
         raise ValueError("each layer needs (channels, kernel, stride)")
     channels, kernel, stride = (_value(element) for element in node.elts)
     if not (isinstance(channels, int) and isinstance(kernel, int) and isinstance(stride, int)):
-        raise ValueError("channels, kernel and stride are whole numbers")
+        raise ValueError("channels, kernel and stride must be whole numbers")
     return channels, kernel, stride
 
 
 def total_stride(layers: List[ConvLayer]) -> int:
-    """Samples from one output frame to the next."""
+    """Number of samples from one output frame to the next."""
     stride = 1
     for _, _, step in layers:
         stride *= step
@@ -66,7 +72,7 @@ def total_stride(layers: List[ConvLayer]) -> int:
 
 
 def receptive_field(layers: List[ConvLayer]) -> int:
-    """Samples that one output frame sees."""
+    """Number of samples that one output frame sees."""
     field, stride = 1, 1
     for _, kernel, step in layers:
         field += (kernel - 1) * stride
@@ -75,14 +81,14 @@ def receptive_field(layers: List[ConvLayer]) -> int:
 
 
 def project(encoder: Any, convolved: torch.Tensor) -> torch.Tensor:
-    """What enters the transformer: the convolutional features, normed and projected to the transformer's width.
+    """The input of the transformer: the convolutional features, normed and projected to the transformer's width.
 
     Args:
-        encoder: a HuBERT of fairseq.
+        encoder: a fairseq HuBERT.
         convolved: ``(B, T, channels)`` output of its convolutions.
 
     Returns:
-        ``(B, T, D)``; a model whose channels are as many as its width has no projection.
+        ``(B, T, D)``. A model with D channels has no projection.
     """
     normed: torch.Tensor = encoder.layer_norm(convolved)
     return normed if encoder.post_extract_proj is None else encoder.post_extract_proj(normed)

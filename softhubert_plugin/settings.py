@@ -1,7 +1,7 @@
-"""Every hydra key of the task and of the models, with its default and what it means.
+"""Every hydra key of the task and of the models, with its default and its meaning.
 
 fairseq registers these dataclasses under the names ``soft_hubert_pretraining`` (``task.*``), ``soft_hubert`` and ``distil_hubert``
-(``model.*``); the keys that are not listed here are those of fairseq's own HuBERT, which they extend.
+(``model.*``). They extend the dataclasses of fairseq's own HuBERT; keys that are not listed here are fairseq's.
 """
 
 # Do not postpone annotations here: omegaconf 2.0 inspects these types at run time.
@@ -16,23 +16,25 @@ from omegaconf import II
 
 @dataclass
 class SoftHubertPretrainingConfig(HubertPretrainingConfig):
-    frame_rate: float = field(default=50.0, metadata={"help": "frames a second of the model's convolutional front end"})
+    """Settings of the task ``soft_hubert_pretraining`` (``task.*``)."""
+
+    frame_rate: float = field(default=50.0, metadata={"help": "frames per second of the model's convolutional front end"})
     label_pooling: ChoiceEnum(["mean", "pick"]) = field(  # type: ignore[valid-type]
         default="mean",
-        metadata={"help": "labels at a multiple of the frame rate: average the posteriors, or pick the first frame's (as for hard labels)"},
+        metadata={"help": "for labels at a multiple of the frame rate: average the posteriors, or pick the first (as for hard labels)"},
     )
     label_rates: Optional[List[float]] = field(
-        default=None, metadata={"help": "frames a second of each label set, where they differ; otherwise label_rate is that of all"}
+        default=None, metadata={"help": "label frames per second of each label set, if they differ; otherwise label_rate is for all"}
     )
     keep_memory: bool = field(
-        default=True, metadata={"help": "without a GPU, keep freed memory for the next step: a fifth faster, and some memory more"}
+        default=True, metadata={"help": "without a GPU, keep freed memory for the next step: a fifth faster, for some more memory"}
     )
     check_audio: bool = field(default=True, metadata={"help": "read every audio header before training starts"})
     batch_seconds: Optional[float] = field(
-        default=None, metadata={"help": "audio an update must hold, over all processes; a run with another batch is refused"}
+        default=None, metadata={"help": "seconds of audio that an update must hold, over all processes; other batches are refused"}
     )
     train_subset: str = II("dataset.train_subset")
-    # What batch_seconds is compared with. Recipes point them at the trainer's own settings; decoding has no such settings to point at.
+    # batch_seconds is compared with these. Recipes point them at the trainer's settings; when decoding there are none, hence the defaults.
     max_tokens: Optional[int] = field(default=None, metadata={"help": "${dataset.max_tokens}, for batch_seconds"})
     update_freq: Optional[List[int]] = field(default=None, metadata={"help": "${optimization.update_freq}, for batch_seconds"})
     world_size: int = field(default=1, metadata={"help": "${distributed_training.distributed_world_size}, for batch_seconds"})
@@ -41,35 +43,39 @@ class SoftHubertPretrainingConfig(HubertPretrainingConfig):
 
 @dataclass
 class SoftHubertConfig(HubertConfig):
+    """Settings of the model ``soft_hubert`` (``model.*``)."""
+
     codeword_init: ChoiceEnum(["uniform", "normal"]) = field(  # type: ignore[valid-type]
         default="uniform",
-        metadata={"help": "initial codewords: HuBERT's uniform on [0, 1), or normal, with which small models leave the plateau"},
+        metadata={"help": "initial codewords: uniform on [0, 1) as in HuBERT, or normal, with which small models leave the plateau"},
     )
     init_from: Optional[str] = field(
-        default=None, metadata={"help": "checkpoint to start from: a HuBERT, a soft_hubert or a DistilHuBERT; its head only if it fits"}
+        default=None, metadata={"help": "checkpoint to start from: a HuBERT, soft_hubert or DistilHuBERT; its head is used only if it fits"}
     )
     feature_layer_norm: bool = field(
         default=True, metadata={"help": "norm the convolutional features, as HuBERT does; the published DistilHuBERT does not"}
     )
     autocast_bf16: bool = field(
-        default=False, metadata={"help": "multiply in bfloat16 while pretraining, weights and loss staying float32 (leave common.fp16 off)"}
+        default=False, metadata={"help": "multiply in bfloat16 while pretraining; weights and loss stay float32 (leave common.fp16 off)"}
     )
     compile: bool = field(
         default=False, metadata={"help": "let torch.compile fuse the front end and the transformer layers (needs a C++ compiler)"}
     )
-    freeze_feature_extractor: bool = field(default=False, metadata={"help": "keep the convolutional front end as it is"})
-    freeze_layers: int = field(default=0, metadata={"help": "keep the first so many transformer layers, and all before them, as they are"})
-    freeze_updates: int = field(default=0, metadata={"help": "thaw what is frozen at this update; 0: never"})
+    freeze_feature_extractor: bool = field(default=False, metadata={"help": "keep the convolutional front end unchanged"})
+    freeze_layers: int = field(default=0, metadata={"help": "keep the first N transformer layers, and all before them, unchanged"})
+    freeze_updates: int = field(default=0, metadata={"help": "update at which frozen parts thaw; 0: never"})
 
 
 @dataclass
 class DistilHubertConfig(SoftHubertConfig):
+    """Settings of the model ``distil_hubert`` (``model.*``)."""
+
     encoder_layers: int = field(default=2, metadata={"help": "layers of the student"})
-    mask_prob: float = field(default=0.0, metadata={"help": "share of frames to hide from the student; published: none"})
+    mask_prob: float = field(default=0.0, metadata={"help": "share of frames to hide from the student; the paper hides none"})
     teacher: Optional[str] = field(
-        default=None, metadata={"help": "checkpoint of the teacher: a HuBERT, a soft_hubert, or a folder of transformers'"}
+        default=None, metadata={"help": "checkpoint of the teacher: a HuBERT, a soft_hubert, or a folder saved by transformers"}
     )
     predicted_layers: List[int] = field(
-        default_factory=lambda: [4, 8, 12], metadata={"help": "layers of the teacher to predict, numbered from 1, each with a head"}
+        default_factory=lambda: [4, 8, 12], metadata={"help": "layers of the teacher to predict, numbered from 1; each gets a head"}
     )
     teacher_embed_dim: int = field(default=0, metadata={"help": "width of the teacher; 0: read from its checkpoint when training starts"})

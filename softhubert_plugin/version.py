@@ -1,3 +1,3 @@
-"""The version of this package, in one place that imports nothing: ``setup.py`` and every module read it from here."""
+"""The version of this package. ``setup.py`` and every module read it from here, so this file imports nothing."""
 
 __version__ = "0.2.0"

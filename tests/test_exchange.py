@@ -1,4 +1,4 @@
-"""Checkpoints of ours in transformers, and models of transformers here: the same numbers, and on the way back the same weights."""
+"""Our checkpoints in transformers, and models of transformers here: equal outputs, and equal weights after a round trip."""
 
 from __future__ import annotations
 
@@ -22,18 +22,19 @@ from softhubert_plugin.exchange.export_transformers import export_transformers
 from softhubert_plugin.exchange.import_transformers import import_transformers
 from softhubert_plugin.gmm.mixture import GaussianMixture
 
-# fairseq counts a frame as padding when all of its share of the samples is; for these lengths that are the frames that the
-# convolutions make of padding, which is how the others count.
+# fairseq counts a frame as padding if its share of the samples is all padding. The other toolkits count the frames that the convolutions
+# compute from padding. For these lengths, both are the same frames.
 LENGTHS = (16_000, 12_600, 9_700)
 
 
 @pytest.fixture(scope="session")
 def transformers() -> Any:
+    """The package ``transformers``. Tests that need it are skipped where it is not installed."""
     return pytest.importorskip("transformers", reason="bash install.sh --extras transformers")
 
 
 def _noise(normalize: bool, lengths: Tuple[int, ...] = LENGTHS) -> Tuple[torch.Tensor, torch.Tensor]:
-    """A padded batch and where it is padded."""
+    """A padded batch of noise and its padding mask, both ``(utterances, samples)``."""
     generator = torch.Generator().manual_seed(5)
     return _padded([0.1 * torch.randn(length, generator=generator) for length in lengths], normalize)
 
@@ -62,7 +63,7 @@ def _theirs(model: Any, source: torch.Tensor, padding: Optional[torch.Tensor]) -
     output = model(source, attention_mask=mask, output_hidden_states=True)
     states = list(output.hidden_states[1:])
     if model.config.do_stable_layer_norm and torch.equal(states[-1], output.last_hidden_state):
-        states[-1] = None  # older versions give the output after the last norm in place of the last layer
+        states[-1] = None  # older versions give the output after the last norm instead of the last layer
     return [*states, output.last_hidden_state]
 
 
@@ -103,7 +104,7 @@ def test_full_size_models_are_the_same_in_transformers_on_real_speech(name: str,
 
 
 def _real(speech: Path) -> List[torch.Tensor]:
-    """Three utterances of LibriSpeech, of the lengths above."""
+    """Three utterances of LibriSpeech, cut to ``LENGTHS``."""
     paths = sorted((speech / "LibriSpeech").rglob("*.flac"))[: len(LENGTHS)]
     return [torch.from_numpy(soundfile.read(str(path), dtype="float32")[0][:length]) for path, length in zip(paths, LENGTHS)]
 
@@ -134,7 +135,7 @@ def test_a_fine_tuned_model_gives_the_same_logits_and_its_letters(shape: Dict[st
 
 @pytest.mark.parametrize("shape", SHAPES.values(), ids=SHAPES)
 @pytest.mark.parametrize("save", [save_pretrained, save_finetuned])
-def test_there_and_back_gives_identical_weights(save: Any, shape: Dict[str, Any], tmp_path: Path) -> None:
+def test_a_round_trip_gives_identical_weights(save: Any, shape: Dict[str, Any], tmp_path: Path) -> None:
     checkpoint = save(tmp_path / "ckpt.pt", shape)
     export_transformers(checkpoint, tmp_path / "exported")
     import_transformers(tmp_path / "exported", tmp_path / "back.pt")
@@ -157,7 +158,7 @@ def test_there_and_back_gives_identical_weights(save: Any, shape: Dict[str, Any]
 @pytest.mark.parametrize("older", [False, True])
 @pytest.mark.parametrize("name", ["Base, small", "Large, small", "DistilHuBERT as published, small"])
 def test_what_transformers_saves_is_read_here(name: str, older: bool, tmp_path: Path, transformers: Any) -> None:
-    """Also in the older layout that the published checkpoints have: a pickle, with older names of the weight norm."""
+    """The older layout of the published checkpoints is read too: a pickle, with older names for the weight norm."""
     settings = {"hidden_size": 32, "num_hidden_layers": 2, "num_attention_heads": 4, "intermediate_size": 64, "num_conv_pos_embeddings": 16}
     settings.update(conv_dim=(24,) * 7, conv_kernel=(10, 3, 3, 3, 3, 2, 2), conv_stride=(5, 2, 2, 2, 2, 2, 2))
     settings.update(num_conv_pos_embedding_groups=4, feat_proj_layer_norm="published" not in name)
@@ -177,11 +178,11 @@ def test_what_transformers_saves_is_read_here(name: str, older: bool, tmp_path: 
     loaded = load_checkpoint(tmp_path / "ckpt.pt")
     source, padding = _noise(loaded.normalize)
     _compare(_theirs(model, source, padding), _ours(loaded, source, padding), LENGTHS)
-    straight = load_checkpoint(tmp_path / "theirs")  # the folder serves as a checkpoint itself
+    straight = load_checkpoint(tmp_path / "theirs")  # the folder itself can be used as a checkpoint
     assert all(torch.equal(one, other) for one, other in zip(straight.encoder.parameters(), loaded.encoder.parameters()))
 
 
-def test_the_card_says_data_targets_mixture_and_perplexity(tmp_path: Path) -> None:
+def test_the_model_card_names_data_targets_mixture_and_perplexity(tmp_path: Path) -> None:
     torch.manual_seed(0)
     means = torch.randn(6, 32, dtype=torch.float64)
     metadata = {"perplexity": 4.01, "features": {"kind": "hubert", "layer": 2}}
@@ -228,7 +229,7 @@ def test_neither_direction_needs_transformers(tmp_path: Path) -> None:
         ({"conv_dim": 5}, "not the configuration of a HuBERT"),
     ],
 )
-def test_models_that_fairseq_has_no_place_for_are_refused(change: Dict[str, Any], complaint: str, tmp_path: Path) -> None:
+def test_models_that_fairseq_cannot_hold_are_refused(change: Dict[str, Any], complaint: str, tmp_path: Path) -> None:
     export_transformers(save_pretrained(tmp_path / "ckpt.pt", SHAPES["Base, small"]), tmp_path / "out")
     config = json.loads((tmp_path / "out" / "config.json").read_text())
     (tmp_path / "out" / "config.json").write_text(json.dumps({**config, **change}))
@@ -236,11 +237,11 @@ def test_models_that_fairseq_has_no_place_for_are_refused(change: Dict[str, Any]
         import_transformers(tmp_path / "out", tmp_path / "back.pt")
 
 
-def test_folders_that_are_incomplete_or_there_already_are_refused_by_name(tmp_path: Path) -> None:
+def test_incomplete_or_existing_folders_are_refused_by_name(tmp_path: Path) -> None:
     checkpoint = save_pretrained(tmp_path / "ckpt.pt", SHAPES["Base, small"])
     out = tmp_path / "out"
     export_transformers(checkpoint, out)
-    with pytest.raises(SoftHubertError, match="out: is there already"):
+    with pytest.raises(SoftHubertError, match="out: already exists"):
         export_transformers(checkpoint, out)
     with pytest.raises(SoftHubertError, match=r"none: no such folder"):
         import_transformers(tmp_path / "none", tmp_path / "back.pt")

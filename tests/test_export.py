@@ -1,4 +1,4 @@
-"""Exports to torchaudio and to fairseq without this plugin."""
+"""Exports to torchaudio, and to fairseq without this plugin."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ from softhubert_plugin.errors import SoftHubertError
 from softhubert_plugin.exchange.export_fairseq import export_fairseq
 from softhubert_plugin.exchange.export_torchaudio import export_torchaudio
 
-LENGTHS = (16_000, 12_600, 9_700)  # of which fairseq and torchaudio count the same frames as padding
+LENGTHS = (16_000, 12_600, 9_700)  # for these lengths, fairseq and torchaudio count the same frames as padding
 PUBLISHED = "DistilHuBERT as published, small"
 EVERYWHERE = {name: shape for name, shape in SHAPES.items() if name != PUBLISHED}
 
@@ -43,7 +43,7 @@ def _close(one: torch.Tensor, other: torch.Tensor) -> None:
 
 
 def _open(folder: Path) -> Any:
-    """As the exported README says."""
+    """Open an exported model as its README explains."""
     description = json.loads((folder / "model.json").read_text())
     model = torchaudio.models.wav2vec2_model(**description["arguments"])
     model.load_state_dict(load_file(str(folder / "model.safetensors")))
@@ -79,7 +79,7 @@ def test_what_torchaudio_and_fairseq_cannot_build_is_refused(tmp_path: Path) -> 
 
 
 def _complete_fairseq() -> None:
-    """fairseq-fixed asks for ``cfg.autoregressive``, which its own ``hubert_ctc`` lacks: without a plugin it fine-tunes nothing."""
+    """Skip the test with fairseq-fixed. It reads ``cfg.autoregressive``, which its ``hubert_ctc`` lacks, so it cannot fine-tune."""
     import inspect
 
     from fairseq.models.hubert import hubert_asr
@@ -145,12 +145,12 @@ def test_a_fine_tuned_export_gives_the_same_logits_without_the_plugin(name: str,
         _close(found["scores"], loaded.model(**batch)["encoder_out"].transpose(0, 1))
     assert found["symbols"] == loaded.task.target_dictionary.symbols
     (tmp_path / "stock" / "dict.ltr.txt").write_text("A 1\n")
-    with pytest.raises(SoftHubertError, match=r"dict.ltr.txt: is there already, with other symbols"):
+    with pytest.raises(SoftHubertError, match=r"dict.ltr.txt: already exists, with other symbols"):
         export_fairseq(checkpoint, tmp_path / "stock" / "again.pt")
 
 
-def test_exported_codewords_are_those_that_stock_labels_name(tmp_path: Path) -> None:
-    """fairseq's dictionaries begin with four special symbols: cluster 0 is row 4."""
+def test_exported_codewords_are_at_the_rows_that_stock_labels_name(tmp_path: Path) -> None:
+    """fairseq's dictionaries begin with four special symbols, so cluster 0 is row 4."""
     checkpoint = save_pretrained(tmp_path / "ckpt.pt", SHAPES["Base, small"])
     export_fairseq(checkpoint, tmp_path / "stock.pt")
     before, after = read_checkpoint(checkpoint)["model"], read_checkpoint(tmp_path / "stock.pt")["model"]

@@ -1,4 +1,4 @@
-"""The model, criterion, dataset and task against fairseq's own HuBERT."""
+"""The model, criterion and dataset, compared with fairseq's own HuBERT."""
 
 from __future__ import annotations
 
@@ -50,7 +50,7 @@ def _dictionary() -> Dictionary:
 
 
 def _twins(label_sets: int, **changes: Any) -> Tuple[HubertModel, SoftHubertModel]:
-    """fairseq's model and ours with the same weights."""
+    """Build fairseq's model and ours with the same weights."""
     task_cfg = HubertPretrainingConfig()
     dictionaries = [_dictionary() for _ in range(label_sets)]
     torch.manual_seed(0)
@@ -61,7 +61,7 @@ def _twins(label_sets: int, **changes: Any) -> Tuple[HubertModel, SoftHubertMode
 
 
 def _batch(label_sets: int) -> Tuple[Dict[str, Any], Dict[str, Any]]:
-    """The same batch for fairseq (dense ids at 100 Hz, masks drawn in the model) and for us (one-hot targets of 50 Hz, masks given)."""
+    """Make the same batch for fairseq (dense ids at 100 Hz, masks drawn in the model) and us (one-hot targets at 50 Hz, masks given)."""
     rng = torch.Generator().manual_seed(1)
     lengths = [16_000, 12_800, 9_600]
     source = torch.zeros(3, max(lengths))
@@ -71,7 +71,7 @@ def _batch(label_sets: int) -> Tuple[Dict[str, Any], Dict[str, Any]]:
         padding_mask[row, :length] = False
     ids = [torch.randint(4, 4 + CLUSTERS, (3, 100), generator=rng) for _ in range(label_sets)]
     common = {"source": source, "padding_mask": padding_mask}
-    frames_padded = padding_mask[:, : 49 * 326].view(3, 49, 326).all(-1)  # as fairseq's forward_padding_mask has it
+    frames_padded = padding_mask[:, : 49 * 326].view(3, 49, 326).all(-1)  # as in fairseq's forward_padding_mask
     np.random.seed(7)
     mask = compute_mask_indices((3, 49), frames_padded, TINY_HUBERT["mask_prob"], TINY_HUBERT["mask_length"], min_masks=2, min_space=1)
     one_hot = []
@@ -93,12 +93,12 @@ def _loss_and_gradients(criterion: Any, model: Any, batch: Dict[str, Any]) -> Tu
 @pytest.mark.parametrize("label_sets", [1, 2])
 @pytest.mark.parametrize("changes", [{}, {"untie_final_proj": True}, {"layer_norm_first": True, "extractor_mode": "layer_norm"}])
 @pytest.mark.parametrize("unmasked", [0.0, 0.5])
-def test_with_one_hot_targets_loss_and_gradients_are_fairseqs(
+def test_with_one_hot_targets_loss_and_gradients_equal_fairseqs(
     label_sets: int, changes: Dict[str, Any], unmasked: float, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     stock, ours = _twins(label_sets, **changes)
     dense, sparse = _batch(label_sets)
-    # fairseq's model draws its masks, and in fairseq-fixed from a generator that cannot be seeded: it is given ours.
+    # fairseq's model draws its own masks, in fairseq-fixed from a generator that cannot be seeded. So give it ours.
     mask = sparse["net_input"]["mask_indices"].numpy()
     monkeypatch.setattr("fairseq.models.hubert.hubert.compute_mask_indices", lambda *_arguments, **_options: mask)
     expected = _loss_and_gradients(HubertCriterion(None, 1.0, unmasked, [10.0]), stock, dense)
@@ -106,14 +106,14 @@ def test_with_one_hot_targets_loss_and_gradients_are_fairseqs(
     assert found[1] == expected[1] > 0
     torch.testing.assert_close(found[0], expected[0], rtol=1e-5, atol=0)
     assert found[2].keys() == expected[2].keys()
-    # A gradient that is zero but for rounding (a key's bias shifts all scores of a softmax alike) is measured against the largest of all.
+    # A gradient may be zero except for rounding (a key's bias shifts all scores of a softmax alike): compare it with the largest of all.
     largest = max(float(gradient.abs().max()) for gradient in expected[2].values())
     for name, gradient in expected[2].items():
         scale = max(float(gradient.abs().max()), 1e-4 * largest)
         torch.testing.assert_close(found[2][name], gradient, rtol=1e-5, atol=1e-5 * scale, msg=lambda m, name=name: f"{name}: {m}")
 
 
-def test_features_are_fairseqs() -> None:
+def test_features_equal_fairseqs() -> None:
     stock, ours = _twins(1)
     dense, _ = _batch(1)
     for layer in (None, 1, 2):
@@ -122,7 +122,7 @@ def test_features_are_fairseqs() -> None:
         torch.testing.assert_close(other, one, rtol=0, atol=0)
 
 
-def test_the_divergence_is_torchs_and_vanishes_on_a_perfect_prediction() -> None:
+def test_the_divergence_equals_torchs_and_vanishes_on_a_perfect_prediction() -> None:
     torch.manual_seed(0)
     logits = torch.randn(9, 30)
     targets = torch.softmax(torch.randn(9, 30), -1)
@@ -170,11 +170,11 @@ def test_targets_are_softened_and_sharpened_by_a_temperature() -> None:
         torch.testing.assert_close(found, expected)
 
 
-def test_uncertain_frames_weigh_less_where_asked() -> None:
+def test_uncertain_frames_weigh_less_if_requested() -> None:
     _, ours = _twins(1)
     _, batch = _batch(1)
     plain, weighted = SoftHubertCriterion(None, 1.0, 0.0), SoftHubertCriterion(None, 1.0, 0.0, confidence_weight=1.0)
-    torch.testing.assert_close(weighted(ours, batch)[0], plain(ours, batch)[0])  # one-hot targets are certain
+    torch.testing.assert_close(weighted(ours, batch)[0], plain(ours, batch)[0])  # one-hot targets are certain, so nothing changes
     _uniform_targets(batch)
     share = 1 - np.log(CLUSTERS) / np.log(CLUSTERS + 4)
     torch.testing.assert_close(weighted(ours, batch)[0], plain(ours, batch)[0] * share, rtol=1e-4, atol=0)
@@ -188,7 +188,7 @@ def test_a_criterion_that_could_not_learn_is_refused(options: Dict[str, float], 
 
 
 @pytest.mark.parametrize("dtype", [torch.bfloat16, torch.float16])
-def test_scores_and_divergences_are_full_precision_under_half_precisions(dtype: torch.dtype) -> None:
+def test_scores_and_divergences_keep_full_precision_under_half_precisions(dtype: torch.dtype) -> None:
     _, ours = _twins(1)
     _, batch = _batch(1)
     with torch.autocast("cpu", dtype=dtype):
@@ -199,7 +199,7 @@ def test_scores_and_divergences_are_full_precision_under_half_precisions(dtype: 
         assert tensor.dtype is torch.float32
 
 
-def test_products_in_bfloat16_change_the_loss_by_their_rounding_only() -> None:
+def test_products_in_bfloat16_change_the_loss_only_by_their_rounding() -> None:
     _, ours = _twins(1)
     _, batch = _batch(1)
     expected, _, _ = SoftHubertCriterion(None, 1.0, 0.5)(ours, batch)
@@ -212,7 +212,7 @@ def test_products_in_bfloat16_change_the_loss_by_their_rounding_only() -> None:
 
 
 def _dataset(corpus: Path, labels: List[List[int]], **options: Any) -> SoftHubertDataset:
-    """Hard labels at 100 Hz that count up from frame 0, so that a misplaced label shows."""
+    """Make a dataset of hard labels at 100 Hz. Most callers count labels up from frame 0, so that a misplaced label shows."""
     (corpus / "train.km").write_text("".join(" ".join(map(str, line)) + "\n" for line in labels))
     write_cluster_dictionary(corpus, "km", 200)
     options = {"label_rates": [100.0], "frame_rate": 50.0, "label_pooling": "mean", "sample_rate": 16_000, **options}
@@ -220,7 +220,7 @@ def _dataset(corpus: Path, labels: List[List[int]], **options: Any) -> SoftHuber
 
 
 def _rows(targets: Dict[str, torch.Tensor], frames: int) -> Dict[Tuple[int, int], int]:
-    """(utterance, frame) to its first component, over both regions."""
+    """Map ``(utterance, frame)`` to its first component, over both regions."""
     found = {}
     for region in ("masked", "unmasked"):
         for frame, components in zip(targets[region]["frames"].tolist(), targets[region]["components"].tolist()):
@@ -279,20 +279,20 @@ def test_padded_batches_hold_whole_utterances_and_no_label_beyond_them(corpus: P
     assert frames == 1 + (int(sizes[-1]) - 400) // 320
     targets = _rows(batch["target_list"][0], frames)
     for row, (size, length) in enumerate(zip(sizes, lengths)):
-        # fairseq counts a frame as padded when all of its share of the samples is.
+        # fairseq counts a frame as padded if its share of the samples is all padding.
         valid = -(-int(size) // (int(sizes[-1]) // frames))
         assert [frame for r, frame in targets if r == row].__len__() == min(valid, frames, -(-length // 2))
     assert not {frame for row, frame in targets if row == 0} & set(range(-(-lengths[0] // 2), frames))
 
 
-def test_frames_that_the_dataset_counts_are_those_that_the_model_makes(corpus: Path) -> None:
+def test_the_dataset_counts_the_frames_that_the_model_makes(corpus: Path) -> None:
     _, ours = _twins(1)
     dataset = _dataset(corpus, [[0] * (1 + (int(size) - 400) // 160) for size in read_manifest(corpus / "train.tsv").sizes])
     for samples in (400, 719, 720, 9_601, 16_000, 16_239):
         assert dataset.frames_of(samples) == ours.forward_features(torch.zeros(1, samples)).shape[-1]
 
 
-def test_a_crop_and_a_mask_depend_on_seed_epoch_and_utterance_alone(corpus: Path) -> None:
+def test_a_crop_and_a_mask_depend_only_on_seed_epoch_and_utterance(corpus: Path) -> None:
     sizes = read_manifest(corpus / "train.tsv").sizes
     labels = [[0] * (1 + (int(size) - 400) // 160) for size in sizes]
     first, second = (_dataset(corpus, labels, max_sample_size=4_800) for _ in range(2))
@@ -307,7 +307,7 @@ def test_a_crop_and_a_mask_depend_on_seed_epoch_and_utterance_alone(corpus: Path
 
 
 @pytest.mark.parametrize("pad_audio", [False, True])
-def test_an_utterance_counts_as_many_samples_as_a_batch_takes_of_it(corpus: Path, pad_audio: bool) -> None:
+def test_the_size_of_an_utterance_is_the_samples_that_a_batch_takes_of_it(corpus: Path, pad_audio: bool) -> None:
     sizes = read_manifest(corpus / "train.tsv").sizes
     labels = [[0] * (1 + (int(size) - 400) // 160) for size in sizes]
     dataset = _dataset(corpus, labels, pad_audio=pad_audio, max_sample_size=9_600)
@@ -336,7 +336,7 @@ def test_the_front_end_is_parsed_and_never_evaluated() -> None:
 
 
 def test_a_front_end_of_another_frame_rate_is_refused() -> None:
-    with pytest.raises(SoftHubertError, match="every 160 samples, 100 a second, but task.frame_rate is 50"):
+    with pytest.raises(SoftHubertError, match="every 160 samples, 100 per second, but task.frame_rate is 50"):
         SoftHubertModel(_config(SoftHubertConfig, conv_feature_layers="[(16,10,5)] + [(16,3,2)] * 5"), HubertPretrainingConfig(), [5])
 
 

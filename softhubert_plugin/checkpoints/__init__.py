@@ -1,1 +1,1 @@
-"""What a checkpoint holds, and reading one safely: fairseq's, ours, and folders of transformers'."""
+"""What a checkpoint holds, and how to read one safely: fairseq's, ours, and folders saved by transformers."""

@@ -1,6 +1,6 @@
-"""What a checkpoint holds, and how one is put together without training: of an imported model, or of ours in stock fairseq's terms.
+"""What a checkpoint holds, and how to assemble one without training: for an imported model, or for ours in stock fairseq's terms.
 
-Such checkpoints hold plain types only. fairseq is imported where it is used, so that reading its constants from here costs nothing.
+These checkpoints hold only plain types. fairseq is imported inside the functions that use it, so reading this module's constants is cheap.
 """
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ CTC_PREFIX = "w2v_encoder.w2v_model."
 
 
 def encoder_configuration(cfg: Any) -> Any:
-    """A checkpoint's configuration → that of its HuBERT, which a fine-tuned model keeps inside."""
+    """The configuration of the HuBERT in a checkpoint's configuration; a fine-tuned model keeps it nested in its own."""
     return OmegaConf.select(cfg, "model.w2v_args.model") or cfg.model
 
 
@@ -34,12 +34,13 @@ def write_checkpoint(path: PathLike, state: Dict[str, Any]) -> None:
 def pretrained_checkpoint(
     settings: Dict[str, Any], weights: Dict[str, torch.Tensor], codewords: Optional[List[int]], *, normalize: bool
 ) -> Dict[str, Any]:
-    """A ``soft_hubert`` checkpoint.
+    """Assemble a ``soft_hubert`` checkpoint.
 
     Args:
-        settings: of the model, where they differ from the defaults.
-        weights: under fairseq's names.
-        codewords: how many each label set has, or ``None`` for an encoder without prediction head.
+        settings: model settings that differ from the defaults.
+        weights: tensors under fairseq's names.
+        codewords: number of codewords of each label set, or ``None`` for an encoder without a prediction head.
+        normalize: whether the model expects waveforms of zero mean and unit variance.
     """
     return assemble(_pretraining_configuration(settings, normalize), weights, {"codewords": codewords})
 
@@ -47,11 +48,14 @@ def pretrained_checkpoint(
 def finetuned_checkpoint(
     settings: Dict[str, Any], encoder: Dict[str, torch.Tensor], projection: Dict[str, torch.Tensor], symbols: List[str], *, normalize: bool
 ) -> Dict[str, Any]:
-    """A ``hubert_ctc`` checkpoint as our task's fine-tuning leaves it.
+    """Assemble a ``hubert_ctc`` checkpoint like those of our task's fine-tuning.
 
     Args:
+        settings: encoder settings that differ from the defaults.
+        encoder: the encoder's tensors under fairseq's names.
         projection: ``weight`` and ``bias`` of the output layer.
-        symbols: what it recognises, without fairseq's special symbols.
+        symbols: the symbols that the model recognises, without fairseq's special symbols.
+        normalize: whether the model expects waveforms of zero mean and unit variance.
     """
     from fairseq.models.hubert.hubert_asr import HubertCtcConfig
 
@@ -65,7 +69,7 @@ def finetuned_checkpoint(
 
 
 def assemble(cfg: Dict[str, Any], weights: Dict[str, torch.Tensor], task_state: Dict[str, Any], *, updates: int = 0) -> Dict[str, Any]:
-    """The parts of a checkpoint that fairseq looks for."""
+    """Put together the parts of a checkpoint that fairseq expects."""
     history = {"criterion_name": "HubertCriterion", "optimizer_name": "FairseqAdam", "lr_scheduler_state": {}, "num_updates": updates}
     return {
         "args": None,
@@ -79,9 +83,9 @@ def assemble(cfg: Dict[str, Any], weights: Dict[str, torch.Tensor], task_state: 
 
 
 def whole_configuration(**groups: Dict[str, Any]) -> Dict[str, Any]:
-    """fairseq's defaults of every group, with some groups given, all references to others resolved."""
+    """A complete configuration: the given groups, fairseq's defaults for the others, and all references between groups resolved."""
     cfg = copy.deepcopy(_fairseq_defaults())
-    # What the groups given here refer to: the task to the seed and the training split, the model to the task.
+    # The given groups refer to these: the task to the seed and the training split, the model to the task.
     referred = {name: cfg[name] for name in ("common", "dataset")}
     resolved = OmegaConf.to_container(OmegaConf.create({**referred, **groups}), resolve=True, enum_to_str=True)
     assert isinstance(resolved, dict)
@@ -99,7 +103,7 @@ def _fairseq_defaults() -> Dict[str, Any]:
 
 
 def defaults(structure: Any, values: Dict[str, Any]) -> Dict[str, Any]:
-    """A group's configuration: a dataclass of fairseq's and the values that differ from it."""
+    """A group's configuration: the defaults of one of fairseq's dataclasses with ``values`` over them; keys that it lacks are left out."""
     names = set(structure.__dataclass_fields__)
     known = {name: value for name, value in values.items() if name in names or name == "_name"}
     merged = OmegaConf.to_container(OmegaConf.merge(OmegaConf.structured(structure), known), enum_to_str=True)

@@ -1,7 +1,7 @@
-"""Load a fairseq checkpoint for inference: ours or stock HuBERT's, pretrained or fine-tuned, with no other file at hand.
+"""Load a fairseq checkpoint for inference, without any other file: ours or a stock HuBERT's, pretrained or fine-tuned.
 
-A folder of transformers' is taken for a checkpoint too. Loading never runs code from the file: torch reads it with ``weights_only=True``,
-and the front end's description is parsed before fairseq, which would evaluate it, sees it.
+A folder saved by transformers works too. Loading never runs code from the file: torch reads it with ``weights_only=True``, and the front
+end's description is parsed before it reaches fairseq, which would evaluate it.
 """
 
 from __future__ import annotations
@@ -29,11 +29,11 @@ PLUGIN = Path(__file__).resolve().parents[1]
 def register_plugin(*, quiet: bool = True) -> None:
     """Make the plugin's tasks, models, criteria and optimizers known to fairseq.
 
-    fairseq imports the folder of tasks as it does for ``--user-dir``; nothing here imports a task by name, because the tasks stand above
-    this module and read checkpoints themselves: a teacher, or the model to start from, may be a model of ours.
+    fairseq imports the folder of tasks, as it does for ``--user-dir``. This module imports no task by name, because tasks depend on this
+    module: they read checkpoints of a teacher, or of a model to start from.
 
     Args:
-        quiet: have fairseq log warnings only.
+        quiet: make fairseq log only warnings.
     """
     if quiet:
         logging.getLogger("fairseq").setLevel(logging.WARNING)
@@ -44,16 +44,16 @@ def register_plugin(*, quiet: bool = True) -> None:
 
 
 def read_checkpoint(path: PathLike) -> Dict[str, Any]:
-    """A checkpoint's contents, read safely; those of a folder of transformers', as a checkpoint would hold them.
+    """Read a checkpoint's contents safely. A folder saved by transformers is converted to the same form.
 
     Raises:
-        SoftHubertError: it is missing, truncated, holds anything but plain data, or lacks the parts of a hydra-era checkpoint.
+        SoftHubertError: the checkpoint is missing, truncated, holds anything but plain data, or lacks the parts of a hydra-era checkpoint.
     """
     if Path(path).is_dir():
         return read_transformers(path)
     if not Path(path).is_file():
         raise SoftHubertError(f"{path}: no such checkpoint")
-    silence_known_warnings()  # accepting them imports fairseq
+    silence_known_warnings()  # before fairseq is imported, here by accept_stock_checkpoints
     accept_stock_checkpoints()
     try:
         state = torch.load(str(path), map_location="cpu", weights_only=True)
@@ -70,7 +70,7 @@ def read_checkpoint(path: PathLike) -> Dict[str, Any]:
 
 
 def checkpoint_sha256(path: PathLike) -> str:
-    """What tells one checkpoint's weights from another's: the SHA-256 of the file they are in."""
+    """SHA-256 of the file that holds a checkpoint's weights; it identifies the checkpoint."""
     if Path(path).is_dir():
         return sha256_of(weights_file(path))
     return sha256_of(path)
@@ -81,13 +81,13 @@ class LoadedModel:
     """A model ready for inference.
 
     Attributes:
-        model: as trained, in evaluation mode: a HuBERT, or a ``hubert_ctc`` around one.
+        model: the model as trained, in evaluation mode: a HuBERT, or a ``hubert_ctc`` around one.
         task: its fairseq task, with the target dictionary of a fine-tuned model.
         encoder: the HuBERT itself.
-        conv_layers: the front end's ``(channels, kernel, stride)``.
-        normalize: whether it wants waveforms of zero mean and unit variance.
-        cfg: the whole configuration it was trained with.
-        updates: how many of its last training stage it has seen.
+        conv_layers: ``(channels, kernel, stride)`` of each convolution of the front end.
+        normalize: whether the model expects waveforms of zero mean and unit variance.
+        cfg: the complete configuration that it was trained with.
+        updates: number of updates in its last training stage.
     """
 
     model: Any
@@ -108,12 +108,13 @@ def load_checkpoint(path: PathLike, *, quiet: bool = True) -> LoadedModel:
     """Rebuild a model from its checkpoint alone.
 
     Args:
-        quiet: let fairseq log warnings only, from here on; not for a program that trains.
+        path: the checkpoint, or a folder saved by transformers.
+        quiet: make fairseq log only warnings from now on; a program that trains sets this to false.
 
     Raises:
         SoftHubertError: as :func:`read_checkpoint`, or the weights do not fit the configuration.
     """
-    register_plugin(quiet=quiet)  # which silences what importing fairseq has to say, so first
+    register_plugin(quiet=quiet)  # first, because it silences warnings of the import
     from fairseq import tasks
 
     state = read_checkpoint(path)
@@ -131,7 +132,7 @@ def load_checkpoint(path: PathLike, *, quiet: bool = True) -> LoadedModel:
         model.load_state_dict(state["model"], strict=True, model_cfg=cfg.model)
     except RuntimeError as error:
         raise SoftHubertError(
-            f"{path}: the weights do not fit the configuration beside them ({' '.join(str(error).split())[:300]})"
+            f"{path}: the weights do not fit the configuration stored with them ({' '.join(str(error).split())[:300]})"
         ) from None
     encoder = model.w2v_encoder.w2v_model if hasattr(model, "w2v_encoder") else model
     updates = int((state.get("optimizer_history") or [{}])[-1].get("num_updates", 0))

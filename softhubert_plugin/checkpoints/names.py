@@ -1,7 +1,7 @@
-"""What the parameters of a HuBERT are called in fairseq, transformers and torchaudio. The tensors themselves are the same in all three.
+"""The names of a HuBERT's parameters in fairseq, transformers and torchaudio. The tensors themselves are the same in all three.
 
 The names are those of ``fairseq.models.hubert``, ``transformers.HubertModel`` and ``torchaudio.models.Wav2Vec2Model``. The weight norm of
-the positional convolution goes by ``weight_g`` and ``weight_v``, which old and new versions of all three read.
+the positional convolution is saved as ``weight_g`` and ``weight_v``, which old and new versions of all three read.
 """
 
 from __future__ import annotations
@@ -11,7 +11,7 @@ from typing import List, Optional, Tuple
 
 from softhubert_plugin.errors import SoftHubertError
 
-# (fairseq's HubertConfig, transformers' HubertConfig): the value is the same.
+# (key of fairseq's HubertConfig, key of transformers' HubertConfig); the values are the same.
 SETTINGS = (
     ("encoder_embed_dim", "hidden_size"),
     ("encoder_layers", "num_hidden_layers"),
@@ -30,7 +30,7 @@ SETTINGS = (
     ("feature_layer_norm", "feat_proj_layer_norm"),
 )
 EXTRACTOR_NORMS = {"default": "group", "layer_norm": "layer"}
-ACTIVATIONS = ("gelu", "relu")  # those that both compute by the same formula
+ACTIVATIONS = ("gelu", "relu")  # both toolkits compute these by the same formula
 
 # (fairseq, transformers); {n} is a layer's number. More specific names come first.
 _COMMON = [
@@ -46,15 +46,15 @@ _COMMON = [
     ("encoder.layers.{n}.final_layer_norm.", "encoder.layers.{n}.final_layer_norm."),
     ("encoder.layer_norm.", "encoder.layer_norm."),
 ]
-# The front end's norm lies deeper in fairseq where it is a layer norm, between two transpositions.
+# In fairseq, a layer norm of the front end is nested one level deeper, between two transpositions.
 _NORM = {"default": "feature_extractor.conv_layers.{n}.2.", "layer_norm": "feature_extractor.conv_layers.{n}.2.1."}
 _FRONT_NORM = "feature_extractor.conv_layers.{n}.layer_norm."
-# torch's newer weight norm, as recent versions of transformers save it.
+# Names of torch's newer weight norm, as recent versions of transformers save them.
 _PARAMETRIZED = {"parametrizations.weight.original0": "weight_g", "parametrizations.weight.original1": "weight_v"}
 
 
 def to_transformers(name: str, extractor_mode: str) -> str:
-    """fairseq's name of an encoder parameter → that of ``transformers.HubertModel``.
+    """fairseq's name of an encoder parameter → its name in ``transformers.HubertModel``.
 
     Raises:
         SoftHubertError: transformers has no such parameter.
@@ -63,14 +63,14 @@ def to_transformers(name: str, extractor_mode: str) -> str:
 
 
 def from_transformers(name: str, extractor_mode: str) -> str:
-    """The inverse of :func:`to_transformers`; newer names of the weight norm are understood too."""
+    """The inverse of :func:`to_transformers`; it also accepts newer names of the weight norm."""
     for newer, older in _PARAMETRIZED.items():
         name = name.replace(newer, older)
     return _renamed(name, [(theirs, ours) for ours, theirs in _rules(extractor_mode)])
 
 
 def to_torchaudio(name: str, extractor_mode: str) -> Optional[str]:
-    """fairseq's name → that of ``torchaudio.models.Wav2Vec2Model``; ``None`` for the mask embedding, which is not part of it."""
+    """fairseq's name → the name in ``torchaudio.models.Wav2Vec2Model``; ``None`` for the mask embedding, which that model lacks."""
     if name == "mask_emb":
         return None
     name = to_transformers(name, extractor_mode)
@@ -89,4 +89,4 @@ def _renamed(name: str, rules: List[Tuple[str, str]]) -> str:
         found = re.match(pattern + (r"(?P<rest>[^.]+(\.[^.]+)?)$" if old.endswith(".") else "(?P<rest>)$"), name)
         if found:
             return new.replace("{n}", found["n"] if "{n}" in old else "") + found["rest"]
-    raise SoftHubertError(f"parameter {name!r}: no HuBERT of the published architecture has it, so other toolkits have no place for it")
+    raise SoftHubertError(f"parameter {name!r}: not part of the published HuBERT architecture, so other toolkits have no place for it")

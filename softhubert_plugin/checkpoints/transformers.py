@@ -1,7 +1,7 @@
-"""A folder of transformers' HuBERT as a checkpoint of ours would hold it: facebook/hubert-*, ntu-spml/distilhubert, and our own exports.
+"""Reads a HuBERT saved by transformers as one of our checkpoints: facebook/hubert-*, ntu-spml/distilhubert, and our own exports.
 
 Neither transformers nor a network is needed. Weights are read from safetensors, or from the older ``pytorch_model.bin`` without running
-anything in it. All files of a folder are read first; what follows only converts what they said.
+code from it. All files of a folder are read first; the later steps only convert their contents.
 """
 
 from __future__ import annotations
@@ -23,7 +23,7 @@ from softhubert_plugin.files import PathLike, read_json
 WEIGHTS, HEAD, MIXTURE = "model.safetensors", "pretraining_head.safetensors", "gmm.safetensors"
 OLDER_WEIGHTS = "pytorch_model.bin"
 HEAD_SETTINGS = ("final_dim", "logit_temp", "untie_final_proj", "target_glu")
-# fairseq's special symbols in their order, as transformers calls them: its CTC blank is the padding token, fairseq's is <s>.
+# fairseq's special symbols in their order, under transformers' names. transformers' CTC blank is the padding token, fairseq's is <s>.
 SPECIAL_TOKENS = ("<pad>", "<s>", "</s>", "<unk>")
 # Parameters of other tasks' heads, which are left out.
 OTHER_HEADS = ("projector.", "classifier.", "layer_weights")
@@ -33,15 +33,15 @@ CTC_HEAD = "lm_head."
 
 @dataclass(frozen=True)
 class _Files:
-    """What the files of a folder say.
+    """The contents of a folder's files.
 
     Attributes:
-        folder: for messages.
+        folder: its path, for messages.
         config: ``config.json``.
-        weights: tensors by transformers' names, float32.
-        head: ``pretraining_head.safetensors`` of our own exports; empty elsewhere.
-        preprocessor: ``preprocessor_config.json``; empty where there is none.
-        vocabulary: ``vocab.json`` of a fine-tuned model, ``None`` of any other.
+        weights: tensors under transformers' names, float32.
+        head: ``pretraining_head.safetensors`` of our own exports; empty for other folders.
+        preprocessor: ``preprocessor_config.json``; empty if there is none.
+        vocabulary: ``vocab.json`` of a fine-tuned model; ``None`` for any other model.
     """
 
     folder: Path
@@ -53,16 +53,16 @@ class _Files:
 
     @property
     def ours(self) -> Dict[str, Any]:
-        """What our own export adds to ``config.json``."""
+        """What our own export adds to ``config.json``; empty for other folders."""
         found: Dict[str, Any] = self.config.get("softhubert", {})
         return found
 
 
 def read_transformers(folder: PathLike) -> Dict[str, Any]:
-    """What a checkpoint of the same model would hold.
+    """Read a folder and return what a checkpoint of the same model would hold.
 
     Raises:
-        SoftHubertError: the folder holds no HuBERT, or one that fairseq has no place for, or a file in it is missing or damaged.
+        SoftHubertError: the folder holds no HuBERT, or one that fairseq cannot express, or a file in it is missing or damaged.
     """
     files = _read_files(Path(folder))
     projection = {name[len(CTC_HEAD) :]: tensor for name, tensor in files.weights.items() if name.startswith(CTC_HEAD)}
@@ -83,27 +83,27 @@ def read_transformers(folder: PathLike) -> Dict[str, Any]:
 
 
 def weights_file(folder: PathLike) -> Path:
-    """Where a folder keeps its weights.
+    """The file that holds a folder's weights.
 
     Raises:
-        SoftHubertError: nowhere, or in several files.
+        SoftHubertError: there is none, or the weights are in several files.
     """
     folder = Path(folder)
     for name in (WEIGHTS, OLDER_WEIGHTS):
         if (folder / name).is_file():
             return folder / name
         if (folder / f"{name}.index.json").is_file():
-            raise SoftHubertError(f"{folder}: weights in several files; save them in one (save_pretrained with max_shard_size='100GB')")
+            raise SoftHubertError(f"{folder}: weights are in several files; save them in one (save_pretrained with max_shard_size='100GB')")
     raise SoftHubertError(
-        f"{folder}: neither {WEIGHTS} nor {OLDER_WEIGHTS} in it; give a folder as transformers' save_pretrained writes it"
+        f"{folder}: contains neither {WEIGHTS} nor {OLDER_WEIGHTS}; give a folder written by transformers' save_pretrained"
     )
 
 
 def _read_files(folder: Path) -> _Files:
-    config = read_json(folder / "config.json", remedy="give a folder as transformers' save_pretrained writes it")
+    config = read_json(folder / "config.json", remedy="give a folder written by transformers' save_pretrained")
     if not isinstance(config, dict) or config.get("model_type") != "hubert":
         kind = config.get("model_type") if isinstance(config, dict) else config
-        raise SoftHubertError(f"{folder}/config.json: a {kind!r} model; expected a 'hubert'")
+        raise SoftHubertError(f"{folder}/config.json: describes a {kind!r} model, expected 'hubert'")
     weights = _read_weights(weights_file(folder))
     preprocessor = folder / "preprocessor_config.json"
     ours = config.get("softhubert")
@@ -128,7 +128,7 @@ def _read_weights(path: Path) -> Dict[str, torch.Tensor]:
     except (SafetensorError, RuntimeError, EOFError, OSError, ValueError) as error:
         raise SoftHubertError(f"{path}: truncated or not a file of weights ({str(error).partition(chr(10))[0]}); copy it again") from None
     if not isinstance(found, dict) or not all(isinstance(tensor, torch.Tensor) for tensor in found.values()):
-        raise SoftHubertError(f"{path}: not a file of weights; expected tensors by name")
+        raise SoftHubertError(f"{path}: not a file of weights; expected a dictionary of tensors")
     return {name: tensor.float().contiguous() for name, tensor in found.items()}
 
 
@@ -148,7 +148,7 @@ def _settings(files: _Files) -> Dict[str, Any]:
         unknown.append(f"layer_norm_eps {config['layer_norm_eps']}")
     if unknown:
         raise SoftHubertError(
-            f"{files.folder}/config.json: {', '.join(unknown)}: fairseq's HuBERT has no such thing, so it cannot be imported"
+            f"{files.folder}/config.json: {', '.join(unknown)}: fairseq's HuBERT does not support this, so the model cannot be imported"
         )
     absent = {"feat_proj_layer_norm": True}  # written by newer versions only
     settings = {ours: config.get(theirs, absent[theirs]) if theirs in absent else config[theirs] for ours, theirs in SETTINGS}
@@ -163,7 +163,7 @@ def _normalize(files: _Files) -> bool:
     """Whether the model was trained on waveforms of zero mean and unit variance.
 
     facebook/hubert-base-ls960 says that it was, although it was not; its group norm makes the output the same either way. So a model with
-    group norm counts as trained on plain waveforms, as in fairseq's recipes, unless the folder is our own export, which says so itself.
+    group norm counts as trained on plain waveforms, as in fairseq's recipes, unless the folder is our own export, which records the truth.
     """
     if "normalize" in files.ours:
         return bool(files.ours["normalize"])
@@ -181,27 +181,27 @@ def _encoder(files: _Files, settings: Dict[str, Any]) -> Dict[str, torch.Tensor]
         state = {from_transformers(name, settings["extractor_mode"]): tensor for name, tensor in weights.items()}
     except SoftHubertError as error:
         raise SoftHubertError(f"{folder}: {error}") from None
-    # A model saved with masking switched off has no mask embedding; it is used in training only.
+    # A model saved with masking switched off has no mask embedding, which only training uses.
     state.setdefault("mask_emb", torch.zeros(int(config["hidden_size"])))
     if config["conv_dim"][-1] == config["hidden_size"]:
-        # fairseq has no projection between equal widths: only the identity can be left out.
+        # fairseq has no projection between equal widths, so a projection can be left out only if it is the identity.
         weight, bias = state.pop("post_extract_proj.weight"), state.pop("post_extract_proj.bias")
         if not torch.equal(weight, torch.eye(len(weight))) or bias.any():
             raise SoftHubertError(
-                f"{folder}: a projection from {len(weight)} to {len(weight)} channels, which fairseq's HuBERT does not have"
+                f"{folder}: has a projection from {len(weight)} to {len(weight)} channels, which fairseq's HuBERT cannot express"
             )
     return state
 
 
 def _symbols(files: _Files) -> List[str]:
-    """What a fine-tuned model recognises, without the four special symbols, which must be where fairseq has them."""
+    """The symbols that a fine-tuned model recognises, without the four special ones, which must be in fairseq's places."""
     vocabulary = files.vocabulary or {}
     tokens = sorted(vocabulary, key=lambda token: vocabulary[token])
     special = len(SPECIAL_TOKENS)
     if [vocabulary[token] for token in tokens] != list(range(len(tokens))) or set(tokens[:special]) != set(SPECIAL_TOKENS):
         raise SoftHubertError(
             f"{files.folder}/vocab.json: begins with {' '.join(tokens[:special])}; fairseq needs {' '.join(SPECIAL_TOKENS)} first, "
-            "without gaps"
+            "and numbers without gaps"
         )
     if files.config.get("pad_token_id", 0) != 0:
         raise SoftHubertError(

@@ -1,1 +1,1 @@
-"""What fairseq needs mended to run beside today's torch, hydra and Python: one file per mend, each a function that applies it."""
+"""Fixes that let fairseq run with today's torch, hydra and Python. Each file has one fix: a function that applies it."""

@@ -1,7 +1,8 @@
-"""Checkpoints of fairseq's trainer on a disk that fills up: whole or absent under their names, and one line that says why.
+"""Makes fairseq's trainer write each checkpoint completely or not at all, and report a full disk in one line.
 
-fairseq writes ``checkpoint_best.pt`` and ``checkpoint_last.pt`` as plain copies of the first file it saves, so that a full disk leaves
-half of one where the next run resumes from; and it tries three times and prints three tracebacks. Only those two functions are replaced.
+fairseq writes ``checkpoint_best.pt`` and ``checkpoint_last.pt`` as plain copies of the first file that it saves, so a full disk leaves half
+a file where the next run resumes. fairseq also tries three times to save, and prints three tracebacks. Only these two functions, the one
+that saves and the one that copies, are replaced.
 """
 
 from __future__ import annotations
@@ -17,7 +18,7 @@ from softhubert_plugin.files import atomic_path
 
 
 def write_checkpoints_atomically() -> None:
-    """Give fairseq's trainer writers that are atomic and report a full disk in one line (status 2)."""
+    """Make fairseq's trainer write atomically and report a full disk in one line (status 2)."""
     from fairseq import checkpoint_utils
     from fairseq.file_io import PathManager
 
@@ -30,7 +31,7 @@ def write_checkpoints_atomically() -> None:
         if async_write or not isinstance(filename, str) or PathManager.path_requires_pathmanager(filename):
             save(obj, filename, async_write=async_write)
             return
-        # A file opened here: torch's own tells nothing of what went wrong with it.
+        # Open the file here: torch's own writer does not report what went wrong.
         with refuse_in_one_line(), atomic_path(filename) as temporary, open(temporary, "wb") as stream:
             torch.save(obj, stream)
 

@@ -1,7 +1,7 @@
-"""What fairseq's processes tell each other when a run of several is resumed, with torch 2.6 and later.
+"""Lets fairseq's processes exchange objects when a multi-process run is resumed with torch 2.6 or later.
 
-fairseq sends the checkpoint's description, a configuration object among it, through ``torch.load``, which since torch 2.6 refuses anything
-but plain data. It comes from a process of the same run and from no file, so torch's own exchange of objects may carry it.
+fairseq sends the checkpoint's description, which contains a configuration object, through ``torch.load``. Since torch 2.6 that function
+refuses anything but plain data. The object comes from a process of the same run, not from a file, so torch's own object exchange is safe.
 """
 
 from __future__ import annotations
@@ -12,7 +12,7 @@ import torch.distributed
 
 
 def exchange_objects_with_torch() -> None:
-    """Replace fairseq's way of sending an object from one process to the others."""
+    """Replace fairseq's function that sends an object from one process to the others."""
     from fairseq.distributed import utils
 
     def broadcast_object(obj: Any, src_rank: int, group: Any, dist_device: Any) -> Any:

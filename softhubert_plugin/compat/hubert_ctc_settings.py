@@ -1,4 +1,4 @@
-"""A setting that fairseq-fixed's ``hubert_ctc`` asks for and its configuration lacks, so that it could not be built at all."""
+"""Adds a setting that fairseq-fixed's ``hubert_ctc`` reads but its configuration lacks; without it the model cannot be built."""
 
 from __future__ import annotations
 
@@ -6,14 +6,14 @@ from dataclasses import dataclass, field
 
 
 def complete_hubert_ctc() -> None:
-    """Add ``autoregressive: false``; does nothing on a fairseq that asks for no such thing, or has it."""
+    """Add ``autoregressive: false``; do nothing if fairseq does not read it, or already has it."""
     from fairseq.models import MODEL_DATACLASS_REGISTRY
     from fairseq.models.hubert.hubert_asr import HubertSeq2SeqConfig
 
     name = "autoregressive"
     known = MODEL_DATACLASS_REGISTRY["hubert_ctc"]
     if name in HubertSeq2SeqConfig.__dataclass_fields__ and name not in known.__dataclass_fields__:
-        # The same class, made anew with one field more: fairseq and its users may hold on to it by name.
+        # Extend the class in place: fairseq and its users may hold a reference to it.
         for each in known.__annotations__:
             setattr(known, each, known.__dataclass_fields__[each])
         known.__annotations__[name] = bool

@@ -1,4 +1,4 @@
-"""What fairseq 0.12 and torch say of each other in every run and nobody can act on: silenced by name. Anything else is shown."""
+"""Silences, by name, the warnings of fairseq 0.12 and torch that appear in every run and that no user can act on. All others are shown."""
 
 from __future__ import annotations
 

@@ -1,5 +1,6 @@
-"""The last batch, which fairseq-fixed drops where its utterances are no multiple of eight: a short validation set would be empty, and
-the same utterances would never be trained on.
+"""Keeps the last batch, which fairseq-fixed drops if its number of utterances is not a multiple of eight.
+
+Otherwise a short validation set would be empty, and the same utterances would never be trained on.
 """
 
 from __future__ import annotations
@@ -11,7 +12,7 @@ import numpy as np
 
 
 def keep_the_last_batch() -> None:
-    """Have fairseq's batches hold every utterance; stock fairseq's do already."""
+    """Make fairseq's batches hold every utterance, as those of stock fairseq already do."""
     from fairseq.data import data_utils
 
     batch_by_size = data_utils.batch_by_size
@@ -23,7 +24,7 @@ def keep_the_last_batch() -> None:
         indices = np.asarray(indices if isinstance(indices, np.ndarray) else list(indices), dtype=np.int64)
         batches = list(batch_by_size(indices, *arguments, **options))
         held = sum(map(len, batches))
-        # Batches hold the indices in their order; with fixed shapes they are sorted anew.
+        # Batches keep the order of the indices, except with fixed shapes, which sort them again.
         if held < len(indices) and options.get("fixed_shapes") is None:
             batches.append(indices[held:])
         return batches

@@ -1,4 +1,4 @@
-"""Criteria of the plugin; imported by ``tasks`` because fairseq does not import a user directory's criteria itself."""
+"""Criteria of the plugin. ``tasks`` imports them, because fairseq does not import a user directory's criteria itself."""
 
 from softhubert_plugin.criterions import distil_hubert, soft_hubert
 

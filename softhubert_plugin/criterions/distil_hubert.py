@@ -1,10 +1,10 @@
 """The loss of DistilHuBERT: ``|h − ĥ|₁ / D − λ log σ(cos(h, ĥ))`` for every frame and predicted layer (Chang et al. 2022, equation 1).
 
-Summed over frames and averaged over layers, in float32; the sample size is the number of frames, so that a gradient is that of the mean.
-Padded frames play no part.
+The loss is summed over frames and averaged over layers, in float32. The sample size is the number of frames, so the gradient is that of the
+mean over frames. Padded frames do not count.
 """
 
-# No postponed annotations here: omegaconf 2.0 reads the configuration's types, and knows no strings.
+# Do not postpone annotations here: omegaconf 2.0 inspects these types at run time.
 from dataclasses import dataclass, field
 from typing import Any, Dict, List, Tuple
 
@@ -19,12 +19,14 @@ from softhubert_plugin.errors import SoftHubertError, refuse_in_one_line
 
 @dataclass
 class DistilHubertCriterionConfig(FairseqDataclass):
+    """Settings of the criterion ``distil_hubert`` (``criterion.*``)."""
+
     cosine_weight: float = field(default=1.0, metadata={"help": "λ, the weight of the cosine term"})
-    features_weight: float = field(default=0.0, metadata={"help": "weight of the penalty on convolutional features; published: none"})
+    features_weight: float = field(default=0.0, metadata={"help": "weight of the penalty on convolutional features; the paper has none"})
 
 
 def layer_distances(predictions: torch.Tensor, targets: torch.Tensor) -> Tuple[torch.Tensor, torch.Tensor]:
-    """How each prediction differs from its target.
+    """Distance of each prediction from its target.
 
     Args:
         predictions, targets: ``(frames, D)``.
@@ -40,7 +42,8 @@ def layer_distances(predictions: torch.Tensor, targets: torch.Tensor) -> Tuple[t
 class DistilHubertCriterion(FairseqCriterion):
     """Regression of a teacher's layers.
 
-    Logged: ``loss`` a frame, and for every predicted layer ``l1_N`` and ``cosine_N``, the mean similarity of prediction and target.
+    Logged: ``loss`` per frame, and for every predicted layer N ``l1_N``, the mean absolute difference of prediction and target, and
+    ``cosine_N``, their mean similarity.
     """
 
     def __init__(self, task: Any, cosine_weight: float = 1.0, features_weight: float = 0.0) -> None:
@@ -48,13 +51,13 @@ class DistilHubertCriterion(FairseqCriterion):
         with refuse_in_one_line():
             if cosine_weight < 0 or features_weight < 0:
                 raise SoftHubertError(
-                    f"criterion.cosine_weight={cosine_weight:g}, features_weight={features_weight:g}: expected 0 (off) or more"
+                    f"criterion.cosine_weight={cosine_weight:g}, features_weight={features_weight:g}: expected both to be 0 (off) or more"
                 )
         self.cosine_weight = cosine_weight
         self.features_weight = features_weight
 
     def forward(self, model: torch.nn.Module, sample: Dict[str, Any], reduce: bool = True) -> Tuple[torch.Tensor, int, Dict[str, Any]]:
-        """The loss summed over frames, their number, and what to log."""
+        """The loss summed over frames, the number of frames, and the values to log."""
         with refuse_in_one_line():
             output = model(**sample["net_input"])
         padded = output["padding_mask"]
@@ -76,7 +79,7 @@ class DistilHubertCriterion(FairseqCriterion):
 
     @staticmethod
     def reduce_metrics(logging_outputs: List[Dict[str, Any]]) -> None:
-        """Average over frames, across batches and workers."""
+        """Average the logged values over frames, across batches and workers."""
         frames = sum(log.get("sample_size", 0) for log in logging_outputs)
         for key in logging_outputs[0]:
             name, _, layer = key.partition("/")
@@ -86,4 +89,5 @@ class DistilHubertCriterion(FairseqCriterion):
 
     @staticmethod
     def logging_outputs_can_be_summed() -> bool:
+        """True: all logged values are sums over frames or utterances."""
         return True

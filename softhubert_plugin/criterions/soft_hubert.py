@@ -1,10 +1,10 @@
-"""KL divergence between target posteriors and predictions, over masked (and, if asked, unmasked) frames.
+"""KL divergence between target posteriors and predictions, over masked (and optionally unmasked) frames.
 
-For a frame with target p and prediction q the loss is ``Σ p log p − Σ p log q`` in nats, summed over frames in float32; with one-hot
-targets it is fairseq's ``hubert`` criterion to the digit. As there, the sample size is the number of frames that carry weight.
+For a frame with target p and prediction q the loss is ``Σ p log p − Σ p log q`` in nats, summed over frames in float32. With one-hot
+targets it equals fairseq's ``hubert`` criterion. As there, the sample size is the number of frames that carry weight.
 """
 
-# No postponed annotations here: omegaconf 2.0 reads the configuration's types, and knows no strings.
+# Do not postpone annotations here: omegaconf 2.0 inspects these types at run time.
 import math
 from dataclasses import dataclass, field
 from typing import Any, Dict, List, Optional, Tuple, Union
@@ -21,30 +21,32 @@ REGIONS = ("masked", "unmasked")
 
 @dataclass
 class SoftHubertCriterionConfig(FairseqDataclass):
+    """Settings of the criterion ``soft_hubert`` (``criterion.*``)."""
+
     pred_masked_weight: float = field(default=1.0, metadata={"help": "weight of the loss over masked frames"})
     pred_nomask_weight: float = field(default=0.0, metadata={"help": "weight of the loss over unmasked frames"})
     loss_weights: Optional[List[float]] = field(
-        default=None, metadata={"help": "weights of the model's extra losses; HuBERT's recipe penalises features with [10]"}
+        default=None, metadata={"help": "weights of the model's extra losses; HuBERT's recipe has [10], for its feature penalty"}
     )
     target_temperature: float = field(
-        default=1.0, metadata={"help": "soften (above 1) or sharpen (below 1) targets among the components that were kept: p ∝ p^(1/T)"}
+        default=1.0, metadata={"help": "soften (above 1) or sharpen (below 1) targets over the components that labels keep: p ∝ p^(1/T)"}
     )
     confidence_weight: float = field(
         default=0.0,
-        metadata={"help": "weigh a frame by (1 - H/ln K)^this, H its target's entropy: uncertain frames count less; 0: all alike"},
+        metadata={"help": "exponent c of a frame's weight (1 - H/ln K)^c, H its target's entropy: uncertain frames count less; 0: off"},
     )
 
 
 def kl_divergence(
     logits: torch.Tensor, components: torch.Tensor, probabilities: torch.Tensor, *, target_temperature: float = 1.0
 ) -> Tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
-    """KL(p‖q) of sparse targets from the predictions ``q = softmax(logits)``.
+    """KL(p‖q) between sparse targets p and the predictions ``q = softmax(logits)``.
 
     Args:
         logits: ``(frames, K)``.
-        components: ``(frames, entries)`` component ids, each at most once a frame among entries that count.
-        probabilities: ``(frames, entries)``; rows are normalised here, entries of zero play no part.
-        target_temperature: targets are raised to its reciprocal before they are normalised.
+        components: ``(frames, entries)`` component ids; within a frame, an id has at most one entry above zero.
+        probabilities: ``(frames, entries)``; rows are normalised here, and entries of zero have no effect.
+        target_temperature: targets are raised to the power ``1 / target_temperature`` before they are normalised.
 
     Returns:
         ``(frames,)`` divergences in nats, ``(frames,)`` target entropies in nats, ``(frames, K)`` log predictions; all float32.
@@ -63,8 +65,8 @@ def kl_divergence(
 class SoftHubertCriterion(FairseqCriterion):
     """Masked prediction of soft targets.
 
-    Logged: ``loss`` (bits a frame, as fairseq does), ``kl_masked`` (nats a frame), ``accuracy_masked`` against the target's argmax, the
-    mean perplexities of targets and predictions, and ``codeword_usage``, the perplexity of the average prediction (1 when collapsed).
+    Logged: ``loss`` (bits per frame, as in fairseq), ``kl_masked`` (nats per frame), ``accuracy_masked`` against the target's argmax, the
+    mean perplexities of targets and predictions, and ``codeword_usage``, the perplexity of the average prediction (1 if it has collapsed).
     """
 
     def __init__(
@@ -79,11 +81,13 @@ class SoftHubertCriterion(FairseqCriterion):
         super().__init__(task)
         with refuse_in_one_line():
             if target_temperature <= 0:
-                raise SoftHubertError(f"criterion.target_temperature={target_temperature:g}: expected a number above 0 (1: as labelled)")
+                raise SoftHubertError(
+                    f"criterion.target_temperature={target_temperature:g}: expected a number above 0 (1 keeps the labels as they are)"
+                )
             if confidence_weight < 0:
                 raise SoftHubertError(f"criterion.confidence_weight={confidence_weight:g}: expected 0 (off) or more")
             if pred_masked_weight <= 0 and pred_nomask_weight <= 0:
-                raise SoftHubertError("criterion.pred_masked_weight and pred_nomask_weight are both 0: nothing to learn from; set one")
+                raise SoftHubertError("criterion.pred_masked_weight and pred_nomask_weight are both 0, so no frame is scored; set one")
         self.target_temperature = target_temperature
         self.confidence_weight = confidence_weight
         weights = dict(zip(REGIONS, (pred_masked_weight, pred_nomask_weight)))
@@ -91,7 +95,7 @@ class SoftHubertCriterion(FairseqCriterion):
         self.loss_weights = [] if loss_weights is None else list(loss_weights)
 
     def forward(self, model: torch.nn.Module, sample: Dict[str, Any], reduce: bool = True) -> Tuple[torch.Tensor, int, Dict[str, Any]]:
-        """The summed loss, the number of frames it is over, and what to log."""
+        """The loss summed over frames, the number of frames, and the values to log."""
         output = model(target_list=sample["target_list"], predict=tuple(self.region_weights), **sample["net_input"])
         loss = output["features_pen"].new_zeros((), dtype=torch.float32)
         sample_size = 0
@@ -111,14 +115,14 @@ class SoftHubertCriterion(FairseqCriterion):
         return loss, sample_size, log
 
     def _confidence(self, target_entropy: torch.Tensor, codewords: int) -> Union[torch.Tensor, float]:
-        """``(frames,)`` weights; frames still count as one each in the sample size."""
+        """``(frames,)`` weights of the loss; in the sample size every frame still counts as one."""
         if not self.confidence_weight:
             return 1.0
         return (1 - target_entropy / math.log(max(codewords, 2))).clamp(min=0).pow(self.confidence_weight)
 
     @staticmethod
     def reduce_metrics(logging_outputs: List[Dict[str, Any]]) -> None:
-        """Average over frames, across batches and workers."""
+        """Average the logged values over frames, across batches and workers."""
 
         def total(key: str) -> Any:
             return sum(log.get(key, 0) for log in logging_outputs)
@@ -135,11 +139,12 @@ class SoftHubertCriterion(FairseqCriterion):
 
     @staticmethod
     def logging_outputs_can_be_summed() -> bool:
+        """True: all logged values are sums over frames or utterances."""
         return True
 
 
 def _at_least_one(count: Any) -> Any:
-    """Sums over several GPUs are tensors there: they are not asked for their value."""
+    """Raise a count to at least 1. Sums over several GPUs are tensors on the GPU; they stay there, without synchronisation."""
     return count.clamp(min=1) if isinstance(count, torch.Tensor) else max(count, 1)
 
 
@@ -150,7 +155,7 @@ def _statistics(
     target_entropy: torch.Tensor,
     log_predictions: torch.Tensor,
 ) -> Dict[str, Any]:
-    """Sums over frames, under ``name/suffix``; their means are made in :meth:`SoftHubertCriterion.reduce_metrics`."""
+    """Sums over frames, under ``name/suffix``; :meth:`SoftHubertCriterion.reduce_metrics` turns them into means."""
     with torch.no_grad():
         frames = len(divergence)
         best = prediction["components"].gather(-1, prediction["probabilities"].argmax(-1, keepdim=True)).squeeze(-1)

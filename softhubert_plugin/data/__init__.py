@@ -1,1 +1,1 @@
-"""Datasets for fairseq's trainer."""
+"""The pretraining dataset for fairseq's trainer, with its masks and targets."""

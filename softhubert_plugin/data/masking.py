@@ -1,7 +1,7 @@
-"""Which frames the model must predict: HuBERT's span masks, drawn where batches are made rather than on the training thread.
+"""Which frames the model must predict: HuBERT's span masks, drawn in the data-loading workers rather than on the training thread.
 
-The distribution is that of fairseq's ``compute_mask_indices``; but a mask depends on seed, epoch and utterance alone, so that a
-resumed run, and a run with another number of workers, hides the same frames.
+The distribution is that of fairseq's ``compute_mask_indices``. Unlike there, the random choices depend only on seed, epoch and utterance,
+so that a resumed run, and a run with another number of workers, hides the same frames.
 """
 
 from __future__ import annotations
@@ -13,22 +13,22 @@ import numpy as np
 
 from softhubert_plugin.data.spans import draw_spans
 
-# What a stream of random numbers is for; part of its seed, so that crops and masks are independent.
+# The purpose of a random stream is part of its seed, so that crops and masks are independent.
 FRAMES, TRIMMING, CHANNELS = 1, 2, 3
 
 
 @dataclass(frozen=True)
 class SpanMasking:
-    """How spans are drawn; the defaults are HuBERT's published ones (Hsu et al. 2021, section IV-B).
+    """How mask spans are drawn; the defaults are HuBERT's published values (Hsu et al. 2021, section IV-B).
 
     Attributes:
         prob: share of the frames to hide, before overlaps.
-        length: of a span, in frames.
+        length: length of a span, in frames.
         selection, other: distribution of span lengths, as in :func:`~softhubert_plugin.data.spans.draw_spans`.
-        no_overlap, min_space: keep spans apart.
+        no_overlap, min_space: whether to keep spans apart, and by how many frames.
         channel_prob, channel_length, channel_selection, channel_other, channel_no_overlap, channel_min_space: the same for channels,
             which are set to zero; off by default.
-        channels: how many there are.
+        channels: number of channels.
     """
 
     prob: float = 0.8
@@ -47,7 +47,7 @@ class SpanMasking:
 
     @classmethod
     def from_model(cls, cfg: Any) -> SpanMasking:
-        """As a HuBERT's configuration has it."""
+        """Take the settings from a HuBERT's configuration."""
         return cls(
             prob=cfg.mask_prob,
             length=cfg.mask_length,
@@ -65,15 +65,15 @@ class SpanMasking:
         )
 
     def frames(self, frames: Sequence[int], width: int, keys: Sequence[Sequence[int]]) -> np.ndarray:
-        """Masks of a batch, with as many masked frames in every row, as fairseq makes them.
+        """Draw the masks of a batch. As in fairseq, every row has the same number of masked frames.
 
         Args:
-            frames: of each utterance, without padding.
-            width: frames of the longest, padding included.
-            keys: of each utterance, what its mask depends on (seed, epoch, utterance).
+            frames: number of frames of each utterance, without padding.
+            width: number of frames of the longest utterance, padding included.
+            keys: for each utterance, the numbers that its mask depends on (seed, epoch, utterance).
 
         Returns:
-            ``(utterances, width)`` bool.
+            ``(utterances, width)`` bool, true where a frame is hidden.
         """
         masks = np.zeros((len(frames), width), dtype=bool)
         if self.prob <= 0:
@@ -101,7 +101,14 @@ class SpanMasking:
         return masks
 
     def channel_masks(self, keys: Sequence[Sequence[int]]) -> Optional[np.ndarray]:
-        """``(utterances, channels)`` bool, or ``None`` where channels are not masked."""
+        """Draw the channel masks of a batch.
+
+        Args:
+            keys: as for :meth:`frames`.
+
+        Returns:
+            ``(utterances, channels)`` bool, true where a channel is hidden; ``None`` if channels are not masked.
+        """
         if self.channel_prob <= 0:
             return None
         rows = np.zeros((len(keys), self.channels), dtype=bool)

@@ -1,4 +1,7 @@
-"""The targets of a batch, picked out for the frames that carry weight: the head then works on those alone, and asks no device which."""
+"""Selects the scored frames' targets of a batch on the CPU.
+
+The prediction head then works on the scored frames only, and never synchronises with the GPU to find them.
+"""
 
 from __future__ import annotations
 
@@ -13,14 +16,14 @@ Selected = Dict[str, torch.Tensor]
 
 
 def select_targets(targets: List[FrameTargets], chosen: np.ndarray) -> Selected:
-    """Targets of chosen frames.
+    """Collect the targets of the chosen frames.
 
     Args:
-        targets: of each utterance, at the model's frame rate.
+        targets: targets of each utterance, at the model's frame rate.
         chosen: ``(utterances, frames)`` bool; a chosen frame beyond an utterance's last target is left out.
 
     Returns:
-        ``frames (n,)`` int64, each a position in the batch's ``utterances × frames`` frames; ``components (n, entries)`` int64 and
+        ``frames (n,)`` int64, positions among the batch's ``utterances × frames`` frames; ``components (n, entries)`` int64; and
         ``probabilities (n, entries)`` float32, zero where a frame has fewer entries.
     """
     width = chosen.shape[1]

@@ -1,7 +1,7 @@
 """Audio with soft frame targets: what the pretraining task feeds to fairseq's trainer.
 
-Crops audio and labels on the same frame grid, pools labels to the model's frame rate, draws masks, and collates all of it, in the
-data-loading workers. It checks nothing that was checked when the labels were opened, and never looks at a model.
+In the data-loading workers, it crops audio and labels on the same frame grid, pools labels to the model's frame rate, draws masks, and
+collates all of it. It does not repeat the checks made when the labels were opened, and it never looks at a model.
 """
 
 from __future__ import annotations
@@ -33,21 +33,26 @@ HUBERT_RECEPTIVE_FIELD = 400  # samples that one frame of HuBERT's front end see
 class SoftHubertDataset(FairseqDataset):
     """Utterances of a manifest with one or several sets of frame labels.
 
-    An item is an utterance's number only. Audio is read by :meth:`collater`, which knows how much of each utterance the batch needs.
+    An item is only an utterance's number. :meth:`collater` reads the audio, because it knows how much of each utterance the batch needs.
 
     Args:
+        manifest: the utterances.
         labels: open label files, each with an entry for every utterance of the manifest.
-        label_rates: label frames a second of each; a multiple of ``frame_rate``.
-        frame_rate: frames a second that the model makes.
-        label_pooling: ``mean`` or ``pick``, how soft labels come down to the frame rate; hard labels are always picked.
+        label_rates: label frames per second of each label file; a multiple of ``frame_rate``.
+        frame_rate: frames per second that the model makes.
+        label_pooling: how soft labels are reduced to the frame rate, ``mean`` or ``pick``; hard labels are always picked.
+        sample_rate: samples per second.
         masking: which frames to hide.
-        receptive_field: samples that one frame of the model sees.
-        min_keep_size, max_keep_size: utterances shorter or longer (in samples) are left out.
-        max_sample_size: longer utterances are cropped, in samples.
-        pad_audio: pad a batch to its longest utterance instead of cropping to its shortest.
-        random_crop: crop anywhere, rather than from the beginning.
-        normalize: scale each utterance to zero mean and unit variance (all of it is read for that, as its crop has other moments).
-        seed: of crops, masks and order; a crop depends on seed, epoch and utterance alone.
+        receptive_field: number of samples that one frame of the model sees.
+        min_keep_size, max_keep_size: leave out utterances that are shorter or longer than this, in samples.
+        max_sample_size: crop longer utterances to this length, in samples.
+        pad_audio: pad a batch to its longest utterance instead of cropping it to its shortest.
+        random_crop: crop at a random place instead of at the beginning.
+        normalize: scale each utterance to zero mean and unit variance; this reads the whole utterance, because a crop has other moments.
+        seed: seed of crops and masks; a crop depends only on seed, epoch and utterance.
+
+    Raises:
+        SoftHubertError: a rate does not fit, no utterance has a permitted length, or one is too short for a single frame.
     """
 
     def __init__(
@@ -104,13 +109,17 @@ class SoftHubertDataset(FairseqDataset):
         return {"id": int(index)}
 
     def collater(self, samples: List[Dict[str, int]]) -> Dict[str, Any]:
-        """Read a batch.
+        """Read and collate a batch.
+
+        Args:
+            samples: items of this dataset.
 
         Returns:
-            ``net_input``: ``source (B, samples)``; ``padding_mask (B, samples)`` bool, or ``None`` where nothing is padded;
-            ``mask_indices (B, frames)`` bool, and where channels are masked ``mask_channel_indices (B, channels)``.
-            ``target_list``: for each label set the targets of the ``masked`` and the ``unmasked`` frames, as
-            :func:`~softhubert_plugin.data.selection.select_targets` gives them. Padded frames are neither.
+            ``net_input``: ``source (B, samples)`` float32; ``padding_mask (B, samples)`` bool, or ``None`` if nothing is padded;
+            ``mask_indices (B, frames)`` bool; and, if channels are masked, ``mask_channel_indices (B, channels)`` bool.
+            ``target_list``: for each label set, the targets of the ``masked`` and the ``unmasked`` frames, as
+            :func:`~softhubert_plugin.data.selection.select_targets` returns them. Padded frames are in neither.
+            ``id (B,)``: the items.
         """
         if not samples:
             return {}
@@ -143,7 +152,7 @@ class SoftHubertDataset(FairseqDataset):
         }
 
     def frames_of(self, samples: int) -> int:
-        """Frames that the model makes of so many samples."""
+        """Number of frames that the model makes from ``samples`` samples."""
         return (samples - self.receptive_field) // self.stride + 1
 
     def _read(self, index: int, start: int, length: int) -> torch.Tensor:
@@ -166,34 +175,39 @@ class SoftHubertDataset(FairseqDataset):
         return {"masked": select_targets(targets, masked), "unmasked": select_targets(targets, unmasked)}
 
     def _crop_start(self, index: int, length: int, size: int) -> int:
-        """Where the crop starts, in samples; always on the model's frame grid, so that labels need no rounding."""
+        """First sample of the crop. It is always on the model's frame grid, so that labels need no rounding."""
         if length <= size or not self.random_crop:
             return 0
         generator = np.random.default_rng([self.seed, self.epoch, index])
         return int(generator.integers(0, (length - size) // self.stride + 1)) * self.stride
 
     def num_tokens(self, index: int) -> int:
+        """Samples that an utterance takes in a batch; fairseq fills batches by this number."""
         return self.size(index)
 
     def num_tokens_vec(self, indices: np.ndarray) -> np.ndarray:
+        """:meth:`num_tokens` of several utterances."""
         return np.minimum(self.sizes[indices], self.max_sample_size)
 
     def size(self, index: int) -> int:
+        """Samples of an utterance after cropping to the maximum."""
         return int(min(self.sizes[index], self.max_sample_size))  # padded or not, a batch is never longer
 
     def ordered_indices(self) -> np.ndarray:
-        """Longest first, utterances of equal length in random order, so that a batch holds similar lengths."""
+        """Utterances from longest to shortest, equal lengths in random order (NumPy's generator, which fairseq seeds)."""
         return np.lexsort([np.random.permutation(len(self)), self.sizes])[::-1]
 
     @property
     def can_reuse_epoch_itr_across_epochs(self) -> bool:
+        """False: fairseq makes its batches anew in every epoch."""
         return False
 
     def set_epoch(self, epoch: int) -> None:
+        """Set the epoch that crops and masks depend on."""
         self.epoch = epoch
 
 
 def _whole(ratio: float, what: str) -> int:
     if ratio < 1 or abs(ratio - round(ratio)) > 1e-6:
-        raise SoftHubertError(f"{what} is {ratio:g}, expected a whole number; set task.label_rate and task.frame_rate to fit")
+        raise SoftHubertError(f"{what} is {ratio:g}, but must be a whole number; change task.label_rate or task.frame_rate")
     return round(ratio)

@@ -1,7 +1,7 @@
-"""Spans of frames to hide, as wav2vec 2.0 and HuBERT draw them (Baevski et al. 2020, section 3.1; Hsu et al. 2021, section IV-B).
+"""Spans of frames to hide, drawn as in wav2vec 2.0 and HuBERT (Baevski et al. 2020, section 3.1; Hsu et al. 2021, section IV-B).
 
-fairseq 0.12.2 and fairseq-fixed draw them from different generators, and neither keeps spans apart beside NumPy 1.24 or later; here they
-come from the generator that is given. With one seed they are those of stock fairseq.
+fairseq 0.12.2 and fairseq-fixed draw spans from different generators, and neither can keep spans apart with NumPy 1.24 or later. Here the
+caller gives the generator. With the same seed, the spans are those of stock fairseq.
 """
 
 from __future__ import annotations
@@ -23,18 +23,23 @@ def draw_spans(
     no_overlap: bool = False,
     min_space: int = 1,
 ) -> np.ndarray:
-    """The frames that are hidden, ascending.
+    """Draw the frames to hide.
 
     Args:
-        frames: how many there are.
-        prob: share of them that the spans hold, before overlaps; ``prob * frames / length`` spans are drawn, rounded up or down by chance.
-        length: of a span; ``selection`` says how it varies: ``static`` not at all, ``uniform`` from ``other`` to ``2 * length``,
-            ``normal`` with standard deviation ``other``, ``poisson``.
-        at_least: so many spans are drawn at least.
-        no_overlap: keep spans apart by ``min_space`` frames; those for which there is no room are left out.
+        frames: number of frames.
+        rng: source of randomness.
+        prob: share of the frames in spans, before overlaps; ``prob * frames / length`` spans are drawn, rounded up or down at random.
+        length: length of a span, in frames.
+        selection, other: how the length varies: ``static`` not at all, ``uniform`` from ``other`` to ``2 * length``, ``normal`` with
+            standard deviation ``other``, ``poisson`` with mean ``length``.
+        at_least: minimum number of spans.
+        no_overlap: keep spans apart by ``min_space`` frames; spans that find no room are left out.
+
+    Returns:
+        ``(n,)`` int64 numbers of the hidden frames, ascending.
 
     Raises:
-        ValueError: ``selection`` is none of these.
+        ValueError: ``selection`` is not one of these.
     """
     count = max(at_least, int(prob * frames / length + rng.rand()))
     if count == 0:
@@ -46,7 +51,7 @@ def draw_spans(
         hidden = _apart(frames, lengths, min_space, rng)
     else:
         shortest = int(lengths.min())
-        if frames - shortest <= count:  # not enough places for as many starts
+        if frames - shortest <= count:  # too few places for this number of starts
             shortest = frames - count - 1
         starts = rng.choice(frames - shortest, count, replace=False)
         hidden = np.concatenate([np.arange(start, start + extent) for start, extent in zip(starts, lengths)])
@@ -66,7 +71,7 @@ def _lengths(count: int, length: int, selection: str, other: float, rng: np.rand
 
 
 def _apart(frames: int, lengths: np.ndarray, min_space: int, rng: np.random.RandomState) -> np.ndarray:
-    """Place the longest first, each in a free stretch chosen in proportion to its length, anywhere within it."""
+    """Place spans from longest to shortest, each at random in a free stretch, which is chosen in proportion to the stretch's length."""
     shortest = int(lengths.min())
     free: List[Tuple[int, int]] = [(0, frames)]
     hidden = [np.zeros(0, dtype=np.int64)]

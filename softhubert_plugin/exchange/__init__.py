@@ -1,1 +1,1 @@
-"""Checkpoints to and from other toolkits: transformers, torchaudio, stock fairseq."""
+"""Converts checkpoints to and from other toolkits: transformers, torchaudio, stock fairseq."""

@@ -1,4 +1,4 @@
-"""What a HuBERT's settings are called in fairseq and in transformers, and whether the other toolkits can express them at all."""
+"""A HuBERT's settings and weights in the form that other toolkits need, and a check that these toolkits can express them."""
 
 from __future__ import annotations
 
@@ -15,23 +15,27 @@ from softhubert_plugin.front_end import ConvLayer
 
 
 def target_symbols(loaded: LoadedModel) -> Optional[List[str]]:
-    """What a fine-tuned model recognises, fairseq's special symbols included; ``None`` of a pretrained one."""
+    """The symbols that a fine-tuned model recognises, with fairseq's special symbols; ``None`` for a pretrained model."""
     return None if loaded.model is loaded.encoder else list(loaded.task.target_dictionary.symbols)
 
 
 def encoder_settings(loaded: LoadedModel, path: PathLike) -> Dict[str, Any]:
-    """The encoder's configuration in fairseq's words, as plain values.
+    """The encoder's configuration in fairseq's terms, as plain values.
+
+    Args:
+        loaded: the model.
+        path: its checkpoint, for messages.
 
     Raises:
-        SoftHubertError: no other toolkit has such an encoder.
+        SoftHubertError: other toolkits cannot express this encoder.
     """
     cfg = loaded.encoder_cfg
     if str(cfg.layer_type) != "transformer" or str(cfg.activation_fn) not in ACTIVATIONS:
         raise SoftHubertError(
-            f"{path}: {cfg.layer_type} layers with {cfg.activation_fn}; only transformer layers with gelu or relu exist outside fairseq"
+            f"{path}: has {cfg.layer_type} layers with {cfg.activation_fn}; other toolkits have only transformer layers with gelu or relu"
         )
     if cfg.get("conv_pos_batch_norm", False):  # newer fairseq only
-        raise SoftHubertError(f"{path}: conv_pos_batch_norm; the positional convolution is exported with weight norm only")
+        raise SoftHubertError(f"{path}: has conv_pos_batch_norm; a positional convolution can be exported only with weight norm")
     settings = {ours: cfg.get(ours, True) if ours == "feature_layer_norm" else cfg[ours] for ours, _ in SETTINGS}
     return {**settings, "activation_fn": str(cfg.activation_fn), "extractor_mode": str(cfg.extractor_mode)}
 
@@ -42,9 +46,9 @@ def encoder_parameters(loaded: LoadedModel) -> Dict[str, torch.Tensor]:
 
 
 def encoder_weights(loaded: LoadedModel) -> Dict[str, torch.Tensor]:
-    """:func:`encoder_parameters` as toolkits other than fairseq need them.
+    """:func:`encoder_parameters` in the form that toolkits other than fairseq need.
 
-    fairseq has no projection where front end and transformer are equally wide; the others always have one: there it is the identity.
+    fairseq has no projection if front end and transformer have the same width. The others always have one, so here it is the identity.
     """
     weights = encoder_parameters(loaded)
     if loaded.encoder.post_extract_proj is None:
@@ -54,12 +58,12 @@ def encoder_weights(loaded: LoadedModel) -> Dict[str, torch.Tensor]:
 
 
 def output_layer(loaded: LoadedModel, prefix: str) -> Dict[str, torch.Tensor]:
-    """The parameters that score a fine-tuned model's symbols, float32, their names beginning with ``prefix``."""
+    """The parameters that score a fine-tuned model's symbols, float32; their names begin with ``prefix``."""
     return {f"{prefix}{part}": _plain(tensor) for part, tensor in loaded.model.w2v_encoder.proj.state_dict().items()}
 
 
 def pretraining_head(loaded: LoadedModel) -> Dict[str, torch.Tensor]:
-    """The parameters that score codewords, float32; empty for an encoder without, and for the heads of a distillation."""
+    """The parameters that score codewords, float32; empty for an encoder without them and for a distilled student."""
     if not hasattr(loaded.encoder, "label_embs_concat"):
         return {}
     return {name: _plain(tensor) for name, tensor in loaded.encoder.state_dict().items() if name.startswith(PRETRAINING_HEAD)}
@@ -70,11 +74,11 @@ def _plain(tensor: torch.Tensor) -> torch.Tensor:
 
 
 def parameters_of(weights: Mapping[str, torch.Tensor]) -> int:
-    """How many numbers there are."""
+    """Total number of parameters."""
     return sum(tensor.numel() for tensor in weights.values())
 
 
 def conv_columns(conv_layers: Sequence[ConvLayer]) -> Dict[str, List[int]]:
-    """The front end as transformers describes it."""
+    """The front end in transformers' terms: lists of channels, kernels and strides."""
     channels, kernels, strides = zip(*conv_layers)
     return {"conv_dim": list(channels), "conv_kernel": list(kernels), "conv_stride": list(strides)}

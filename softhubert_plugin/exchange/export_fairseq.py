@@ -1,7 +1,7 @@
-"""A checkpoint of ours in the words of stock fairseq: it loads where this plugin is not installed, and under torch ≥ 2.6, which refuses
-fairseq's own ``Dictionary`` objects: it holds plain types only.
+"""Writes one of our checkpoints in stock fairseq's terms, so that it loads where this plugin is not installed.
 
-A pretrained model becomes ``hubert`` of the task ``hubert_pretraining``, a fine-tuned one ``hubert_ctc``, whose letters fairseq reads from
+The result holds only plain types, so it also loads under torch ≥ 2.6, which refuses fairseq's own ``Dictionary`` objects. A pretrained
+model becomes a ``hubert`` of the task ``hubert_pretraining``. A fine-tuned model becomes a ``hubert_ctc``, whose letters fairseq reads from
 ``dict.{label}.txt`` beside the checkpoint.
 """
 
@@ -29,15 +29,15 @@ def export_fairseq(checkpoint: PathLike, dest: PathLike) -> str:
     """Write ``DEST``, and for a fine-tuned model its dictionary beside it.
 
     Returns:
-        A sentence on what was done.
+        A line that says what was written.
 
     Raises:
-        SoftHubertError: the checkpoint is unusable, stock fairseq has no such model, or another dictionary lies beside ``DEST``.
+        SoftHubertError: the checkpoint is unusable, stock fairseq cannot express the model, or ``DEST``'s folder has another dictionary.
     """
     loaded = load_checkpoint(checkpoint)
     if not loaded.encoder_cfg.get("feature_layer_norm", True):
         raise SoftHubertError(
-            f"{checkpoint}: a model without norm on its convolutional features, which stock fairseq lacks; export it to transformers"
+            f"{checkpoint}: does not norm its convolutional features, which stock fairseq cannot express; export it to transformers"
         )
     resolved = OmegaConf.to_container(loaded.cfg, resolve=True, enum_to_str=True)
     assert isinstance(resolved, dict)
@@ -51,7 +51,7 @@ def export_fairseq(checkpoint: PathLike, dest: PathLike) -> str:
     if not dictionary.exists():
         write_text(dictionary, "".join(f"{symbol} 1\n" for symbol in plain))
     elif read_dictionary(dictionary) != plain:
-        raise SoftHubertError(f"{dictionary}: is there already, with other symbols than the model's; choose another folder for {dest}")
+        raise SoftHubertError(f"{dictionary}: already exists, with other symbols than the model's; choose another folder for {dest}")
     write_checkpoint(dest, _finetuned(loaded, resolved, str(Path(dest).parent.resolve()), label))
     return f"{dest}: a checkpoint of fairseq's hubert_ctc; if you move it, move {dictionary.name} too and give task.data and task.label_dir"
 
@@ -94,14 +94,14 @@ def _finetuned(loaded: LoadedModel, cfg: Dict[str, Any], folder: str, label: str
 
 
 def _task(task: Dict[str, Any], **changes: Any) -> Dict[str, Any]:
-    """Our task's settings as those of fairseq's own, which knows fewer."""
+    """Our task's settings as those of fairseq's own task, which has fewer."""
     from fairseq.tasks.hubert_pretraining import HubertPretrainingConfig
 
     return defaults(HubertPretrainingConfig(), {**task, **changes, "_name": STOCK_TASK})
 
 
 def _no_head(model: Dict[str, Any]) -> Dict[str, torch.Tensor]:
-    """fairseq's model always has a projection and a table of codewords, empty without label sets."""
+    """An unused prediction head: fairseq's model always has a projection and a table of codewords, which is empty without label sets."""
     width = model["encoder_embed_dim"]
     dimension = model["final_dim"] if model["final_dim"] > 0 else width
     return {
@@ -112,9 +112,9 @@ def _no_head(model: Dict[str, Any]) -> Dict[str, torch.Tensor]:
 
 
 def _with_special_symbols(codewords: torch.Tensor, sets: List[int]) -> torch.Tensor:
-    """Codewords of several label sets, each led by those of fairseq's special symbols, which its dictionaries always list.
+    """Put codewords for fairseq's special symbols, which its dictionaries always list, before the codewords of each label set.
 
-    No label uses them. They point away from the mean of the others, so that they take as little as can be of the softmax.
+    No label uses them. They point away from the mean of the others, so that they take as little of the softmax as possible.
     """
     parts = []
     for part in codewords.split(sets):

@@ -1,4 +1,4 @@
-"""A checkpoint as weights and factory arguments for ``torchaudio.models.wav2vec2_model``, which also builds HuBERT."""
+"""Writes a checkpoint as weights and factory arguments for ``torchaudio.models.wav2vec2_model``, which also builds HuBERT."""
 
 from __future__ import annotations
 
@@ -34,17 +34,17 @@ def export_torchaudio(checkpoint: PathLike, dest: PathLike) -> str:
     """Write ``DEST/model.safetensors``, ``model.json`` (``arguments`` of the factory, ``normalize``, ``symbols``) and ``README.md``.
 
     Returns:
-        A sentence on what was done.
+        A line that says what was written.
 
     Raises:
-        SoftHubertError: the checkpoint is unusable, torchaudio has no such model, or ``DEST`` is there already.
+        SoftHubertError: the checkpoint is unusable, torchaudio cannot express the model, or ``DEST`` already exists.
     """
     with new_folder(dest) as folder:
         loaded = load_checkpoint(checkpoint)
         settings = encoder_settings(loaded, checkpoint)
         if not settings["feature_layer_norm"] or settings["activation_fn"] != "gelu":
             raise SoftHubertError(
-                f"{checkpoint}: torchaudio's model norms the convolutional features and uses gelu, this one has "
+                f"{checkpoint}: torchaudio's model norms the convolutional features and uses gelu, but this one has "
                 f"feature_layer_norm={settings['feature_layer_norm']}, {settings['activation_fn']}; export it to transformers"
             )
         symbols = target_symbols(loaded)

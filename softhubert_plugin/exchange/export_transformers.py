@@ -1,7 +1,7 @@
-"""A checkpoint as a folder that transformers opens with ``from_pretrained``: weights, configuration, preprocessor, vocabulary, model card.
+"""Writes a checkpoint as a folder for transformers' ``from_pretrained``: weights, configuration, preprocessor, vocabulary, model card.
 
-transformers itself is not needed to write it. What transformers has no place for, so that nothing is lost on the way back: the
-prediction head of a pretrained model is in ``pretraining_head.safetensors``, and its settings are under ``softhubert`` in ``config.json``.
+transformers itself is not needed. transformers has no place for the prediction head of a pretrained model. The head is therefore saved in
+``pretraining_head.safetensors`` and its settings under ``softhubert`` in ``config.json``, so that nothing is lost on the way back.
 """
 
 from __future__ import annotations
@@ -30,17 +30,17 @@ from softhubert_plugin.gmm.mixture import GaussianMixture
 
 
 def export_transformers(checkpoint: PathLike, dest: PathLike, *, mixture: Optional[PathLike] = None, data: Optional[str] = None) -> str:
-    """Write ``DEST`` for ``HubertModel`` or, of a fine-tuned checkpoint, ``HubertForCTC`` with ``Wav2Vec2Processor``.
+    """Write ``DEST`` for ``HubertModel`` or, for a fine-tuned checkpoint, ``HubertForCTC`` with ``Wav2Vec2Processor``.
 
     Args:
-        mixture: the mixture of the model's targets or of its hidden states; it goes along as ``gmm.safetensors``.
+        mixture: the mixture of the model's targets or of its hidden states; it is copied to ``gmm.safetensors``.
         data: what the model was trained on, in words, for the model card.
 
     Returns:
-        A sentence on what was done.
+        A line that says what was written.
 
     Raises:
-        SoftHubertError: the checkpoint or the mixture is unusable, transformers has no such model, or ``DEST`` is there already.
+        SoftHubertError: the checkpoint or the mixture is unusable, transformers cannot express the model, or ``DEST`` already exists.
     """
     with new_folder(dest) as folder:
         loaded = load_checkpoint(checkpoint)
@@ -67,7 +67,13 @@ def export_transformers(checkpoint: PathLike, dest: PathLike, *, mixture: Option
 
 
 def transformers_config(loaded: LoadedModel, settings: Dict[str, Any], symbols: Optional[List[str]], head: bool) -> Dict[str, Any]:
-    """``config.json``."""
+    """The contents of ``config.json``.
+
+    Args:
+        settings: the encoder's, from :func:`encoder_settings`.
+        symbols: what a fine-tuned model recognises; ``None`` for a pretrained model.
+        head: whether the prediction head is exported too.
+    """
     ours: Dict[str, Any] = {"normalize": loaded.normalize}
     if head:
         ours.update({name: loaded.encoder_cfg[name] for name in HEAD_SETTINGS}, codewords=list(loaded.encoder.num_classes))
@@ -81,7 +87,7 @@ def transformers_config(loaded: LoadedModel, settings: Dict[str, Any], symbols: 
         "feat_extract_activation": "gelu",
         "conv_pos_batch_norm": False,
         "layer_norm_eps": 1e-5,
-        "mask_time_prob": 0.05,  # transformers' own default; at zero it would have no place for the mask embedding
+        "mask_time_prob": 0.05,  # transformers' own default; at zero its model has no mask embedding
         "pad_token_id": 0,
         "bos_token_id": 1,
         "eos_token_id": 2,
@@ -101,7 +107,7 @@ def _preprocessor(normalize: bool, extractor_mode: str) -> Dict[str, Any]:
         "padding_side": "right",
         "padding_value": 0.0,
         "do_normalize": normalize,
-        # The group norm runs over padding whatever the mask says: transformers' rule is that such models were trained without one.
+        # A group norm includes padding whatever the mask says. transformers assumes that such models were trained without a mask.
         "return_attention_mask": extractor_mode == "layer_norm",
     }
 

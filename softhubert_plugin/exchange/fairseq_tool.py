@@ -1,10 +1,14 @@
-"""Runs fairseq's own scripts from an installed fairseq, beside today's torch and torchaudio.
+"""Runs fairseq's own scripts from an installed fairseq, with today's torch and torchaudio.
 
-They were written to be started in fairseq's repository: ``infer.py`` says ``from examples.…``, which in a wheel is
-``fairseq.examples``; reading audio imports ``torchaudio.sox_effects``, which torchaudio 2.9 dropped; stock checkpoints hold classes
-that torch 2.6 no longer loads unasked; Python 3.11 refuses the defaults of ``infer.py``'s settings, and newer
-hydra its path; the feature dumps insist on a GPU.
-Here each finds what it looks for. ::
+The scripts were written to be started in fairseq's repository, and fail elsewhere for these reasons, which this module removes:
+
+* ``infer.py`` imports from ``examples``, which in a wheel is ``fairseq.examples``.
+* Reading audio imports ``torchaudio.sox_effects``, which torchaudio 2.9 dropped.
+* Stock checkpoints hold classes that torch 2.6 no longer loads by default.
+* Python 3.11 refuses the defaults of ``infer.py``'s settings, and newer hydra refuses its configuration path.
+* The feature dumps insist on a GPU.
+
+Examples::
 
     softhubert fairseq-tool hubert/simple_kmeans/dump_mfcc_feature.py exp/data train 1 0 exp/mfcc
     softhubert fairseq-tool speech_recognition/new/infer.py --config-dir config/decode --config-name viterbi …
@@ -34,10 +38,11 @@ def run_tool(script: str, arguments: Sequence[str]) -> None:
     """Run a script of fairseq as if it had been started from the command line.
 
     Args:
-        script: path below ``fairseq/examples``.
+        script: its path below ``fairseq/examples``.
+        arguments: its command-line arguments.
 
     Raises:
-        SoftHubertError: fairseq ships no such script.
+        SoftHubertError: fairseq has no such script.
     """
     examples = importlib.import_module("fairseq.examples")
     folder = Path(str(examples.__file__)).parent
@@ -60,13 +65,13 @@ def run_tool(script: str, arguments: Sequence[str]) -> None:
 
 
 def _mark_as_imported(fairseq: Path) -> None:
-    """``common.user_dir: softhubert_plugin`` is looked for beside fairseq, by a path that fairseq does not recognise as ours."""
+    """Mark the plugin as imported: fairseq looks for ``common.user_dir: softhubert_plugin`` by a path that it does not know as ours."""
     importer = importlib.import_module("fairseq.utils").import_user_module
     importer.memo = {*getattr(importer, "memo", ()), str(fairseq) + "/../softhubert_plugin"}
 
 
 def _accept_dataclasses_as_defaults() -> None:
-    """Python 3.11 takes a default for mutable where its class has no hash, as dataclasses have none; here they get one."""
+    """Give dataclasses a hash: Python 3.11 refuses a default whose class has none, because it takes it for mutable."""
     decorate = dataclasses.dataclass
 
     def dataclass(cls: Any = None, **settings: Any) -> Any:
@@ -81,7 +86,7 @@ def _accept_dataclasses_as_defaults() -> None:
 
 
 def _accept_configuration_paths() -> None:
-    """hydra from 1.1 on takes where configurations are as a string only."""
+    """Turn the configuration path into a string, which hydra 1.1 and later require."""
     main = hydra.main
 
     def with_string(config_path: Any = None, **settings: Any) -> Any:
@@ -91,10 +96,10 @@ def _accept_configuration_paths() -> None:
 
 
 def _stand_in_for_sox() -> None:
-    """fairseq imports it before it knows whether it needs it; for mono audio at the right rate it does not."""
+    """Provide ``torchaudio.sox_effects``: fairseq always imports it, but does not need it for mono audio at the right rate."""
 
     def apply_effects_tensor(*_args: Any, **_kwargs: Any) -> None:
-        raise SoftHubertError("this torchaudio cannot resample or mix for fairseq; give audio with one channel at the rate asked for")
+        raise SoftHubertError("this torchaudio cannot resample or mix for fairseq; give audio with one channel at the required rate")
 
     module = types.ModuleType("torchaudio.sox_effects")
     module.apply_effects_tensor = apply_effects_tensor  # type: ignore[attr-defined]

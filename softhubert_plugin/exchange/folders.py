@@ -1,4 +1,4 @@
-"""Folders that appear whole or not at all: exported models are several files that mean nothing apart."""
+"""Folders that appear complete or not at all. An exported model consists of several files that are useless apart."""
 
 from __future__ import annotations
 
@@ -18,14 +18,14 @@ from softhubert_plugin.files import PathLike, disk_errors
 
 @contextlib.contextmanager
 def new_folder(dest: PathLike) -> Iterator[Path]:
-    """Yield an empty folder beside ``dest``; on success it is renamed to ``dest``, on failure removed.
+    """Yield an empty folder beside ``dest``. On success it is renamed to ``dest``; on failure it is removed.
 
     Raises:
-        SoftHubertError: ``dest`` is there already and not empty, the disk is full, or the place cannot be written.
+        SoftHubertError: ``dest`` already exists and is not empty, the disk is full, or the place cannot be written.
     """
     target = Path(os.path.abspath(dest))
     if target.exists() and (not target.is_dir() or any(target.iterdir())):
-        raise SoftHubertError(f"{dest}: is there already; remove it, or choose another folder")
+        raise SoftHubertError(f"{dest}: already exists; remove it, or choose another folder")
     temporary = None
     try:
         with disk_errors(dest):
@@ -43,5 +43,5 @@ def new_folder(dest: PathLike) -> Iterator[Path]:
 
 
 def save_weights(path: Path, tensors: Mapping[str, torch.Tensor]) -> None:
-    """Write ``path``, a safetensors file for PyTorch; tensors that share memory, which the format refuses, are stored apart."""
+    """Write ``path``, a safetensors file for PyTorch. Tensors that share memory are stored apart, because the format refuses them."""
     save_file({name: tensor.clone() for name, tensor in tensors.items()}, str(path), metadata={"format": "pt"})

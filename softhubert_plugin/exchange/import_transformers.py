@@ -1,4 +1,4 @@
-"""``softhubert import transformers``: a folder of transformers' HuBERT becomes a checkpoint of ours."""
+"""``softhubert import transformers``: turns a HuBERT saved by transformers into one of our checkpoints."""
 
 from __future__ import annotations
 
@@ -11,17 +11,17 @@ from softhubert_plugin.files import PathLike
 
 
 def import_transformers(folder: PathLike, checkpoint: PathLike) -> str:
-    """Write a checkpoint that serves as ``model.init_from``, teacher, ``model.w2v_path`` and for features.
+    """Write a checkpoint that works as ``model.init_from``, as teacher, as ``model.w2v_path`` and for features.
 
     Returns:
-        A sentence on what was done.
+        A line that says what was written.
 
     Raises:
-        SoftHubertError: the folder holds no HuBERT, or one that fairseq has no place for.
+        SoftHubertError: the folder holds no HuBERT, or one that fairseq cannot express.
     """
     if not Path(folder).is_dir():
         raise SoftHubertError(
-            f"{folder}: no such folder; give one with config.json and {WEIGHTS}, as transformers' save_pretrained writes it"
+            f"{folder}: no such folder; give one with config.json and {WEIGHTS}, written by transformers' save_pretrained"
         )
     state = read_transformers(folder)
     write_checkpoint(checkpoint, state)

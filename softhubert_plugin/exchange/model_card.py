@@ -1,4 +1,4 @@
-"""The model card of an exported checkpoint: what the checkpoint, its label files and its mixture say, and nothing that they do not."""
+"""The model card of an exported checkpoint. It states only what the checkpoint, its label files and its mixture record."""
 
 from __future__ import annotations
 
@@ -33,7 +33,7 @@ text = processor.batch_decode(model({given}).logits.argmax(-1))
 ```"""
 
 _NORMALIZED = (
-    "Waveforms are scaled to zero mean and unit variance as `torch.nn.functional.layer_norm` does. transformers' preprocessor scales "
+    "Waveforms are scaled to zero mean and unit variance as `torch.nn.functional.layer_norm` does. transformers' preprocessor does "
     "nearly the same (it adds 1e-7 to the variance, not 1e-5)."
 )
 
@@ -41,7 +41,7 @@ _NORMALIZED = (
 def model_card(
     loaded: LoadedModel, name: str, parameters: int, symbols: Optional[List[str]], mixture: Optional[GaussianMixture], data: Optional[str]
 ) -> str:
-    """``README.md`` with the front matter that model hubs read."""
+    """The text of ``README.md``, with the front matter that model hubs read."""
     pretraining = loaded.cfg if symbols is None else loaded.cfg.model.w2v_args
     facts = {**_origin(loaded, pretraining, data), **_targets(pretraining, mixture)}
     if symbols is not None:
@@ -57,7 +57,7 @@ def model_card(
     use = (_FEATURES if symbols is None else _RECOGNITION).format(name=name, given=given)
     notes = [_NORMALIZED] if loaded.normalize else []
     if str(cfg.extractor_mode) == "default":
-        notes.append("Its first convolution is normalised over time, so that padding changes the output a little: equal lengths are exact.")
+        notes.append("Its first convolution is normalised over time, so padding changes the output a little. Equal lengths are exact.")
     if symbols is not None and any("\u2581" in symbol for symbol in symbols):
         notes.append("It writes sentencepiece units: replace \u2581 by a space.")
     tags = "\n".join(["- speech", "- hubert", "- softhubert", *(["- automatic-speech-recognition"] if symbols is not None else [])])
@@ -75,7 +75,7 @@ def _origin(loaded: LoadedModel, cfg: Any, data: Optional[str]) -> Dict[str, str
 
 
 def _targets(cfg: Any, mixture: Optional[GaussianMixture]) -> Dict[str, str]:
-    """What was predicted: hidden layers of a teacher, or labels, with what their file and their mixture say."""
+    """What was predicted: hidden layers of a teacher, or labels with what their file and their mixture record."""
     kind = _of(cfg, "model._name")
     if kind == "distil_hubert":
         layers = ", ".join(map(str, cfg.model.predicted_layers))
@@ -97,7 +97,7 @@ def _targets(cfg: Any, mixture: Optional[GaussianMixture]) -> Dict[str, str]:
 
 
 def _label_info(cfg: Any, labels: List[str]) -> Any:
-    """What the soft-label file of the training split says, if it still lies where it lay."""
+    """What the soft-label file of the training split records; ``None`` if the file is no longer there."""
     folder = cfg.task.get("label_dir") or cfg.task.get("data")
     path = Path(str(folder)) / f"{_of(cfg, 'dataset.train_subset').split(',')[0]}.{labels[0] if labels else ''}"
     try:

@@ -1,1 +1,1 @@
-"""Models of the plugin."""
+"""The models ``soft_hubert`` and ``distil_hubert``, and the parts that they are built from."""

@@ -1,8 +1,8 @@
-"""Attention with dropout on a CPU, one head of one utterance at a time, in memory that does not grow with the heads.
+"""Attention with dropout on a CPU, for one head of one utterance at a time, so that scratch memory does not grow with the number of heads.
 
-PyTorch's fused attention has no dropout on a CPU and falls back to arrays of batch × heads × frames × frames, several for a layer. Here a
-head's weights live in one scratch array that stays in cache, and the backward pass makes them again from their normaliser, as in
-FlashAttention (Dao et al. 2022, arXiv 2205.14135); of that size only the dropout's choices are kept, a byte each.
+PyTorch's fused attention has no dropout on a CPU. It falls back to several arrays of batch × heads × frames × frames per layer. Here the
+weights of a head are in one scratch array that stays in cache, and the backward pass recomputes them from their normaliser, as in
+FlashAttention (Dao et al. 2022, arXiv 2205.14135). The only array of the large size is the dropout mask, with one byte per weight.
 """
 
 from __future__ import annotations
@@ -16,12 +16,12 @@ from softhubert_plugin.models.dropout import keep_mask, kept_share
 
 
 def attend(q: torch.Tensor, k: torch.Tensor, v: torch.Tensor, keep: Optional[torch.Tensor], dropout: float) -> torch.Tensor:
-    """``dropout(softmax(q kᵀ / √d)) v``, as ``scaled_dot_product_attention`` computes it.
+    """Compute ``dropout(softmax(q kᵀ / √d)) v``, as PyTorch's ``scaled_dot_product_attention`` does.
 
     Args:
-        q, k, v: ``(B, H, T, d)``.
-        keep: ``(B, 1, 1, T)`` bool, true where a frame may be attended to; ``None`` where all may.
-        dropout: probability for an attention weight.
+        q, k, v: ``(B, H, T, d)`` queries, keys and values.
+        keep: ``(B, 1, 1, T)`` bool, true where a frame may be attended to; ``None`` if every frame may.
+        dropout: probability that an attention weight is set to zero.
 
     Returns:
         ``(B, H, T, d)``.
@@ -53,7 +53,7 @@ class _Attention(torch.autograd.Function):
     def backward(ctx: Any, *gradients: torch.Tensor) -> Tuple[Optional[torch.Tensor], ...]:
         q, k, v, keep, out, log_totals, stays = ctx.saved_tensors
         (gradient,) = gradients
-        # Σ_j weight_j · ∂/∂weight_j, the term of the softmax's derivative that all of a row's entries share.
+        # Σ_j weight_j · ∂/∂weight_j: the term of the softmax's derivative that is the same for all entries of a row.
         shared = (gradient.float() * out.float()).sum(-1, keepdim=True)
         dq, dk, dv = (torch.empty_like(tensor) for tensor in (q, k, v))
         weights, change, mask = _scratch(q, k), _scratch(q, k), _scratch(q, k)
@@ -89,7 +89,7 @@ def _scores(into: torch.Tensor, q: torch.Tensor, k: torch.Tensor, scale: float, 
 
 
 def _product(into: torch.Tensor, a: torch.Tensor, b: torch.Tensor) -> None:
-    """``a b`` in float32, from whichever precision."""
+    """Write the product ``a b`` to ``into`` (float32), whatever the precision of ``a`` and ``b``."""
     if a.dtype == into.dtype:
         torch.mm(a, b, out=into)
     else:

@@ -1,6 +1,6 @@
-"""Scores of all codewords for a frame: one product of normalised vectors.
+"""Scores of all codewords for each frame, as one matrix product of normalised vectors.
 
-fairseq's ``compute_nce`` expands the codewords for every frame, a codewords × frames × dimensions array; the result is the same.
+fairseq's ``compute_nce`` gives the same result, but expands the codewords for every frame: an array of codewords × frames × dimensions.
 """
 
 from __future__ import annotations
@@ -10,16 +10,17 @@ import torch.nn.functional as F
 
 
 def codeword_logits(projected: torch.Tensor, codewords: torch.Tensor, temperature: float) -> torch.Tensor:
-    """Cosine similarity of every frame to every codeword over the temperature (Hsu et al. 2021, equation 3).
+    """Cosine similarity of every frame to every codeword, divided by the temperature (Hsu et al. 2021, equation 3).
 
-    Computed in float32 whatever the model's precision: at temperature 0.1 logits reach ±10, where half precisions are coarse.
+    The result is computed in float32 whatever the model's precision: at temperature 0.1 logits reach ±10, where half precision is coarse.
 
     Args:
-        projected: ``(n, D)``.
-        codewords: ``(K, D)``.
+        projected: ``(n, D)`` projected encoder outputs.
+        codewords: ``(K, D)`` codeword embeddings.
+        temperature: divisor of the similarities, above 0.
 
     Returns:
-        ``(n, K)`` float32.
+        ``(n, K)`` float32 logits.
     """
     with torch.autocast(device_type=projected.device.type, enabled=False):
         frames = F.normalize(projected.float(), dim=-1)

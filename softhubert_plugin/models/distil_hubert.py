@@ -1,10 +1,10 @@
 """The model ``distil_hubert``: DistilHuBERT (Chang et al. 2022, arXiv 2110.01900), a two-layer HuBERT that predicts layers of a larger one.
 
-The network is that of ``soft_hubert`` with a prediction head for every teacher layer in place of codewords. It starts from the teacher's
-front end and first layers, and its heads are dropped after training: what remains is a small HuBERT like any other.
+The network is that of ``soft_hubert``, with one prediction head per predicted teacher layer instead of codewords. It starts from the
+teacher's front end and first layers. After training the heads are dropped, and an ordinary small HuBERT remains.
 """
 
-# No postponed annotations here: omegaconf 2.0 reads the configuration's types, and knows no strings.
+# Do not postpone annotations here: omegaconf 2.0 inspects these types at run time.
 import contextlib
 from typing import Any, Dict, Optional
 
@@ -20,11 +20,11 @@ from softhubert_plugin.settings import DistilHubertConfig
 
 @register_model("distil_hubert", dataclass=DistilHubertConfig)
 class DistilHubertModel(SoftHubertModel):
-    """A student and, while it is trained, its teacher.
+    """A student and, during training, its teacher.
 
     Args:
         cfg: the model's configuration, with ``teacher_embed_dim`` set.
-        task_cfg: the task's, for its sample and frame rates.
+        task_cfg: the task's configuration, which gives the sample rate and the frame rate.
     """
 
     def __init__(self, cfg: DistilHubertConfig, task_cfg: Any) -> None:
@@ -42,33 +42,37 @@ class DistilHubertModel(SoftHubertModel):
 
     @classmethod
     def build_model(cls, cfg: DistilHubertConfig, task: Any) -> "DistilHubertModel":
+        """Build a model from its configuration; fairseq calls this."""
         with refuse_in_one_line():
             return cls(cfg, task.cfg)
 
     def learn_from(self, teacher: Teacher, *, normalize: bool) -> None:
-        """Take a teacher.
+        """Set the teacher.
 
         Args:
-            normalize: whether the student is given waveforms of zero mean and unit variance.
+            teacher: a teacher of the layers that the student predicts.
+            normalize: whether the student receives waveforms of zero mean and unit variance.
 
         Raises:
-            SoftHubertError: its frames, width, layers or audio are not the student's.
+            SoftHubertError: the teacher's frames, width, layers or audio do not match the student's.
         """
         if teacher.front_end != self.front_end:
             raise SoftHubertError(
-                f"the teacher's convolutions (kernel, stride) are {teacher.front_end}, the student's {self.front_end}: their frames do not "
-                "coincide; set model.conv_feature_layers to the teacher's"
+                f"the teacher's convolutions (kernel, stride) are {teacher.front_end}, but the student's are {self.front_end}, so their "
+                "frames do not coincide; set model.conv_feature_layers to the teacher's"
             )
         if (teacher.layers, teacher.width) != (self.predicted_layers, self.teacher_width):
             raise SoftHubertError(
-                f"heads for layers {self.predicted_layers} of width {self.teacher_width}, but the teacher gives {teacher.layers} of width "
-                f"{teacher.width}; leave model.teacher_embed_dim at 0"
+                f"the student has heads for layers {self.predicted_layers} of width {self.teacher_width}, but the teacher gives layers "
+                f"{teacher.layers} of width {teacher.width}; leave model.teacher_embed_dim at 0"
             )
         if teacher.normalize != normalize:
-            raise SoftHubertError(f"the teacher was trained with task.normalize={teacher.normalize}; set it for the student too")
+            raise SoftHubertError(
+                f"the teacher was trained with task.normalize={teacher.normalize}, but the student has {normalize}; set the teacher's value"
+            )
         self.teacher = teacher
 
-    def forward(  # type: ignore[override]  # its targets are the teacher's, not the batch's
+    def forward(  # type: ignore[override]  # targets come from the teacher, not from the batch
         self,
         source: torch.Tensor,
         padding_mask: Optional[torch.Tensor] = None,
@@ -82,20 +86,22 @@ class DistilHubertModel(SoftHubertModel):
 
         Args:
             source: ``(B, samples)`` audio.
-            padding_mask: ``(B, samples)``, true where padded; ``None`` where nothing is.
+            padding_mask: ``(B, samples)`` bool, true where padded; ``None`` if nothing is.
+            mask, output_layer: as in fairseq's HuBERT; used only with ``features_only``.
             mask_indices, mask_channel_indices: what to hide from the student, as for ``soft_hubert``.
 
         Returns:
-            ``predictions`` and ``targets``, each a list over the predicted layers of ``(B, frames, teacher's width)``; ``layers``, their
-            numbers; ``features_pen``, the mean square of the convolutional features; ``padding_mask (B, frames)`` or ``None``.
+            ``predictions`` and ``targets``: each a list over the predicted layers of ``(B, frames, teacher's width)``; ``layers``: the
+            numbers of these layers; ``features_pen``: mean square of the convolutional features; ``padding_mask``: ``(B, frames)`` bool or
+            ``None``.
 
         Raises:
-            SoftHubertError: there is no teacher.
+            SoftHubertError: the model has no teacher.
         """
         if features_only:
             return super().forward(source, padding_mask=padding_mask, mask=mask, features_only=True, output_layer=output_layer)
         if self.teacher is None:
-            raise SoftHubertError("a distil_hubert without its teacher gives features only; set model.teacher to train it")
+            raise SoftHubertError("this distil_hubert has no teacher, so it gives features only; set model.teacher to train it")
         with torch.autocast(source.device.type, torch.bfloat16, enabled=True) if self.autocast_bf16 else contextlib.nullcontext():
             targets = self.teacher(source, padding_mask)
             x, features_pen, padded = self._encode(source, padding_mask, mask_indices, mask_channel_indices)
@@ -109,6 +115,6 @@ class DistilHubertModel(SoftHubertModel):
         }
 
     def remove_pretraining_modules(self) -> None:
-        """Drop the prediction heads: what follows needs the encoder only."""
+        """Drop the prediction heads: later stages need only the encoder."""
         super().remove_pretraining_modules()
         del self.heads

@@ -1,6 +1,6 @@
-"""Parts of the encoder that are kept as they are, for good or for the first updates.
+"""Parts of the encoder that training leaves unchanged, for good or for the first updates.
 
-Frozen parts run in evaluation mode (no dropout, no layer drop) and without gradients, so that their time and memory really fall.
+Frozen parts run in evaluation mode (no dropout, no layer drop) and without gradients, so they take less time and memory.
 """
 
 from __future__ import annotations
@@ -15,12 +15,12 @@ from softhubert_plugin.errors import SoftHubertError
 
 @dataclass(frozen=True)
 class Freezing:
-    """What is frozen, and for how long.
+    """Which parts are frozen, and for how long.
 
     Attributes:
-        feature_extractor: the convolutional front end.
-        layers: the first so many transformer layers, and all that comes before them: no gradient can pass below a frozen layer.
-        updates: until this update; 0: for good.
+        feature_extractor: freeze the convolutional front end.
+        layers: freeze the first N transformer layers and everything before them, because no gradient passes below a frozen layer.
+        updates: thaw at this update; 0: never.
     """
 
     feature_extractor: bool = False
@@ -28,18 +28,25 @@ class Freezing:
     updates: int = 0
 
     def check(self, encoder_layers: int) -> None:
-        """Raises :class:`SoftHubertError` for settings that cannot be meant."""
+        """Check that the settings make sense for an encoder.
+
+        Args:
+            encoder_layers: number of transformer layers of the encoder.
+
+        Raises:
+            SoftHubertError: a setting is out of range, or would have no effect.
+        """
         if not 0 <= self.layers <= encoder_layers:
-            raise SoftHubertError(f"model.freeze_layers={self.layers}: expected 0 to {encoder_layers}, the layers of the encoder")
+            raise SoftHubertError(f"model.freeze_layers={self.layers}: expected 0 to {encoder_layers}, the number of layers of the encoder")
         if self.updates < 0:
-            raise SoftHubertError(f"model.freeze_updates={self.updates}: expected 0 (for good) or the update at which to thaw")
+            raise SoftHubertError(f"model.freeze_updates={self.updates}: expected 0 (never thaw) or the update at which to thaw")
         if self.updates and not (self.layers or self.feature_extractor):
             raise SoftHubertError(
                 f"model.freeze_updates={self.updates}, but nothing is frozen; set model.freeze_layers or model.freeze_feature_extractor"
             )
 
     def at(self, update: int) -> Freezing:
-        """What is still frozen at an update."""
+        """The settings of what is still frozen at an update."""
         return Freezing() if self.updates and update >= self.updates else self
 
     def modules(self, model: Any) -> List[torch.nn.Module]:
@@ -61,21 +68,22 @@ class Freezing:
 
 
 def keep_frozen(model: Any, optimizer: Any) -> None:
-    """Before a step of the optimizer: take the gradients of what is frozen for a while, so that weight decay leaves it alone.
+    """Remove the gradients of temporarily frozen parts before an optimizer step, so that weight decay leaves these parts unchanged.
 
     Args:
-        optimizer: fairseq's.
+        model: the model that is trained; one without frozen parts is left alone.
+        optimizer: fairseq's optimizer.
 
     Raises:
-        SoftHubertError: the optimizer holds all weights in one vector, of which no part can be kept.
+        SoftHubertError: the optimizer holds all weights in one vector, so it cannot leave a part of them unchanged.
     """
     frozen = getattr(model, "frozen", None)
     if frozen is None or not frozen.updates:
         return
     if hasattr(optimizer, "fp32_params") and getattr(optimizer, "has_flat_params", False):
         raise SoftHubertError(
-            "model.freeze_updates does not go with common.fp16: its optimizer would decay the frozen weights; "
+            "model.freeze_updates does not work with common.fp16, whose optimizer would decay the frozen weights; "
             "set common.fp16=false model.autocast_bf16=true, or common.memory_efficient_fp16=true"
         )
     for parameter in frozen.parameters(model):
-        parameter.grad = None  # the exchange between processes may have filled in zeros
+        parameter.grad = None  # the gradient exchange between processes may have filled in zeros

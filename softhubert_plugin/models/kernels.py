@@ -1,8 +1,8 @@
-"""Which kernels convolve while a model trains on a CPU.
+"""Which convolution kernels a model uses while it trains on a CPU.
 
-oneDNN, PyTorch's choice, compiles its kernels for the shape of the input, and no two batches of speech are of one length. Compiling
-takes tens of milliseconds an update: nothing beside the convolutions of HuBERT Base, but more than those of a model that learns in
-minutes. PyTorch's own kernels (im2col and a product) compile nothing.
+oneDNN, PyTorch's default, compiles its kernels for the shape of the input, and batches of speech differ in length. Compiling takes tens of
+milliseconds per update. That is little next to the convolutions of HuBERT Base, but more than the convolutions of a model that trains in
+minutes. PyTorch's own kernels (im2col and a matrix product) compile nothing.
 """
 
 from __future__ import annotations
@@ -12,19 +12,19 @@ from typing import Callable, ContextManager, Iterator
 
 import torch
 
-# Channels from which on oneDNN's kernels make up for being compiled (forward and backward, batches of 10 s, two cores of an AMD EPYC).
+# From this number of channels on, oneDNN is faster in spite of compiling (forward and backward, batches of 10 s, two cores of an AMD EPYC).
 WIDE = 256
 
 
 def only_narrow_convolutions(model: torch.nn.Module) -> bool:
-    """Whether a model convolves, and nowhere with ``WIDE`` channels or more."""
+    """Whether a model has convolutions, all of them with fewer than ``WIDE`` output channels."""
     widths = [module.out_channels for module in model.modules() if isinstance(module, torch.nn.Conv1d)]
     return bool(widths) and max(widths) < WIDE
 
 
 @contextlib.contextmanager
 def without_onednn() -> Iterator[None]:
-    """Whatever runs inside, in any thread, is left to PyTorch's own kernels."""
+    """Use PyTorch's own kernels for everything that runs inside this context, in any thread."""
     enabled = torch._C._get_mkldnn_enabled()
     torch.backends.mkldnn.set_flags(False)
     try:
@@ -34,9 +34,13 @@ def without_onednn() -> Iterator[None]:
 
 
 def training_kernels(model: torch.nn.Module, *, bfloat16: bool) -> Callable[[], ContextManager[None]]:
-    """The context in which a model's training steps run on a CPU.
+    """Choose the context in which a model's training steps run on a CPU.
 
     Args:
-        bfloat16: whether it multiplies in bfloat16, which only oneDNN does at speed.
+        model: the model to train.
+        bfloat16: whether the model multiplies in bfloat16, which only oneDNN does fast.
+
+    Returns:
+        A function that makes the context.
     """
     return without_onednn if only_narrow_convolutions(model) and not bfloat16 else contextlib.nullcontext

@@ -1,11 +1,11 @@
-"""The model ``soft_hubert``: fairseq's HuBERT, parameter for parameter, with a faster way through its pretraining.
+"""The model ``soft_hubert``: fairseq's HuBERT with the same parameters and a faster forward pass for pretraining.
 
-The network is fairseq's own, and so is its forward pass for features and fine-tuning. Pretraining's is ours: it takes masks and
-sparse targets as the dataset made them, walks the encoder (:mod:`~softhubert_plugin.models.transformer`) and scores codewords for the
-frames that carry weight (:mod:`~softhubert_plugin.models.codewords`). It never asks the device for a value.
+Features and fine-tuning use fairseq's own forward pass. The pretraining pass is ours: it takes masks and sparse targets as the dataset
+made them, runs the encoder (:mod:`~softhubert_plugin.models.transformer`), and scores codewords only for the frames that carry weight
+(:mod:`~softhubert_plugin.models.codewords`). It never synchronises with the GPU.
 """
 
-# No postponed annotations here: omegaconf 2.0 reads the configuration's types, and knows no strings.
+# Do not postpone annotations here: omegaconf 2.0 inspects these types at run time.
 import contextlib
 from typing import Any, Callable, Dict, List, Optional, Sequence, Tuple
 
@@ -31,8 +31,11 @@ class SoftHubertModel(HubertModel):
 
     Args:
         cfg: the model's configuration.
-        task_cfg: the task's, for its sample and frame rates.
-        codewords: how many codewords each label set has, or ``None`` for an encoder without pretraining head.
+        task_cfg: the task's configuration, which gives the sample rate and the frame rate.
+        codewords: number of codewords of each label set, or ``None`` for an encoder without a prediction head.
+
+    Raises:
+        SoftHubertError: ``conv_feature_layers`` is malformed or does not give the task's frame rate.
     """
 
     def __init__(self, cfg: SoftHubertConfig, task_cfg: Any, codewords: Optional[Sequence[int]]) -> None:
@@ -41,13 +44,13 @@ class SoftHubertModel(HubertModel):
         stride = total_stride(layers)
         if stride * frame_rate != task_cfg.sample_rate:
             raise SoftHubertError(
-                f"model.conv_feature_layers makes a frame every {stride} samples, {task_cfg.sample_rate / stride:g} a second, but "
-                f"task.frame_rate is {frame_rate:g}; set one to fit the other"
+                f"model.conv_feature_layers makes a frame every {stride} samples, {task_cfg.sample_rate / stride:g} per second, but "
+                f"task.frame_rate is {frame_rate:g}; change one of them"
             )
         with open_dict(cfg):
-            # fairseq evaluates this string: hand it the parsed list, never a checkpoint's own words.
+            # fairseq evaluates this string as Python: give it the parsed list, never a checkpoint's own text.
             cfg.conv_feature_layers = repr(layers)
-        label_sets = [None] if codewords is None else [range(count) for count in codewords]  # fairseq takes only their lengths
+        label_sets = [None] if codewords is None else [range(count) for count in codewords]  # fairseq uses only their lengths
         self.freezing = Freezing()
         self.num_updates = 0
         super().__init__(cfg, task_cfg, label_sets)
@@ -59,17 +62,18 @@ class SoftHubertModel(HubertModel):
         self.autocast_bf16 = bool(cfg.autocast_bf16)
         self.walk_layer: Callable[..., torch.Tensor] = walk_layer
         if cfg.compile:
-            # Compiled in place and layer by layer: names of parameters stay, and any of the layers may be dropped.
+            # Compile in place and layer by layer: parameter names stay the same, and layer drop can skip any layer.
             self.feature_extractor.compile(dynamic=True)
             self.walk_layer = torch.compile(walk_layer, dynamic=True)
 
     @classmethod
     def build_model(cls, cfg: SoftHubertConfig, task: Any) -> "SoftHubertModel":
+        """Build a model from its configuration; fairseq calls this."""
         with refuse_in_one_line():
             return cls(cfg, task.cfg, task.codewords)
 
     def freeze(self, freezing: Freezing) -> None:
-        """Keep parts of the encoder as they are.
+        """Keep parts of the encoder unchanged during training.
 
         Raises:
             SoftHubertError: the settings make no sense for this encoder.
@@ -79,24 +83,25 @@ class SoftHubertModel(HubertModel):
             raise SoftHubertError("model.freeze_layers needs model.layer_type=transformer; conformer layers cannot be frozen")
         self.freezing = freezing
         if not freezing.updates:
-            # For good: the optimizer and the gradient exchange between processes need not know of them.
+            # Frozen for good: the optimizer and the gradient exchange between processes can leave these parameters out.
             for parameter in freezing.parameters(self):
                 parameter.requires_grad_(False)
         self.train(self.training)
 
     @property
     def frozen(self) -> Freezing:
-        """What is frozen at this update."""
+        """What is frozen at the current update."""
         return self.freezing.at(self.num_updates)
 
     def train(self, mode: bool = True) -> "SoftHubertModel":
+        """Set the training mode; frozen parts stay in evaluation mode."""
         super().train(mode)
         for module in self.frozen.modules(self):
             module.eval()
         return self
 
     def set_num_updates(self, num_updates: int) -> None:
-        """fairseq says before each step how many updates there have been; parts that were frozen until now thaw."""
+        """Record the number of updates so far, and thaw parts whose time has come; fairseq calls this before each step."""
         super().set_num_updates(num_updates)
         before = self.frozen
         self.num_updates = num_updates
@@ -119,16 +124,18 @@ class SoftHubertModel(HubertModel):
 
         Args:
             source: ``(B, samples)`` audio.
-            target_list: for each label set and region (``masked``, ``unmasked``) the ``frames (n,)`` to score, each a position among
-                the batch's frames, with their ``components (n, entries)`` and ``probabilities (n, entries)``.
-            padding_mask: ``(B, samples)``, true where padded; ``None`` where nothing is.
+            target_list: for each label set and region (``masked``, ``unmasked``), the ``frames (n,)`` to score, as positions among the
+                batch's frames, with their ``components (n, entries)`` and ``probabilities (n, entries)``.
+            padding_mask: ``(B, samples)`` bool, true where padded; ``None`` if nothing is.
+            mask, output_layer: as in fairseq's HuBERT; used only when the model encodes.
             predict: the regions to score.
-            mask_indices: ``(B, frames)``, true where the input is replaced by the mask embedding.
-            mask_channel_indices: ``(B, D)``, true where a channel is set to zero.
+            mask_indices: ``(B, frames)`` bool, true where the mask embedding replaces the input.
+            mask_channel_indices: ``(B, D)`` bool, true where a channel is set to zero.
 
         Returns:
             ``predictions``: for each region, a list over label sets of ``logits (n, K)``, ``components (n, entries)`` and
-            ``probabilities (n, entries)``; ``features_pen``: mean square of the convolutional features; ``padding_mask``.
+            ``probabilities (n, entries)``; ``features_pen``: mean square of the convolutional features; ``padding_mask``:
+            ``(B, frames)`` bool or ``None``.
         """
         if features_only or target_list is None:
             return super().forward(source, padding_mask=padding_mask, mask=mask, features_only=True, output_layer=output_layer)
@@ -157,7 +164,7 @@ class SoftHubertModel(HubertModel):
         mask_indices: Optional[torch.Tensor],
         mask_channel_indices: Optional[torch.Tensor],
     ) -> Tuple[torch.Tensor, torch.Tensor, Optional[torch.Tensor]]:
-        """``(B, T, D)`` outputs of the encoder, the mean square of the convolutional features, and which frames are padded."""
+        """``(B, T, D)`` outputs of the encoder, mean square of the convolutional features, ``(B, T)`` bool of padded frames or ``None``."""
         frozen = self.frozen
         with torch.set_grad_enabled(torch.is_grad_enabled() and not (frozen.feature_extractor or frozen.layers)):
             features = self.forward_features(source)
@@ -166,7 +173,7 @@ class SoftHubertModel(HubertModel):
             x = project(self, features.transpose(1, 2))
             padded = None if padding_mask is None else self.forward_padding_mask(x, padding_mask)
             x = dropout(x, self.dropout_input.p, training=self.dropout_input.training)
-            # Chosen rather than assigned: an assignment would ask the device how many frames there are.
+            # torch.where instead of an assignment: an assignment would synchronise with the GPU to count the masked frames.
             if mask_indices is not None:
                 x = torch.where(mask_indices[..., None], self.mask_emb.to(x.dtype), x)
             if mask_channel_indices is not None:
@@ -182,7 +189,7 @@ class SoftHubertModel(HubertModel):
         return x, features_pen, padded
 
     def codeword_logits(self, hidden: torch.Tensor, label: int) -> torch.Tensor:
-        """``(n, D)`` encoder outputs to ``(n, K)`` scores of a label set's codewords; see :mod:`softhubert_plugin.models.codewords`."""
+        """Turn ``(n, D)`` encoder outputs into ``(n, K)`` logits of a label set; see :mod:`softhubert_plugin.models.codewords`."""
         weight, bias = self.final_proj.weight, self.final_proj.bias
         if self.untie_final_proj:
             weight, bias = weight.chunk(len(self.num_classes))[label], bias.chunk(len(self.num_classes))[label]
@@ -192,7 +199,7 @@ class SoftHubertModel(HubertModel):
         return codeword_logits(F.linear(hidden, weight, bias), codewords, self.logit_temp)
 
     def remove_pretraining_modules(self) -> None:
-        """Drop the prediction head: fine-tuning keeps the encoder only."""
+        """Drop the prediction head: fine-tuning keeps only the encoder."""
         super().remove_pretraining_modules()
         if hasattr(self, "label_embs_concat"):
             del self.label_embs_concat

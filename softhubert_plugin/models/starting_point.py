@@ -1,6 +1,6 @@
-"""Start pretraining from the weights of another model: a stock HuBERT, a ``soft_hubert``, a fine-tuned one, or a DistilHuBERT.
+"""Start pretraining from the weights of another model: a stock HuBERT, a ``soft_hubert``, a fine-tuned model, or a DistilHuBERT.
 
-The encoder is taken over, as many layers as there are; the prediction head only where it scores the same number of codewords.
+The encoder is copied, for the layers that both models have. The prediction head is copied only if both score the same number of codewords.
 """
 
 from __future__ import annotations
@@ -23,9 +23,9 @@ class StartingPoint:
     """What :func:`start_from` did with each tensor.
 
     Attributes:
-        loaded: names taken over.
-        fresh: names of the model that keep their random initialisation.
-        ignored: names of the checkpoint that the model has no place for.
+        loaded: names of the tensors copied from the checkpoint.
+        fresh: names of the model's tensors that keep their random initialisation.
+        ignored: names of the checkpoint's tensors that the model does not use.
     """
 
     loaded: List[str]
@@ -33,7 +33,7 @@ class StartingPoint:
     ignored: List[str]
 
     def lines(self) -> List[str]:
-        """For the log, one line for each kind."""
+        """The report for the log, one line per kind of tensor."""
         lines = [f"{len(self.loaded)} tensors loaded: {_summary(self.loaded)}"]
         if self.fresh:
             lines.append(f"{len(self.fresh)} tensors initialised afresh: {_summary(self.fresh)}")
@@ -44,6 +44,13 @@ class StartingPoint:
 
 def start_from(model: torch.nn.Module, path: PathLike) -> StartingPoint:
     """Copy the weights of a checkpoint into a new model.
+
+    Args:
+        model: a ``soft_hubert`` or ``distil_hubert``; it is changed in place.
+        path: the checkpoint, or a folder saved by transformers.
+
+    Returns:
+        What was done with each tensor.
 
     Raises:
         SoftHubertError: the checkpoint is unusable (see :func:`read_checkpoint`), its encoder has other sizes, or it holds no encoder.
@@ -66,7 +73,7 @@ def start_from(model: torch.nn.Module, path: PathLike) -> StartingPoint:
     missing += [name for name in first_layer if name not in loaded]
     if missing:
         raise SoftHubertError(
-            f"{path}: not the encoder of a HuBERT: it lacks {missing[0]} ({len(missing)} such tensors of {len(wanted)}); "
+            f"{path}: not the encoder of a HuBERT: it lacks {missing[0]} ({len(missing)} of {len(wanted)} tensors are missing); "
             "model.init_from takes a HuBERT, a soft_hubert or a DistilHuBERT checkpoint"
         )
     model.load_state_dict(loaded, strict=False)
@@ -74,14 +81,14 @@ def start_from(model: torch.nn.Module, path: PathLike) -> StartingPoint:
 
 
 def _encoder_state(state: Dict[str, Any]) -> Dict[str, torch.Tensor]:
-    """A fine-tuned model wraps its encoder; there the wrapping is taken off."""
+    """Remove the prefix that the encoder's names have in a fine-tuned model, which wraps its encoder."""
     if any(name.startswith(CTC_PREFIX) for name in state):
         state = {name[len(CTC_PREFIX) :] if name.startswith(CTC_PREFIX) else name: tensor for name, tensor in state.items()}
     return state
 
 
 def _summary(names: List[str]) -> str:
-    """Names by their beginnings: ``encoder.layers.0-11, feature_extractor``."""
+    """Shorten names to their beginnings: ``encoder.layers.0-11, feature_extractor``."""
     layers = sorted({int(name[len(LAYERS) :].partition(".")[0]) for name in names if name.startswith(LAYERS)})
     others = sorted({_part(name) for name in names if not name.startswith(LAYERS)})
     return ", ".join([*(_ranges(layers)), *others])

@@ -1,7 +1,7 @@
-"""The teacher of a distillation: a HuBERT that is looked at and never changed.
+"""The teacher of a distillation: a HuBERT that gives the targets and is never trained.
 
-It is no part of the student: not among its parameters, its checkpoints, or what is exchanged between processes. The layers that are asked
-for come from one forward pass without gradients and without dropout; layers above the deepest of them are not even kept.
+The teacher is not part of the student: it is not in the student's parameters, its checkpoints, or the exchange between processes. The
+requested layers come from one forward pass without gradients and without dropout. Layers above the deepest requested one are removed.
 """
 
 from __future__ import annotations
@@ -22,27 +22,28 @@ class Teacher:
     """A frozen HuBERT.
 
     Args:
-        path: its checkpoint: stock, ours, fine-tuned, distilled, or a folder of transformers'.
-        layers: which of its layers to predict, numbered from 1.
+        path: its checkpoint (stock, ours, fine-tuned or distilled), or a folder saved by transformers.
+        layers: numbers of the layers to predict, from 1.
 
     Attributes:
-        width: values a frame.
-        normalize: whether it wants waveforms of zero mean and unit variance.
-        front_end: kernel and stride of each convolution, which decide where its frames lie.
+        layers: numbers of the layers to predict.
+        width: values per frame.
+        normalize: whether it expects waveforms of zero mean and unit variance.
+        front_end: kernel and stride of each convolution; these decide where its frames are in the audio.
 
     Raises:
-        SoftHubertError: the checkpoint is unusable, or lacks a layer.
+        SoftHubertError: the checkpoint is unusable, or lacks one of the layers.
     """
 
     def __init__(self, path: PathLike, layers: Sequence[int]) -> None:
         loaded = load_checkpoint(path, quiet=False)
         encoder = loaded.encoder.eval().requires_grad_(False)
         if not layers or min(layers) < 1:
-            raise SoftHubertError(f"model.predicted_layers={list(layers)}: expected numbers from 1, as in [4,8,12]")
+            raise SoftHubertError(f"model.predicted_layers={list(layers)}: expected layer numbers from 1, as in [4,8,12]")
         try:
             check_layers(layers, len(encoder.encoder.layers))
         except SoftHubertError as error:
-            raise SoftHubertError(f"{path}: {error}; set model.predicted_layers") from None
+            raise SoftHubertError(f"{path}: {error}; change model.predicted_layers") from None
         if not are_transformer_layers(encoder.encoder.layers):
             raise SoftHubertError(f"{path}: a teacher needs transformer layers; conformer layers cannot be distilled")
         del encoder.encoder.layers[max(layers) :]
@@ -57,11 +58,11 @@ class Teacher:
         """Hidden states of a batch.
 
         Args:
-            source: ``(B, samples)``; the teacher follows its device and precision.
-            padding_mask: ``(B, samples)``, true where padded, or ``None``.
+            source: ``(B, samples)`` audio; the teacher moves to its device and precision.
+            padding_mask: ``(B, samples)`` bool, true where padded, or ``None``.
 
         Returns:
-            ``(B, frames, width)`` for each layer asked for.
+            ``(B, frames, width)`` for each requested layer.
         """
         encoder = self.encoder.to(device=source.device, dtype=source.dtype)
         x = project(encoder, encoder.feature_extractor(source).transpose(1, 2))

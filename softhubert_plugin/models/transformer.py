@@ -1,8 +1,8 @@
-"""fairseq's transformer encoder, walked layer by layer with fused attention: the same parameters, the same outputs, less work.
+"""fairseq's transformer encoder, run layer by layer with fused attention: the same parameters, the same outputs, less work.
 
-Attention is PyTorch's ``scaled_dot_product_attention`` (on a CPU with dropout :mod:`~softhubert_plugin.models.attention`), without a
-mask where nothing is padded, which lets it use its fastest kernels; nothing is transposed to time-first and back. A frozen prefix of the
-layers runs without gradients. Feature extraction and fine-tuning go through fairseq's own forward pass.
+Attention is PyTorch's ``scaled_dot_product_attention`` (on a CPU with dropout, :mod:`~softhubert_plugin.models.attention`). If nothing is
+padded it gets no mask, so that PyTorch can use its fastest kernels. Nothing is transposed to time-first and back. A frozen prefix of the
+layers runs without gradients. Feature extraction and fine-tuning use fairseq's own forward pass instead.
 """
 
 from __future__ import annotations
@@ -19,7 +19,16 @@ from softhubert_plugin.models.dropout import dropout
 
 
 def walk_layer(layer: Any, x: torch.Tensor, keep: Optional[torch.Tensor]) -> torch.Tensor:
-    """What one ``TransformerSentenceEncoderLayer`` computes of ``(B, T, D)``; ``keep``, ``(B, 1, 1, T)``, is true where a frame counts."""
+    """Output of one ``TransformerSentenceEncoderLayer``.
+
+    Args:
+        layer: fairseq's layer.
+        x: ``(B, T, D)``.
+        keep: ``(B, 1, 1, T)`` bool, true where a frame may be attended to; ``None`` if every frame may.
+
+    Returns:
+        ``(B, T, D)``.
+    """
     if layer.layer_norm_first:
         x = x + _dropped(layer.dropout1, _attention(layer.self_attn, layer.self_attn_layer_norm(x), keep))
         return x + _dropped(layer.dropout3, _feed_forward(layer, layer.final_layer_norm(x)))
@@ -36,14 +45,14 @@ def encode(
     checkpoint_activations: bool = False,
     walk_layer: Callable[..., torch.Tensor] = walk_layer,
 ) -> torch.Tensor:
-    """What ``encoder(x, padding_mask=padded)`` computes; layers that are not known here, such as conformer blocks, are left to it.
+    """Output of ``encoder(x, padding_mask=padded)``. Other layers than transformer layers, such as conformer blocks, are left to fairseq.
 
     Args:
-        encoder: a ``TransformerEncoder`` of fairseq.
+        encoder: fairseq's ``TransformerEncoder``.
         x: ``(B, T, D)``.
-        padded: ``(B, T)`` bool, or ``None`` where no frame is.
-        frozen_layers: the first so many layers, and what comes before them, take no gradient.
-        checkpoint_activations: recompute a layer's activations in the backward pass.
+        padded: ``(B, T)`` bool, true where a frame is padded; ``None`` if none is.
+        frozen_layers: the first N layers, and everything before them, take no gradient.
+        checkpoint_activations: recompute a layer's activations in the backward pass instead of keeping them.
         walk_layer: :func:`walk_layer`, compiled or not.
 
     Returns:
@@ -56,7 +65,7 @@ def encode(
         x = _enter(encoder, x, padded)
         x = dropout(x, encoder.dropout, training=encoder.training and frozen_layers == 0)
     keep = None if padded is None else ~padded[:, None, None, :]
-    # From torch's generator, which fairseq seeds by update, so that a resumed run drops the same layers.
+    # Drawn from torch's generator, which fairseq seeds at each update, so that a resumed run drops the same layers.
     dropped = torch.rand(len(encoder.layers)) < encoder.layerdrop if encoder.training and encoder.layerdrop > 0 else None
     for number, layer in enumerate(encoder.layers):
         frozen = number < frozen_layers
@@ -72,11 +81,11 @@ def encode(
 
 @torch.no_grad()
 def layer_outputs(encoder: Any, x: torch.Tensor, padded: Optional[torch.Tensor], layers: Sequence[int]) -> List[torch.Tensor]:
-    """Outputs of several layers from one walk, without gradients and without dropout; the walk ends at the deepest.
+    """Outputs of several layers from one pass without gradients and without dropout; the pass stops at the deepest of them.
 
     Args:
         encoder, x, padded: as for :func:`encode`.
-        layers: numbers from 1, as ``extract_features(output_layer=…)`` has them: after the layer's residual and norm.
+        layers: layer numbers from 1, as in ``extract_features(output_layer=…)``: the output after the layer's residual and norm.
 
     Returns:
         ``(B, T, D)`` for each of ``layers``.
@@ -92,7 +101,7 @@ def layer_outputs(encoder: Any, x: torch.Tensor, padded: Optional[torch.Tensor],
 
 
 def _enter(encoder: Any, x: torch.Tensor, padded: Optional[torch.Tensor]) -> torch.Tensor:
-    """What comes before the first layer: silence where padded, positions, and in post-norm encoders a norm."""
+    """What comes before the first layer: zeros where padded, the positional convolution, and in post-norm encoders a norm."""
     if padded is not None:
         x = x.masked_fill(padded[..., None], 0)
     x = x + encoder.pos_conv(x.transpose(1, 2)).transpose(1, 2)
@@ -109,7 +118,7 @@ def _feed_forward(layer: Any, x: torch.Tensor) -> torch.Tensor:
 
 
 def _attention(attention: Any, x: torch.Tensor, keep: Optional[torch.Tensor]) -> torch.Tensor:
-    """Self-attention of fairseq's ``MultiheadAttention``; ``keep``, true where a frame may be attended to, broadcasts to (B, H, T, T)."""
+    """Self-attention of fairseq's ``MultiheadAttention``; ``keep`` (true: may be attended to) broadcasts to ``(B, H, T, T)``."""
     batch, frames, width = x.shape
     weight = torch.cat([attention.q_proj.weight, attention.k_proj.weight, attention.v_proj.weight])
     bias = torch.cat([attention.q_proj.bias, attention.k_proj.bias, attention.v_proj.bias])

@@ -1,4 +1,4 @@
-"""Optimizers of the plugin; imported by ``tasks`` because fairseq does not import a user directory's optimizers itself."""
+"""Optimizers of the plugin. ``tasks`` imports them, because fairseq does not import a user directory's optimizers itself."""
 
 from softhubert_plugin.optim import fused_adamw
 

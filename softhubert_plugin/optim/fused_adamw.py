@@ -1,10 +1,10 @@
-"""The optimizer ``fused_adamw``: AdamW in one pass over the parameters, PyTorch's own kernel.
+"""The optimizer ``fused_adamw``: AdamW in one pass over the parameters, with PyTorch's own fused kernel.
 
-fairseq's ``adam`` is AdamW too (Loshchilov and Hutter 2019, arXiv 1711.05101), but unless apex is installed it walks the parameters one by
-one, ten operations each. The two differ in where eps counts: it is added here after the bias correction of the second moment, there before.
+fairseq's ``adam`` is AdamW too (Loshchilov and Hutter 2019, arXiv 1711.05101), but unless apex is installed it updates the parameters one
+by one, with ten operations each. The two differ in eps: here it is added after the bias correction of the second moment, in fairseq before.
 """
 
-# No postponed annotations here: omegaconf 2.0 reads the configuration's types, and knows no strings.
+# Do not postpone annotations here: omegaconf 2.0 inspects these types at run time.
 import ast
 from dataclasses import dataclass, field
 from typing import Any, Dict, Iterable, List, Optional
@@ -19,10 +19,12 @@ from softhubert_plugin.errors import SoftHubertError, refuse_in_one_line
 
 @dataclass
 class FusedAdamWConfig(FairseqDataclass):
-    adam_betas: Any = field(default=(0.9, 0.999), metadata={"help": "decay of the gradient's first and second moments"})
-    adam_eps: float = field(default=1e-8, metadata={"help": "added to the root of the second moment"})
-    weight_decay: float = field(default=0.0, metadata={"help": "share of a parameter taken off at each update, times the learning rate"})
-    lr: List[float] = II("optimization.lr")  # noqa: RUF009 (a string, for omegaconf to look up)
+    """Settings of the optimizer ``fused_adamw`` (``optimizer.*``)."""
+
+    adam_betas: Any = field(default=(0.9, 0.999), metadata={"help": "decay rates of the gradient's first and second moments"})
+    adam_eps: float = field(default=1e-8, metadata={"help": "added to the square root of the second moment"})
+    weight_decay: float = field(default=0.0, metadata={"help": "each update subtracts this share of a parameter, times the learning rate"})
+    lr: List[float] = II("optimization.lr")  # noqa: RUF009 (a string that omegaconf resolves)
 
 
 @register_optimizer("fused_adamw", dataclass=FusedAdamWConfig)
@@ -40,8 +42,11 @@ class FusedAdamW(FairseqOptimizer):
         return {"lr": rate, "betas": _betas(self.cfg.adam_betas), "eps": self.cfg.adam_eps, "weight_decay": self.cfg.weight_decay}
 
     def load_state_dict(self, state_dict: Dict[str, Any], optimizer_overrides: Optional[Dict[str, Any]] = None) -> None:
-        """Go on from a saved state, also one of fairseq's ``adam``, whose groups know nothing of fused kernels (under ``common.fp16``
-        fairseq does not tell the two apart)."""
+        """Resume from a saved state.
+
+        The state may be one of fairseq's ``adam``, whose groups have no setting for fused kernels: under ``common.fp16`` fairseq does not
+        tell the two optimizers apart.
+        """
         groups = [{**self._optimizer.defaults, **group, "fused": True} for group in state_dict["param_groups"]]
         super().load_state_dict({**state_dict, "param_groups": groups}, optimizer_overrides)
 
@@ -51,12 +56,12 @@ class _AdamW(torch.optim.AdamW):
 
 
 def _betas(given: Any) -> Any:
-    """Two numbers, from a list or from fairseq's ``"(0.9, 0.98)"``, which is read and not evaluated."""
+    """Two numbers, from a list or from fairseq's ``"(0.9, 0.98)"``, which is parsed and never evaluated."""
     with refuse_in_one_line():
         try:
             betas = tuple(float(beta) for beta in (ast.literal_eval(given) if isinstance(given, str) else given))
         except (ValueError, SyntaxError, TypeError):
             betas = ()
         if len(betas) != 2 or not all(0 <= beta < 1 for beta in betas):
-            raise SoftHubertError(f"optimizer.adam_betas={given}: expected two numbers from 0 to 1, such as (0.9,0.98)")
+            raise SoftHubertError(f"optimizer.adam_betas={given}: expected two numbers from 0 to below 1, such as (0.9,0.98)")
         return betas

@@ -1,4 +1,7 @@
-"""Tasks of the plugin. fairseq imports this package first, so it brings in what fairseq does not look for itself."""
+"""Tasks of the plugin. fairseq imports this package first.
+
+It therefore applies the fixes of ``compat`` and imports the criteria and optimizers, which fairseq does not look for itself.
+"""
 
 from softhubert_plugin.compat.atomic_checkpoints import write_checkpoints_atomically
 from softhubert_plugin.compat.broadcast import exchange_objects_with_torch

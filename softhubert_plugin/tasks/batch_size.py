@@ -1,4 +1,7 @@
-"""Does the batch of a run hold as much audio as its recipe means it to? Learning rates are tuned to the batch, and nothing else notices."""
+"""Checks that an update holds the amount of audio that the recipe expects.
+
+Learning rates are tuned to the batch size, and no other check notices a wrong one.
+"""
 
 from __future__ import annotations
 
@@ -10,14 +13,17 @@ from softhubert_plugin.errors import SoftHubertError
 def check_batch(
     wanted_seconds: Optional[float], *, world_size: int, update_freq: Sequence[int], max_tokens: Optional[int], sample_rate: int
 ) -> None:
-    """Compare processes × batches per update × samples per batch with what the recipe asks for, if it asks.
+    """Compare processes × batches per update × samples per batch with the recipe's amount of audio.
 
     Args:
-        wanted_seconds: audio per update, over all processes; ``None`` accepts any.
+        wanted_seconds: seconds of audio per update, over all processes; ``None`` accepts any amount.
+        world_size: number of processes.
+        update_freq: batches per update and process.
         max_tokens: samples per batch.
+        sample_rate: samples per second.
 
     Raises:
-        SoftHubertError: they differ by more than one percent; the message says what to set instead.
+        SoftHubertError: the two differ by more than one percent; the message says what to set instead.
     """
     if wanted_seconds is None:
         return
@@ -28,14 +34,14 @@ def check_batch(
         seconds = world_size * frequency * max_tokens / sample_rate
         if abs(seconds - wanted_seconds) > 0.01 * wanted_seconds:
             raise SoftHubertError(
-                f"an update would be {seconds:g} s of audio ({world_size} processes × update_freq {frequency} × "
-                f"{max_tokens / sample_rate:g} s), but the recipe's is {wanted_seconds:g} s (task.batch_seconds); "
+                f"an update would hold {seconds:g} s of audio ({world_size} processes × update_freq {frequency} × "
+                f"{max_tokens / sample_rate:g} s), but the recipe expects {wanted_seconds:g} s (task.batch_seconds); "
                 f"set {' '.join(fitting(wanted_seconds, world_size, max_tokens, sample_rate))}, {remedy}"
             )
 
 
 def fitting(wanted_seconds: float, world_size: int, max_tokens: int, sample_rate: int) -> List[str]:
-    """The overrides with which a number of processes gives the wanted batch; ``max_tokens`` shrinks where it does not divide."""
+    """The overrides that give the wanted batch with ``world_size`` processes; ``max_tokens`` is lowered if it does not divide the batch."""
     processes_seconds = world_size * max_tokens / sample_rate
     frequency = max(round(wanted_seconds / processes_seconds), 1)
     if abs(frequency * processes_seconds - wanted_seconds) <= 0.01 * wanted_seconds:

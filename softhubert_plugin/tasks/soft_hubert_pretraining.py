@@ -1,11 +1,11 @@
 """The task ``soft_hubert_pretraining``: fairseq's HuBERT task with soft labels, early checks, and checkpoints of plain types.
 
-It pretrains on ``.gmm`` or ``.km`` labels, trains ``distil_hubert`` without any (``labels: []``), and fine-tunes fairseq's own
-``hubert_ctc`` on letters (``fine_tuning: true``). A fine-tuned checkpoint carries its letters and the shape of its encoder, so it needs
+It pretrains on ``.gmm`` or ``.km`` labels, trains ``distil_hubert`` without labels (``labels: []``), and fine-tunes fairseq's own
+``hubert_ctc`` on letters (``fine_tuning: true``). A fine-tuned checkpoint holds its letters and the shape of its encoder, so it needs
 neither the labels nor the pretraining checkpoint again.
 """
 
-# No postponed annotations here: omegaconf 2.0 reads the configuration's types, and knows no strings.
+# Do not postpone annotations here: omegaconf 2.0 inspects these types at run time.
 import logging
 from contextlib import nullcontext
 from pathlib import Path
@@ -42,7 +42,7 @@ logger = logging.getLogger(__name__)
 
 @register_task("soft_hubert_pretraining", dataclass=SoftHubertPretrainingConfig)
 class SoftHubertPretrainingTask(HubertPretrainingTask):
-    """Masked prediction of soft frame labels, or CTC fine-tuning of its result."""
+    """Masked prediction of soft frame labels, or CTC fine-tuning of a pretrained model."""
 
     cfg: SoftHubertPretrainingConfig
 
@@ -57,12 +57,12 @@ class SoftHubertPretrainingTask(HubertPretrainingTask):
 
     @property
     def codewords(self) -> Optional[List[int]]:
-        """How many components each label set has; ``None`` where a fine-tuned model is restored, which needs none.
+        """Number of components of each label set; ``None`` if a fine-tuned model is restored, which needs no labels.
 
         Raises:
             SystemExit: the training labels are not usable.
         """
-        # A checkpoint knows how many it has, or that it has none: its labels may have gone, or others may lie where they lay.
+        # A restored checkpoint records these numbers. Do not open its labels: they may be gone, or other labels may be in their place.
         if self._codewords is None and not self._restored and not self.cfg.fine_tuning and Path(self.get_label_dir()).exists():
             split = self.cfg.train_subset.split(",")[0]
             with refuse_in_one_line():
@@ -70,7 +70,7 @@ class SoftHubertPretrainingTask(HubertPretrainingTask):
         return self._codewords
 
     def load_dictionaries(self) -> Any:
-        """The letters of ``dict.{label}.txt`` when fine-tuning; pretraining has no dictionary."""
+        """Read the letters of ``dict.{label}.txt`` for fine-tuning; pretraining has no dictionary."""
         if not self.cfg.fine_tuning:
             return []
         path = f"{self.get_label_dir()}/dict.{self.cfg.labels[0]}.txt"
@@ -78,13 +78,13 @@ class SoftHubertPretrainingTask(HubertPretrainingTask):
             return _dictionary(read_dictionary(path))
 
     def state_dict(self) -> Dict[str, Any]:
-        """What a checkpoint keeps of the task: numbers and strings only."""
+        """The part of the task that a checkpoint keeps: only numbers and strings."""
         if self.cfg.fine_tuning:
             return {"target_symbols": self.target_dictionary.symbols[self.target_dictionary.nspecial :]}
         return {"codewords": self.codewords}
 
     def load_state_dict(self, state_dict: Dict[str, Any]) -> None:
-        """Take up :meth:`state_dict`, or that of a stock HuBERT checkpoint (whose dictionaries give the number of codewords)."""
+        """Restore :meth:`state_dict`, or the state of a stock HuBERT checkpoint, whose dictionaries give the number of codewords."""
         self._restored = bool(state_dict)
         if "codewords" in state_dict:
             self._codewords = state_dict["codewords"]
@@ -96,7 +96,7 @@ class SoftHubertPretrainingTask(HubertPretrainingTask):
             self.state.merge_state_dict({"target_dictionary": state_dict["target_dictionary"]})
 
     def build_model(self, cfg: Any, from_checkpoint: bool = False) -> Any:
-        """Build the model; where it will train on a CPU, with the memory and the kernels that suit it there."""
+        """Build the model. If it will train on a CPU, also choose the memory settings and the kernels that suit it there."""
         trains_on_cpu = not from_checkpoint and not torch.cuda.is_available()
         if trains_on_cpu and self.cfg.keep_memory:
             keep_freed_memory()
@@ -114,13 +114,13 @@ class SoftHubertPretrainingTask(HubertPretrainingTask):
         return model
 
     def _build_fine_tuned(self, cfg: Any, from_checkpoint: bool) -> Any:
-        """A model that records how its encoder was configured, so that it can be rebuilt on its own."""
+        """Build a model that records its encoder's configuration, so that it can be rebuilt from its checkpoint alone."""
         with refuse_in_one_line():
             check_encoder(cfg)
         model = super().build_model(cfg, from_checkpoint)
         pretrained = model.cfg.w2v_args
         with open_dict(pretrained), open_dict(cfg):
-            # A stock encoder is the same network; under our names it can be rebuilt without dictionaries.
+            # A stock encoder is the same network. Under our names it can be rebuilt without dictionaries.
             if pretrained.task._name == "hubert_pretraining":
                 pretrained.task._name, pretrained.model._name = "soft_hubert_pretraining", "soft_hubert"
             cfg.w2v_args = pretrained
@@ -130,7 +130,7 @@ class SoftHubertPretrainingTask(HubertPretrainingTask):
         return model
 
     def _teacher(self, cfg: Any) -> Optional[Teacher]:
-        """Of a model that has one; the configuration learns how wide it is, so that a checkpoint can be rebuilt without it."""
+        """Open the teacher of a ``distil_hubert`` and record its width in the configuration, so that a checkpoint needs no teacher."""
         if getattr(cfg, "_name", None) != "distil_hubert":
             return None
         with refuse_in_one_line():
@@ -142,7 +142,7 @@ class SoftHubertPretrainingTask(HubertPretrainingTask):
         return teacher
 
     def _prepare_pretraining(self, model: SoftHubertModel, cfg: Any, from_checkpoint: bool, teacher: Optional[Teacher]) -> None:
-        """What a new model starts from, keeps frozen and learns from, and what the datasets must know of it."""
+        """Give the datasets what they need to know about the model; give a new model its weights, frozen parts and teacher."""
         self._masking = SpanMasking.from_model(cfg)
         self._receptive_field = receptive_field(parse_conv_feature_layers(cfg.conv_feature_layers))
         if from_checkpoint:
@@ -158,10 +158,8 @@ class SoftHubertPretrainingTask(HubertPretrainingTask):
             if isinstance(model, DistilHubertModel) and teacher is not None:
                 model.learn_from(teacher, normalize=self.cfg.normalize)
             elif not self.cfg.labels:
-                raise SoftHubertError(
-                    "task.labels is empty: a model other than distil_hubert has nothing to predict; set 'task.labels=[gmm]'"
-                )
-            # A student starts as its teacher's first layers, unless told otherwise (a student of another width: init_from='').
+                raise SoftHubertError("task.labels is empty, but only distil_hubert trains without labels; set 'task.labels=[gmm]'")
+            # A student starts from its teacher's first layers, unless init_from says otherwise ('' for a student of another width).
             start = cfg.teacher if cfg.init_from is None and teacher is not None else cfg.init_from
             if start:
                 for line in start_from(model, start).lines():
@@ -169,22 +167,22 @@ class SoftHubertPretrainingTask(HubertPretrainingTask):
             model.freeze(Freezing(cfg.freeze_feature_extractor, cfg.freeze_layers, cfg.freeze_updates))
 
     def train_step(self, *args: Any, **kwargs: Any) -> Any:
-        """fairseq's: forward and backward, with the kernels that suit the model."""
+        """Run fairseq's forward and backward pass with the kernels that suit the model."""
         with self._kernels():
             return super().train_step(*args, **kwargs)
 
     def optimizer_step(self, optimizer: Any, model: Any, update_num: int) -> None:
-        """fairseq's, but weight decay does not reach what is frozen for a while.
+        """Run fairseq's optimizer step, but keep weight decay away from temporarily frozen parts.
 
         Raises:
-            SystemExit: the optimizer cannot keep some of its weights as they are.
+            SystemExit: the optimizer cannot leave a part of its weights unchanged.
         """
         with refuse_in_one_line():
             keep_frozen(model, optimizer)
         super().optimizer_step(optimizer, model, update_num)
 
     def load_dataset(self, split: str, **kwargs: Any) -> None:
-        """Open a split after checking it: manifest, audio files, labels.
+        """Check a split (manifest, audio files, labels) and open it.
 
         Raises:
             SystemExit: something does not fit; one line on stderr says what (status 2).
@@ -207,7 +205,7 @@ class SoftHubertPretrainingTask(HubertPretrainingTask):
             unknown = sorted(set(line.split()) - symbols)
             if unknown or not line.strip():
                 what = f"symbols {' '.join(unknown)} that are not in the dictionary" if unknown else "an empty transcript"
-                raise SoftHubertError(f"{path}, line {number}: {what}; write transcripts and dictionary together")
+                raise SoftHubertError(f"{path}, line {number}: {what}; write the transcripts and the dictionary again, together")
 
     def _frame_label_dataset(self, split: str, manifest: Manifest) -> SoftHubertDataset:
         labels = [open_labels(self.get_label_dir(), split, label) for label in self.cfg.labels]
@@ -217,7 +215,7 @@ class SoftHubertPretrainingTask(HubertPretrainingTask):
             first = self._label_sources.setdefault(name, opened)
             if opened.source != first.source or opened.n_components != first.n_components:
                 raise SoftHubertError(
-                    f"{opened.path}: labels of another clustering ({opened.n_components} components, {opened.source[:12]}) "
+                    f"{opened.path}: the labels come from another clustering ({opened.n_components} components, {opened.source[:12]}) "
                     f"than {first.path} ({first.n_components}, {first.source[:12]}); label all splits with one mixture"
                 )
         return SoftHubertDataset(
@@ -239,12 +237,12 @@ class SoftHubertPretrainingTask(HubertPretrainingTask):
         )
 
     def _rates(self) -> List[float]:
-        """Frames a second of each label set."""
+        """Label frames per second of each label set."""
         if self.cfg.label_rates is None:
             return [self.cfg.label_rate] * len(self.cfg.labels)
         rates, labels = list(self.cfg.label_rates), list(self.cfg.labels)
         if len(rates) != len(labels):
-            raise SoftHubertError(f"task.label_rates={rates} for {len(labels)} label sets {labels}; give one rate for each")
+            raise SoftHubertError(f"task.label_rates={rates}, but there are {len(labels)} label sets {labels}; give one rate per label set")
         return rates
 
 
