@@ -23,6 +23,7 @@ from softhubert_plugin.features.shard_chunks import plan_chunks, read_chunk, str
 from softhubert_plugin.features.shards import FeatureShard, ShardWriter, read_shard, read_shards
 from softhubert_plugin.gmm.em import expectation, refill
 from softhubert_plugin.gmm.engine import NEGLIGIBLE, SPARSE_BELOW, Engine, Sums, weighted_sums
+from softhubert_plugin.gmm.feed import Feed
 from softhubert_plugin.gmm.kmeans import kmeans
 from softhubert_plugin.gmm.kmeans_file import read_kmeans
 from softhubert_plugin.gmm.learn_gmm import GmmOptions, learn_gmm
@@ -60,7 +61,8 @@ def test_an_em_iteration_in_chunks_equals_scikit_learns_on_all_frames(covariance
     frames = np.asarray(shard.frames, dtype=np.float64)
     fitted = _fitted(covariance_type, frames)
     engine = Engine(GaussianMixture.from_sklearn(fitted))
-    sums = expectation(engine, plan_chunks([shard], [np.ones(len(shard), dtype=bool)], chunk_frames=100))
+    chunks = plan_chunks([shard], [np.ones(len(shard), dtype=bool)], chunk_frames=100)
+    sums = expectation(engine, Feed(chunks, "cpu", part_frames=engine.part_frames))
     likelihood, responsibilities = fitted._e_step(frames)
     fitted._m_step(frames, responsibilities)
     updated = engine.maximise(sums, floor=0.0)

@@ -72,15 +72,18 @@ def _pieces(first: int, end: int, longest: int) -> Iterator[Tuple[int, int]]:
         yield start, min(start + longest, end)
 
 
-def read_chunk(chunk: Chunk) -> np.ndarray:
-    """Read the ``(frames, dimension)`` float32 rows of a chunk.
+def read_chunk(chunk: Chunk, *, as_stored: bool = False) -> np.ndarray:
+    """Read the ``(frames, dimension)`` rows of a chunk.
+
+    Args:
+        as_stored: keep the type in which they are stored, instead of float32.
 
     Raises:
         SoftHubertError: the file became shorter after the shard was opened.
     """
     stored = chunk.shard.frames
     if not isinstance(stored, np.memmap) or not stored.flags.c_contiguous:
-        return np.concatenate([np.asarray(stored[first:end], dtype=np.float32) for first, end in chunk.runs])
+        return np.concatenate([np.asarray(stored[first:end], dtype=None if as_stored else np.float32) for first, end in chunk.runs])
     rows = np.empty((chunk.frames, stored.shape[1]), dtype=stored.dtype)
     filled = 0
     row_bytes = stored.shape[1] * stored.itemsize
@@ -96,15 +99,15 @@ def read_chunk(chunk: Chunk) -> np.ndarray:
                     )
                 target = target[count:]
             filled += end - first
-    return rows.astype(np.float32, copy=False)
+    return rows if as_stored else rows.astype(np.float32, copy=False)
 
 
-def stream_chunks(chunks: Iterable[Chunk]) -> Iterator[Tuple[Chunk, np.ndarray]]:
-    """Yield each chunk with its rows; a thread reads one chunk ahead."""
+def stream_chunks(chunks: Iterable[Chunk], *, as_stored: bool = False) -> Iterator[Tuple[Chunk, np.ndarray]]:
+    """Yield each chunk with its rows, as :func:`read_chunk` gives them; a thread reads one chunk ahead."""
     with ThreadPoolExecutor(max_workers=1) as reader:
         ahead: Optional[Tuple[Chunk, Future[np.ndarray]]] = None
         for chunk in chunks:
-            following = (chunk, reader.submit(read_chunk, chunk))
+            following = (chunk, reader.submit(read_chunk, chunk, as_stored=as_stored))
             if ahead is not None:
                 yield ahead[0], ahead[1].result()
             ahead = following

@@ -12,6 +12,8 @@ from typing import Any, Iterator, List, Sequence, TypeVar
 import torch
 import torch.distributed as dist
 
+from softhubert_plugin.errors import SoftHubertError
+
 T = TypeVar("T")
 
 
@@ -22,12 +24,16 @@ def process_group(device: str) -> Iterator[None]:
     Without such a group, or inside one that is already joined, nothing happens.
 
     Args:
-        device: where the caller computes; the group uses NCCL for GPUs and gloo for CPUs.
+        device: where the caller computes, as :func:`local_device` gives it. The group sends tensors on GPUs over NCCL, all else over gloo.
     """
+    on_gpu = device.startswith("cuda")
+    if on_gpu:
+        # NCCL works on the current GPU, which is cuda:0 in every process until another is set: they would wait for each other forever.
+        torch.cuda.set_device(device)
     if int(os.environ.get("WORLD_SIZE", "1")) == 1 or dist.is_initialized():
         yield
         return
-    dist.init_process_group("nccl" if device.startswith("cuda") else "gloo")
+    dist.init_process_group("cpu:gloo,cuda:nccl" if on_gpu else "gloo")
     try:
         yield
     finally:
@@ -35,8 +41,20 @@ def process_group(device: str) -> Iterator[None]:
 
 
 def local_device(device: str) -> str:
-    """Turn ``cuda`` into this process's own GPU, ``cuda:{LOCAL_RANK}``; return any other device as it is."""
-    return f"cuda:{os.environ.get('LOCAL_RANK', '0')}" if device == "cuda" else device
+    """Turn ``cuda`` into this process's own GPU, ``cuda:{LOCAL_RANK}``; return any other device as it is.
+
+    Raises:
+        SoftHubertError: ``torchrun`` started more processes on this machine than it has GPUs.
+    """
+    if device != "cuda":
+        return device
+    number, gpus = int(os.environ.get("LOCAL_RANK", "0")), torch.cuda.device_count()
+    if number >= gpus:
+        raise SoftHubertError(
+            f"process {number + 1} of this machine has no GPU of its own ({gpus} GPUs); start torchrun with --nproc_per_node {gpus}, "
+            "or give --device cpu"
+        )
+    return f"cuda:{number}"
 
 
 def rank() -> int:

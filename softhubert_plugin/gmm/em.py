@@ -9,16 +9,17 @@ from __future__ import annotations
 import logging
 import math
 from dataclasses import dataclass, replace
-from typing import Callable, Dict, List, Sequence, Tuple
+from typing import Callable, Dict, Iterable, List, Sequence, Tuple
 
 import numpy as np
 import torch
 from tqdm import tqdm
 
 from softhubert_plugin.errors import SoftHubertError
-from softhubert_plugin.features.shard_chunks import Chunk, stream_chunks
+from softhubert_plugin.features.shard_chunks import Chunk
 from softhubert_plugin.gmm import distributed
-from softhubert_plugin.gmm.engine import Engine, Sums
+from softhubert_plugin.gmm.engine import Engine, FrameRows, Sums
+from softhubert_plugin.gmm.feed import Feed
 from softhubert_plugin.gmm.mixture import GaussianMixture
 
 logger = logging.getLogger(__name__)
@@ -85,13 +86,15 @@ def fit_mixture(
     if fit.finished:
         return fit
     engine = Engine(fit.mixture, device)
-    before = engine.score(held_out)
+    feed = Feed(distributed.own_share(chunks), device, part_frames=engine.part_frames)
+    measured = torch.from_numpy(held_out).to(device)
+    before = engine.score(measured)
     progress = tqdm(total=iterations, initial=fit.iteration, desc="EM", unit="it", disable=None if distributed.rank() == 0 else True)
     while not fit.finished:
-        sums = expectation(engine, chunks)
+        sums = expectation(engine, feed)
         mixture, reseeded = refill(engine.maximise(sums, floor), sums.counts.cpu(), seed=seed + fit.iteration)
         engine = Engine(mixture, device)
-        after = engine.score(held_out)
+        after = engine.score(measured)
         if not math.isfinite(after):
             raise SoftHubertError(
                 "EM: the held-out log-likelihood became NaN or infinite; give more frames, ask for fewer components, or use --pca"
@@ -115,15 +118,18 @@ def fit_mixture(
     return fit
 
 
-def expectation(engine: Engine, chunks: Sequence[Chunk]) -> Sums:
-    """Run the E-step over all chunks, each process over its own share of them.
+def expectation(engine: Engine, frames: Iterable[FrameRows]) -> Sums:
+    """Run the E-step over this process's frames, such as a :class:`~softhubert_plugin.gmm.feed.Feed`.
+
+    Args:
+        frames: parts of ``(n, input dimension)`` frames.
 
     Returns:
-        The sums over all chunks, the same in every process.
+        The sums over the frames of all processes, the same in every process.
     """
     sums = Sums.zeros(engine.mixture, engine.device)
-    for _, rows in stream_chunks(distributed.own_share(chunks)):
-        engine.accumulate(rows, sums)
+    for part in frames:
+        engine.accumulate(part, sums)
     distributed.add_up(sums.flat)
     return sums
 

@@ -10,7 +10,7 @@ from __future__ import annotations
 import math
 import warnings
 from dataclasses import dataclass, replace
-from typing import Optional, Tuple
+from typing import Optional, Tuple, Union
 
 import numpy as np
 import torch
@@ -23,8 +23,12 @@ from softhubert_plugin.gmm.mixture import GaussianMixture
 NEGLIGIBLE = 2.0**-24
 # Below this density a sparse product is faster than a dense one; the two cost the same at a density of about a tenth.
 SPARSE_BELOW = 0.04
-# Entries of the largest matrix held at once: 16 MB, small enough for caches, and for the allocator to reuse the memory.
+# Entries of the largest matrix held at once. On a CPU 16 MB, small enough for caches, and for the allocator to reuse the memory; on a GPU
+# 256 MB, enough work for each launch.
 MAX_ENTRIES = 1 << 22
+MAX_ENTRIES_ON_GPU = 1 << 26
+
+FrameRows = Union[np.ndarray, torch.Tensor]
 
 
 @dataclass
@@ -161,8 +165,8 @@ class Engine:
     def _place(self, tensor: torch.Tensor) -> torch.Tensor:
         return tensor.to(self.device, torch.float32).contiguous()
 
-    def centred(self, frames: np.ndarray) -> torch.Tensor:
-        """Convert features ``(n, input dimension)`` to this engine's coordinates: ``(n, D)`` float32.
+    def centred(self, frames: FrameRows) -> torch.Tensor:
+        """Convert features ``(n, input dimension)``, on the host or on the device, to this engine's coordinates: ``(n, D)`` float32.
 
         Raises:
             SoftHubertError: the features have another dimension than the mixture was fitted on.
@@ -172,12 +176,13 @@ class Engine:
                 f"features of dimension {frames.shape[1]} for a mixture fitted on dimension {self.mixture.input_dimension}; "
                 "use the features that the mixture was fitted on"
             )
-        x = torch.as_tensor(frames, dtype=torch.float32).to(self.device) - self._offset
+        # Uploaded before they are converted: stored as float16 they are half as large.
+        x = torch.as_tensor(frames).to(self.device).float() - self._offset
         if self._matrix is not None:
             x = x @ self._matrix
         return x if self._shift is None else x - self._shift
 
-    def log_joint(self, frames: np.ndarray) -> torch.Tensor:
+    def log_joint(self, frames: FrameRows) -> torch.Tensor:
         """Log joint densities ``log w_k + log N(x | k)``.
 
         Args:
@@ -191,12 +196,14 @@ class Engine:
         common = self._common_term(x)
         return joint if common is None else joint.add_(common[:, None])
 
-    def score(self, frames: np.ndarray) -> float:
+    def score(self, frames: FrameRows) -> float:
         """The mean log-likelihood of frames ``(n, input dimension)``, in nats per frame."""
-        total = sum(float(self.log_joint(part).logsumexp(1).double().sum()) for part in self.parts(frames))
-        return total / len(frames)
+        total = torch.zeros((), dtype=torch.float64, device=self.device)
+        for part in self.parts(frames):
+            total += self.log_joint(part).logsumexp(1).double().sum()
+        return float(total) / len(frames)
 
-    def accumulate(self, frames: np.ndarray, sums: Sums) -> None:
+    def accumulate(self, frames: FrameRows, sums: Sums) -> None:
         """Add the expected statistics of frames ``(n, input dimension)`` to ``sums``: one chunk of the E-step."""
         for part in self.parts(frames):
             x = self.centred(part)
@@ -211,10 +218,15 @@ class Engine:
             sums.counts.add_(responsibilities.sum(0))
             sums.statistics.add_(weighted_sums(responsibilities, statistics))
 
-    def parts(self, frames: np.ndarray, most: int = MAX_ENTRIES) -> Tuple[np.ndarray, ...]:
-        """Cut frames into parts of at most ``most`` frames, whose ``(n, K)`` and ``(n, columns)`` matrices stay small."""
+    @property
+    def part_frames(self) -> int:
+        """The most frames whose ``(n, K)`` and ``(n, columns)`` matrices are held at once."""
         width = max(self.mixture.n_components, self.family.columns(self.mixture.means.shape[1]))
-        step = max(1, min(most, MAX_ENTRIES // width))
+        return max(1, (MAX_ENTRIES if self.device == "cpu" else MAX_ENTRIES_ON_GPU) // width)
+
+    def parts(self, frames: FrameRows, most: Optional[int] = None) -> Tuple[FrameRows, ...]:
+        """Cut frames into parts of at most :attr:`part_frames`, and on a CPU of at most ``most`` frames."""
+        step = self.part_frames if most is None or self.device != "cpu" else min(most, self.part_frames)
         return tuple(frames[start : start + step] for start in range(0, len(frames), step))
 
     def maximise(self, sums: Sums, floor: float) -> GaussianMixture:

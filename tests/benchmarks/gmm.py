@@ -1,4 +1,4 @@
-"""The mixture engine against scikit-learn and fairseq's own scripts, each side in a process of its own, one after the other.
+"""The mixture engine, compared with scikit-learn and fairseq's own scripts. Each side runs in its own process, one after the other.
 
     python -m tests.benchmarks.gmm iteration      one EM iteration, 200k frames × 768 × 500
     python -m tests.benchmarks.gmm convergence    time to scikit-learn's final held-out likelihood, MFCC-39/100 and 768/500
@@ -6,8 +6,8 @@
     python -m tests.benchmarks.gmm memory         2 M frames × 768: peak memory, likelihood against float64
     python -m tests.benchmarks.gmm kill           SIGKILL at random moments, then compare bytes
 
-Features are MFCCs of real speech (the folder of SOFTHUBERT_SPEECH), and for 768 dimensions twenty neighbouring frames of them through
-a fixed random layer, which have the correlations of speech where random numbers have none. ``--scale 0.1`` runs a tenth of the frames.
+Features are MFCCs of real speech (the folder of SOFTHUBERT_SPEECH). For 768 dimensions, twenty neighbouring frames of them go through a
+fixed random layer: these features are correlated as in speech, while random numbers are not. ``--scale 0.1`` uses a tenth of the frames.
 """
 
 from __future__ import annotations
@@ -38,6 +38,7 @@ from softhubert_plugin.features.shards import ShardWriter, read_shard
 from softhubert_plugin.gmm.dump_gmm_posteriors import dump_gmm_posteriors
 from softhubert_plugin.gmm.em import Fit, expectation, fit_mixture
 from softhubert_plugin.gmm.engine import Engine
+from softhubert_plugin.gmm.feed import Feed
 from softhubert_plugin.gmm.kmeans import kmeans
 from softhubert_plugin.gmm.learn_gmm import GmmOptions, learn_gmm
 from softhubert_plugin.gmm.mixture import GaussianMixture
@@ -54,7 +55,7 @@ FLOOR = 1e-4
 
 
 def features(work: Path, kind: str, frames: int) -> Path:
-    """A folder with shard ``train_0_1`` of ``frames`` frames (as far as the speech goes; then it is repeated with noise)."""
+    """Return a folder with shard ``train_0_1`` of ``frames`` frames. If there is too little speech, it is repeated with noise."""
     folder = work / f"{kind}-{frames}"
     if (folder / "train_0_1.json").exists():
         return folder
@@ -70,7 +71,7 @@ def features(work: Path, kind: str, frames: int) -> Path:
                 if kind == "wide":
                     x = (x - mean) / deviation
                     x = np.concatenate([x[offset : len(x) - 19 + offset] for offset in range(20)], axis=1)
-                    x = np.tanh(x @ layer)[::2]  # 50 frames a second, as HuBERT has
+                    x = np.tanh(x @ layer)[::2]  # 50 frames per second, as in HuBERT
                 if written >= len(source.frames):
                     x = x + 0.05 * rng.standard_normal(x.shape).astype(np.float32)
                 x = x[: frames - written]
@@ -92,7 +93,7 @@ def _mfccs(work: Path) -> Any:
 
 
 def divided(folder: Path) -> Any:
-    """Chunks to fit on, and the last 10,000 frames (whole utterances) to measure on."""
+    """Return the chunks to fit on, and the last 10,000 frames (rounded up to whole utterances) to measure on."""
     shard = read_shard(folder, "train", 0, 1)
     mask = shard.offsets[1:] <= len(shard.frames) - HELD_OUT
     return plan_chunks([shard], [mask]), shard.frames[int(shard.lengths[mask].sum()) :]
@@ -102,13 +103,14 @@ def divided(folder: Path) -> Any:
 
 
 def side(name: str, *arguments: Any) -> Dict[str, Any]:
-    """Run one side in a process of its own; its result, with ``peak_gb`` added."""
+    """Run one side in its own process. Return its result, with ``peak_gb`` added."""
     command = [sys.executable, "-m", "tests.benchmarks.gmm", "side", name, *map(str, arguments)]
     done = subprocess.run(command, stdout=subprocess.PIPE, check=True)
     return json.loads(done.stdout.splitlines()[-1])
 
 
 def sides(function: Callable[..., Dict[str, Any]]) -> Callable[..., Dict[str, Any]]:
+    """Register a function as a side, under its name."""
     SIDES[function.__name__] = function
     return function
 
@@ -125,7 +127,7 @@ def table(rows: List[List[Any]]) -> None:
 
 
 def product_speed() -> float:
-    """This machine's float32 matrix-product speed in GFLOP/s, with the threads in use."""
+    """Measure this machine's float32 matrix-product speed in GFLOP/s, with the current number of threads."""
     a, b = torch.randn(4096, 2048), torch.randn(2048, 2048)
     best = 0.0
     for _ in range(5):
@@ -139,7 +141,7 @@ def product_speed() -> float:
 
 
 def start_mixture(folder: Path, components: int) -> GaussianMixture:
-    """The common start of both sides: a few k-means passes on a sample."""
+    """Return the mixture that both sides start from: a few k-means passes on a sample."""
     path = folder / f"start-{components}.safetensors"
     if not path.exists():
         chunks, _ = divided(folder)
@@ -151,6 +153,7 @@ def start_mixture(folder: Path, components: int) -> GaussianMixture:
 
 @sides
 def our_iteration(folder: str, components: str) -> Dict[str, Any]:
+    """Time one EM iteration of ours, the best of three."""
     chunks, _ = divided(Path(folder))
     mixture = start_mixture(Path(folder), int(components))
     speed = product_speed()
@@ -158,7 +161,7 @@ def our_iteration(folder: str, components: str) -> Dict[str, Any]:
     for _ in range(3):
         started = time.perf_counter()
         engine = Engine(mixture)
-        sums = expectation(engine, chunks)
+        sums = expectation(engine, Feed(chunks, "cpu", part_frames=engine.part_frames))
         updated = engine.maximise(sums, FLOOR)
         seconds.append(time.perf_counter() - started)
     frames = float(sums.frames)
@@ -175,6 +178,7 @@ def our_iteration(folder: str, components: str) -> Dict[str, Any]:
 
 @sides
 def sklearn_iteration(folder: str, components: str) -> Dict[str, Any]:
+    """Time one EM iteration of scikit-learn's."""
     from sklearn.mixture import GaussianMixture as SklearnMixture
     from sklearn.mixture._gaussian_mixture import _compute_precision_cholesky
 
@@ -196,6 +200,7 @@ def sklearn_iteration(folder: str, components: str) -> Dict[str, Any]:
 
 
 def iteration(work: Path, scale: float) -> None:
+    """Compare one EM iteration."""
     folder = features(work, "wide", int(200_000 * scale))
     start_mixture(folder, 500)
     theirs, ours = side("sklearn_iteration", folder, 500), side("our_iteration", folder, 500)
@@ -207,7 +212,7 @@ def iteration(work: Path, scale: float) -> None:
         ]
     )
     ratio, speed = theirs["seconds"] / ours["seconds"], f"{ours['speed']:.0f} GFLOP/s"
-    print(f"ratio {ratio:.1f}; the operations of four dense products at {ours['share']:.0%} of this machine's {speed}")
+    print(f"ratio {ratio:.1f}; counted as four dense products, ours reaches {ours['share']:.0%} of this machine's {speed}")
 
 
 # ---------------------------------------------------------------------------------------------------------------- convergence
@@ -215,6 +220,7 @@ def iteration(work: Path, scale: float) -> None:
 
 @sides
 def sklearn_fit(folder: str, components: str) -> Dict[str, Any]:
+    """Fit with scikit-learn's defaults."""
     from sklearn.mixture import GaussianMixture as SklearnMixture
 
     chunks, held_out = divided(Path(folder))
@@ -230,7 +236,7 @@ def sklearn_fit(folder: str, components: str) -> Dict[str, Any]:
 
 @sides
 def our_fit(folder: str, components: str, target: str, sample_frames: str, lloyd: str) -> Dict[str, Any]:
-    """k-means on a sample, then iterations until the target is reached."""
+    """Run k-means on a sample, then EM iterations until the target likelihood is reached."""
     chunks, held_out = divided(Path(folder))
     held_out = np.array(held_out)
     started = time.perf_counter()
@@ -251,6 +257,7 @@ def our_fit(folder: str, components: str, target: str, sample_frames: str, lloyd
 
 
 def convergence(work: Path, scale: float) -> None:
+    """Compare the time to the held-out likelihood that scikit-learn ends with."""
     for kind, frames, components, settings in (("mfcc", 100_000, 100, (10_000, 2)), ("wide", 50_000, 500, (25_000, 2))):
         folder = features(work, kind, int(frames * scale) + HELD_OUT)
         theirs = side("sklearn_fit", folder, components)
@@ -271,21 +278,23 @@ def convergence(work: Path, scale: float) -> None:
 
 
 class Clock:
-    """Seconds, and seconds of all processors, since it was made: the latter hardly change when other programs run beside."""
+    """Counts elapsed seconds and processor seconds since it was made. Processor seconds hardly change when other programs run."""
 
     def __init__(self) -> None:
         self.started, self.processor_started = time.perf_counter(), time.process_time()
 
     def read(self) -> Dict[str, Any]:
+        """Return both counts."""
         return {"seconds": time.perf_counter() - self.started, "processor_seconds": time.process_time() - self.processor_started}
 
 
 @sides
 def sklearn_posteriors(folder: str, components: str) -> Dict[str, Any]:
+    """Compute posteriors with scikit-learn's ``predict_proba``."""
     shard = read_shard(folder, "train", 0, 1)
     mixture = start_mixture(Path(folder), int(components)).to_sklearn()
     clock = Clock()
-    # In parts, as anybody would who has to label more than fits into memory.
+    # In parts, which is necessary for features that do not fit into memory.
     for first in range(0, len(shard.frames), 8192):
         mixture.predict_proba(np.asarray(shard.frames[first : first + 8192]))
     return clock.read()
@@ -293,7 +302,7 @@ def sklearn_posteriors(folder: str, components: str) -> Dict[str, Any]:
 
 @sides
 def product_alone(folder: str, components: str) -> Dict[str, Any]:
-    """The one float32 product of the E-step: the least that exact posteriors can cost here."""
+    """Compute only the float32 product of the E-step, which is the least that exact posteriors can cost here."""
     engine = Engine(start_mixture(Path(folder), int(components)))
     rows = read_shard(folder, "train", 0, 1).frames
     statistics = engine.family.statistics(engine.centred(np.array(rows[:8192])))
@@ -305,7 +314,7 @@ def product_alone(folder: str, components: str) -> Dict[str, Any]:
 
 @sides
 def our_labels(folder: str, components: str, work: str, hard: str) -> Dict[str, Any]:
-    """Calibrated to the default perplexity, as ``gmm learn`` leaves a mixture."""
+    """Dump labels of a mixture that is calibrated to the default perplexity, as ``gmm learn`` does."""
     mixture = start_mixture(Path(folder), int(components))
     sample = torch.from_numpy(np.array(read_shard(folder, "train", 0, 1).frames[-HELD_OUT:]))
     temperature = calibrate_temperature(mixture.log_joint(sample), 4.0)
@@ -317,7 +326,7 @@ def our_labels(folder: str, components: str, work: str, hard: str) -> Dict[str, 
 
 @sides
 def fairseq_labels(folder: str, components: str, work: str) -> Dict[str, Any]:
-    """``dump_km_label.py`` with a k-means model of the same size, timed after its imports as ours is."""
+    """Run ``dump_km_label.py`` with a k-means model of the same size. Like ours, it is timed without its imports."""
     import joblib
     from sklearn.cluster import MiniBatchKMeans
 
@@ -332,15 +341,16 @@ def fairseq_labels(folder: str, components: str, work: str) -> Dict[str, Any]:
     return clock.read()
 
 
-# All sides in turn, so many times: the medians say more than one run of some seconds on a machine that others use.
+# The sides take turns in this many rounds. On a shared machine, medians are more reliable than one run of a few seconds.
 DUMP_ROUNDS = 5
 
 
 def dump(work: Path, scale: float) -> None:
+    """Compare the speed of labelling."""
     for kind, frames, components in (("mfcc", 2_000_000, 100), ("wide", 200_000, 500)):
         folder = features(work, kind, int(frames * scale))
         count = len(read_shard(folder, "train", 0, 1).frames)
-        rows: List[List[Any]] = [[f"labels of {count} frames, {kind}/{components}", "frames a second", "a processor second", "peak GB"]]
+        rows: List[List[Any]] = [[f"labels of {count} frames, {kind}/{components}", "frames per second", "per processor second", "peak GB"]]
         runs = {
             "scikit-learn predict_proba (writes nothing)": ("sklearn_posteriors", folder, components),
             "fairseq dump_km_label.py": ("fairseq_labels", folder, components),
@@ -360,7 +370,7 @@ def dump(work: Path, scale: float) -> None:
         table(rows)
         for row in rows[3:]:
             print(f"{row[0]}: {row[1] / rows[1][1]:.1f} times predict_proba, {row[1] / rows[2][1]:.1f} times dump_km_label.py", end="")
-            print(f"; a processor second {row[2] / rows[1][2]:.1f} and {row[2] / rows[2][2]:.1f} times")
+            print(f"; per processor second {row[2] / rows[1][2]:.1f} and {row[2] / rows[2][2]:.1f} times")
 
 
 # ---------------------------------------------------------------------------------------------------------------- memory
@@ -368,6 +378,7 @@ def dump(work: Path, scale: float) -> None:
 
 @sides
 def our_long_fit(folder: str, components: str) -> Dict[str, Any]:
+    """Fit with five iterations."""
     started = time.perf_counter()
     path = Path(folder) / "fitted.safetensors"
     path.unlink(missing_ok=True)
@@ -376,6 +387,7 @@ def our_long_fit(folder: str, components: str) -> Dict[str, Any]:
 
 
 def memory(work: Path, scale: float) -> None:
+    """Measure the peak memory of a large fit, and compare its likelihood with float64."""
     folder = features(work, "wide", int(2_000_000 * scale))
     found = side("our_long_fit", folder, 500)
     mixture = GaussianMixture.load(folder / "fitted.safetensors")
@@ -391,7 +403,7 @@ def memory(work: Path, scale: float) -> None:
 
 
 def kill(work: Path, scale: float) -> None:
-    """Learn and dump, killed at random moments until they end; bytes as of a run that was left alone."""
+    """Kill learning and dumping at random moments until they end, and compare their bytes with those of an undisturbed run."""
     folder = features(work, "mfcc", int(200_000 * scale))
     rng = random.Random(0)
 
@@ -423,7 +435,7 @@ def kill(work: Path, scale: float) -> None:
                 process = subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
                 try:
                     process.wait(rng.uniform(0.2, 1.0) * whole if attempt < 15 else None)
-                    if attempt < 15:  # it had finished: take its result away, so that the next is disturbed again
+                    if attempt < 15:  # it had finished: delete its result, so that the next attempt is disturbed again
                         (Path(disturbed) / name).unlink()
                 except subprocess.TimeoutExpired:
                     process.send_signal(signal.SIGKILL)
