@@ -1,25 +1,25 @@
 #!/usr/bin/env bash
-# Installs SoftHuBERT into a virtual environment of its own, .venv beside this file, and does nothing when that is up to date.
-# Stock fairseq 0.12.2 needs Python 3.8 to 3.10 and cannot be installed by recent versions of pip, so this looks for such a
-# Python (or takes 3.11 to 3.13 with fairseq-fixed) and installs with uv what constraints.txt lists.
+# Installs SoftHuBERT into its own virtual environment, .venv beside this file. If that is up to date, it does nothing.
+# Stock fairseq 0.12.2 needs Python 3.8 to 3.10, and recent versions of pip cannot install it. So this script looks for such a Python
+# (or uses 3.11 to 3.13 with fairseq-fixed) and installs the versions in constraints.txt with uv.
 set -euo pipefail
 
 usage() {
     cat <<'TEXT'
 usage: bash install.sh [--extras demo,dev]
 
-  --extras LIST    what to install besides: any of demo, lm, transformers, slurm, dev, separated by commas
+  --extras LIST    optional parts to install: any of demo, lm, transformers, slurm, dev, separated by commas
 
-  PYTHON           the Python to use (a path or a name); otherwise 3.10, 3.9, 3.8, 3.12, 3.11, 3.13 are looked for on PATH and in
-                   the folders of pyenv, uv and conda
-  SOFTHUBERT_VENV  where the environment goes, or an existing one to install into; .venv in this folder otherwise
+  PYTHON           the Python to use, a path or a name (default: the first of 3.10, 3.9, 3.8, 3.12, 3.11, 3.13 that is on PATH or in
+                   the folders of pyenv, uv and conda)
+  SOFTHUBERT_VENV  the folder of the environment, new or existing (default: .venv in this folder)
 
 example: PYTHON=python3.9 bash install.sh --extras dev
 TEXT
 }
 
 say() { printf 'softhubert: %s\n' "$*"; }
-# 2: this machine or the command line must change first. 1: something that should have worked did not.
+# Status 2: the machine or the command line must be changed first. Status 1: something failed that should have worked.
 refuse() { printf 'softhubert: error: %s\n' "$*" >&2; exit 2; }
 give_up() { printf 'softhubert: error: %s\n' "$*" >&2; exit 1; }
 
@@ -31,24 +31,24 @@ while [ $# -gt 0 ]; do
         --extras) [ $# -ge 2 ] || refuse "--extras needs a list, such as --extras demo,dev"; extras=$2; shift 2 ;;
         --extras=*) extras=${1#--extras=}; shift ;;
         -h | --help) usage; exit 0 ;;
-        *) refuse "unknown argument '$1'; bash install.sh --help lists what there is" ;;
+        *) refuse "unknown argument '$1'; bash install.sh --help lists the arguments" ;;
     esac
 done
 extras=${extras//,/ }
 for extra in $extras; do
     case $extra in
         demo | lm | transformers | slurm | dev) ;;
-        *) refuse "unknown extra '$extra'; there are demo, lm, transformers, slurm and dev" ;;
+        *) refuse "unknown extra '$extra'; expected demo, lm, transformers, slurm or dev" ;;
     esac
 done
 
 venv=${SOFTHUBERT_VENV:-$here/.venv}
 case $venv in /*) ;; *) venv=$PWD/$venv ;; esac
-# Written before anything is installed and again at the very end, so that an environment that an interrupted run left behind shows.
+# The stamp is written before anything is installed and again at the very end. So it shows if an earlier run was interrupted.
 stamp=$venv/.softhubert-install
 log=$venv/.softhubert-install.log
 
-# Two runs at once (an example and the tests, say) would undo each other's work; the second waits.
+# Two runs at the same time (for example, of an example and the tests) would undo each other's work. So the second one waits.
 if command -v flock >/dev/null 2>&1; then
     exec 9<"$here"
     if ! flock -n 9; then
@@ -57,7 +57,7 @@ if command -v flock >/dev/null 2>&1; then
     fi
 fi
 
-# Run by a candidate itself, of any version: prints "ok VERSION PREFIX", or "no REASON" where it cannot carry SoftHuBERT.
+# Every candidate Python runs this itself, whatever its version. It prints "ok VERSION PREFIX", or "no REASON" if it cannot be used.
 examine=$(cat <<'PY'
 import os, sys
 
@@ -76,8 +76,9 @@ if not have_uv:
     try:
         import ensurepip, venv
     except ImportError:
-        finish("no it lacks the venv module; install it (Debian, Ubuntu: apt-get install python%s-venv), or uv (pip install uv)" % version)
-# Where the package index has no wheel: fairseq 0.12.2 has one for 3.8, fairseq-fixed and editdistance for 3.12, kenlm for none.
+        finish("no it lacks the venv module; install it (Debian, Ubuntu: apt-get install python%s-venv) or uv (pip install uv)" % version)
+# What must be built, because the package index has no wheel: fairseq 0.12.2 has one for 3.8, fairseq-fixed and editdistance for 3.12,
+# kenlm has none.
 common = sys.platform == "linux" and platform.machine() == "x86_64"
 built = []
 if not (common and version in ("3.8", "3.12")):
@@ -104,21 +105,21 @@ if built:
             except OSError:
                 works = False
             if not works:
-                finish("no %s must be built from source on Python %s and there is %s" % (what, version, remedy))
+                finish("no %s must be built from source on Python %s, but there is %s" % (what, version, remedy))
 finish("ok %s %s" % (version, sys.base_prefix))
 PY
 )
 
 uv_on_path=$(type -P uv || true)
-"${uv_on_path:-false}" --version >/dev/null 2>&1 || uv_on_path='' # a shim may stand there without a uv
+"${uv_on_path:-false}" --version >/dev/null 2>&1 || uv_on_path='' # it may be a shim without a uv behind it
 export UV_PYTHON_DOWNLOADS=never
-# What pip was told of a mirror, and of the certificate of a proxy on the way, holds for uv as well.
+# uv also uses pip's settings for a mirror and for the certificate of a proxy.
 if [ -n "${PIP_CERT:-}" ] && [ -z "${SSL_CERT_FILE:-}" ]; then export SSL_CERT_FILE=$PIP_CERT; fi
 if [ -n "${PIP_INDEX_URL:-}" ] && [ -z "${UV_DEFAULT_INDEX:-}${UV_INDEX_URL:-}" ]; then export UV_DEFAULT_INDEX=$PIP_INDEX_URL; fi
-# What a Python says of itself; a pyenv shim or /bin/false, which are no Python, say nothing.
+# The verdict of a candidate on itself. A program that is not a Python, such as a pyenv shim or /bin/false, prints nothing.
 verdict_of() { "$1" -c "$examine" "${uv_on_path:+uv}" "$extras" </dev/null 2>/dev/null | tail -n 1 || true; }
 
-# Every place where a Python of this version may be, one path a line.
+# Prints every place where a Python of this version may be, one path per line.
 candidates() {
     local version=$1 root name
     type -ap "python$version" python3 python || true
@@ -154,7 +155,7 @@ choose_python() {
             *) refuse "PYTHON=$PYTHON: it does not run as a Python; set PYTHON to a Python 3.8 to 3.13, or unset it" ;;
         esac
     fi
-    # 3.12 before 3.11: with it nothing need be built from source.
+    # 3.12 comes before 3.11, because nothing must be built from source for it.
     for version in 3.10 3.9 3.8 3.12 3.11 3.13; do
         while IFS= read -r candidate; do
             [ -x "$candidate" ] || continue
@@ -169,7 +170,7 @@ choose_python() {
     refuse "${reason:-no Python 3.8 to 3.13 on PATH or in the folders of pyenv, uv and conda; install Python 3.10 (for example: uv python install 3.10) or name one: PYTHON=/path/to/python3.10 bash install.sh}"
 }
 
-# What decides the dependencies, and what decides the installed plugin, as two words.
+# Prints two fingerprints: one of the files that decide the dependencies, one of the files that decide the installed plugin.
 fingerprints() { # fingerprints PYTHON
     "$1" -I -S - "$here" <<'PY'
 import hashlib, os, sys
@@ -198,7 +199,7 @@ write_stamp() { # write_stamp STATE
     mv -f "$stamp.new" "$stamp"
 }
 
-# Runs a step of the installation; its output is shown in a terminal (uv draws its progress), and otherwise only if it fails.
+# Runs a step of the installation. In a terminal, its output is shown, because uv draws its progress. Otherwise only failures are.
 step() {
     if [ -t 2 ]; then
         "$@"
@@ -207,7 +208,7 @@ step() {
     fi
 }
 
-# Where Python is told to write no bytecode, every command would compile anew what it imports: seconds each time.
+# If Python is set to write no bytecode, every command would compile its imports again, which takes seconds. So compile them now.
 bytecode=(${PYTHONDONTWRITEBYTECODE:+--compile-bytecode})
 
 uv_install() {
@@ -221,15 +222,15 @@ check_room() {
     complaint=$("$python" -I - "$needed" "$venv" "${UV_CACHE_DIR:-${XDG_CACHE_HOME:-${HOME:-/root}/.cache}/uv}" <<'PY'
 import os, shutil, sys
 
-for path in sys.argv[2:]:  # uv unpacks into its cache and links from there: on another disk, there must be room on both
+for path in sys.argv[2:]:  # uv unpacks into its cache and links from there. If the cache is on another disk, both need room.
     while not os.path.isdir(path):
         path = os.path.dirname(path)
     if not os.access(path, os.W_OK):
-        print("%s: cannot be written; choose another folder by SOFTHUBERT_VENV and UV_CACHE_DIR" % path)
+        print("%s: cannot be written; choose another folder with SOFTHUBERT_VENV and UV_CACHE_DIR" % path)
         break
     free = shutil.disk_usage(path).free / 1e9
     if free < float(sys.argv[1]):
-        print("%s: %.1f GB free and about %s GB are needed; free some, or choose another disk by SOFTHUBERT_VENV and UV_CACHE_DIR"
+        print("%s: %.1f GB are free, but about %s GB are needed; free some, or choose another disk with SOFTHUBERT_VENV and UV_CACHE_DIR"
               % (path, free, sys.argv[1]))
         break
 PY
@@ -238,33 +239,34 @@ PY
 }
 
 make_environment() {
-    mkdir -p "$venv" 2>/dev/null || refuse "$venv: cannot be written; choose another folder by SOFTHUBERT_VENV"
+    mkdir -p "$venv" 2>/dev/null || refuse "$venv: cannot be written; choose another folder with SOFTHUBERT_VENV"
     say "making $venv with Python $python_version ($python)"
     write_stamp making
     if "$python" -c 'import ensurepip, venv' 2>/dev/null; then
-        step "$python" -m venv --prompt softhubert "$venv" || give_up "$python -m venv failed; its last words are above"
+        step "$python" -m venv --prompt softhubert "$venv" || give_up "$python -m venv failed; the end of its output is above"
     else
-        step "$uv_on_path" venv --allow-existing --python "$python" "$venv" || give_up "uv venv failed; its last words are above"
+        step "$uv_on_path" venv --allow-existing --python "$python" "$venv" || give_up "uv venv failed; the end of its output is above"
     fi
 }
 
-# The uv of constraints.txt goes into the environment itself, brought there by whatever is at hand.
+# Installs the uv of constraints.txt into the environment itself, with the uv or pip that is available.
 bring_uv() {
     local wanted
     wanted=$(sed -n 's/^\(uv==[0-9.]*\).*/\1/p' "$here/constraints.txt")
     [ "$("$venv/bin/uv" --version 2>/dev/null | awk '{print $1 "==" $2}')" != "$wanted" ] || return 0
     say "fetching ${wanted/==/ }"
     if [ -n "$uv_on_path" ]; then
-        step "$uv_on_path" pip install --python "$venv/bin/python" "$wanted" || give_up "$wanted could not be installed; uv's last words are above"
+        step "$uv_on_path" pip install --python "$venv/bin/python" "$wanted" ||
+            give_up "$wanted could not be installed; the end of uv's output is above"
         return
     fi
     "$venv/bin/python" -m pip --version >/dev/null 2>&1 || step "$venv/bin/python" -m ensurepip || refuse "$venv: it has neither pip nor uv; install uv (pip install uv)"
-    # PIP_USER: a configuration that installs for the user by default would fail inside an environment.
+    # PIP_USER=0, because a configuration that installs for the user by default would fail inside an environment.
     PIP_USER=0 step "$venv/bin/python" -m pip install --disable-pip-version-check "$wanted" ||
-        give_up "$wanted could not be installed; pip's last words are above (is a package index within reach?)"
+        give_up "$wanted could not be installed; the end of pip's output is above (can this machine reach a package index?)"
 }
 
-# A copy of what the plugin is built from: building in the clone would leave a build folder there, whose stale modules later builds take up.
+# Copies the sources of the plugin. Building in the clone would leave a build folder there, and later builds would use its stale modules.
 copy_sources() {
     rm -rf "$venv/.softhubert-sources"
     mkdir "$venv/.softhubert-sources"
@@ -277,35 +279,35 @@ copy_sources() {
 install_dependencies() {
     local extra flags=(${repair:+"$repair"})
     for extra in $extras; do flags+=(--extra "$extra"); done
-    say "installing what constraints.txt lists${extras:+ (with $extras)}: gigabytes and some minutes, the first time"
+    say "installing the packages in constraints.txt${extras:+ (with $extras)}; the first time, this takes gigabytes and some minutes"
     case $python_version in
-        3.8 | 3.9 | 3.10) ;; # stock fairseq must be built in isolation: beside torch it tries an extension whose source it lacks
-        *) # fairseq-fixed asks for torch while it is built: the one installed here, not a second download
-            uv_install torch numpy cython ninja setuptools wheel || give_up "torch could not be installed; uv's last words are above"
+        3.8 | 3.9 | 3.10) ;; # stock fairseq must be built in isolation: beside torch, it would build an extension whose source is missing
+        *) # fairseq-fixed needs torch while it is built: use the one installed here, not a second download
+            uv_install torch numpy cython ninja setuptools wheel || give_up "torch could not be installed; the end of uv's output is above"
             flags+=(--no-build-isolation-package fairseq-fixed)
             ;;
     esac
     uv_install -r "$venv/.softhubert-sources/setup.py" ${flags[@]+"${flags[@]}"} ||
-        give_up "the dependencies could not be installed; uv's last words are above (is a package index within reach?)"
+        give_up "the dependencies could not be installed; the end of uv's output is above (can this machine reach a package index?)"
 }
 
-# Not editable: fairseq looks for the user directory "softhubert_plugin" beside its own package, so it must physically lie there.
+# The installation is not editable: fairseq looks for the user directory "softhubert_plugin" beside its own package, so it must be there.
 install_plugin() {
     say "installing the plugin from $here"
     uv_install --no-deps --reinstall-package softhubert "$venv/.softhubert-sources" ||
-        give_up "the plugin could not be installed; uv's last words are above"
+        give_up "the plugin could not be installed; the end of uv's output is above"
     rm -rf "$venv/.softhubert-sources"
 }
 
 check_imports() {
     "$venv/bin/python" -W ignore -c 'import torch, torchaudio, npy_append_array, fairseq.models.hubert, softhubert_plugin' >"$log" 2>&1 || {
         tail -n 5 "$log" >&2
-        give_up "$venv: everything is installed, but it does not import; '$venv/bin/softhubert doctor' may say why"
+        give_up "$venv: everything is installed, but importing it fails; run '$venv/bin/softhubert doctor', which may show why"
     }
 }
 
-# What earlier runs left. "making": stopped before it was complete, so nothing in it is trusted; "updating": complete once, then
-# stopped on the way to another list of packages; "finished".
+# The state that earlier runs left. "making": the environment was never complete, so nothing in it is trusted. "updating": it was complete
+# once, but a change of its packages was interrupted. "finished": it is complete.
 state='' owner=ours dependencies='' plugin='' installed='' recorded=''
 if [ -f "$stamp" ]; then
     while read -r key value; do
@@ -327,7 +329,7 @@ repair=''
 [ -z "${PYTHON:-}" ] || choose_python
 
 if [ "$owner" = user ]; then
-    # Made by somebody else: used as it is, never removed.
+    # The user made this environment. It is used as it is and never removed.
     verdict=$(verdict_of "$venv/bin/python")
     case $verdict in
         "ok "*) ;;
@@ -335,10 +337,10 @@ if [ "$owner" = user ]; then
         *) refuse "$venv: its Python does not run; remove that folder and run this again" ;;
     esac
     [ -z "$python" ] || [ "ok $python_version $python_prefix" = "$verdict" ] ||
-        refuse "PYTHON=$PYTHON: $venv was made with another Python; unset PYTHON, or choose another folder by SOFTHUBERT_VENV"
+        refuse "PYTHON=$PYTHON: $venv was made with another Python; unset PYTHON, or choose another folder with SOFTHUBERT_VENV"
     accept "$venv/bin/python" "$verdict"
     if [ -z "$state" ]; then
-        say "installing into $venv, which was there before"
+        say "installing into the existing environment $venv"
         check_room
     fi
 else
@@ -361,7 +363,7 @@ else
     fi
     if [ -z "$state" ]; then
         [ -z "$(ls -A "$venv" 2>/dev/null)" ] ||
-            refuse "$venv: it is there and is no virtual environment; remove it, or choose another folder by SOFTHUBERT_VENV"
+            refuse "$venv: it exists and is not a virtual environment; remove it, or choose another folder with SOFTHUBERT_VENV"
         [ -n "$python" ] || choose_python
         check_room
         make_environment
@@ -370,7 +372,7 @@ else
     fi
 fi
 
-# What was installed before stays, so that asking for fewer extras is no change.
+# Extras that were installed before stay, so asking for fewer extras changes nothing.
 extras=$(printf '%s %s' "$extras" "$installed" | tr -s ' ' '\n' | sort -u | tr '\n' ' ' | sed 's/^ *//; s/ *$//')
 read -r dependencies_now plugin_now <<<"$(fingerprints "$venv/bin/python")"
 
@@ -384,7 +386,7 @@ if [ "$state" = finished ] && [ "$dependencies $installed" = "$dependencies_now 
 else
     case $state in
         finished) write_stamp updating ;;
-        updating) repair=--reinstall ;; # a package may have been left half replaced
+        updating) repair=--reinstall ;; # a package may be only half replaced
         *) write_stamp making ;;
     esac
     bring_uv
@@ -394,4 +396,4 @@ else
     check_imports
 fi
 write_stamp finished
-say "done; use it by: source $(printf %q "$venv/bin/activate")"
+say "done; to use it: source $(printf %q "$venv/bin/activate")"

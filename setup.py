@@ -1,7 +1,7 @@
 """Packaging of SoftHuBERT: what it depends on, and the ``softhubert`` command.
 
-The versions that are known to work together are in ``constraints.txt``; here stand only the bounds outside which something is
-known to break. ``bash install.sh`` reads both.
+The versions that are known to work together are in ``constraints.txt``. This file has only the bounds outside which something is known
+to break. ``bash install.sh`` reads both.
 """
 
 from __future__ import annotations
@@ -15,7 +15,7 @@ from setuptools import find_packages, setup
 HERE = Path(__file__).resolve().parent
 
 REQUIREMENTS: List[str] = [
-    # Stock fairseq's configuration dataclasses do not import on Python 3.11 and later; fairseq-fixed is the same code with that mended.
+    # Stock fairseq's configuration dataclasses do not import on Python 3.11 and later; fairseq-fixed is the same code without this fault.
     "fairseq==0.12.2; python_version < '3.11'",
     "fairseq-fixed==0.12.3.1; python_version >= '3.11'",
     "numpy>=1.21",
@@ -24,7 +24,7 @@ REQUIREMENTS: List[str] = [
     "scipy>=1.7",
     "scikit-learn>=1.3",
     "joblib>=1.1",
-    # fairseq holds these three to the versions that it was written against.
+    # fairseq itself restricts these three to the versions that it was written for.
     "hydra-core>=1.0.7",
     "omegaconf>=2.0.6",
     "PyYAML>=5.1",
@@ -34,11 +34,11 @@ REQUIREMENTS: List[str] = [
     "rapidfuzz>=3.6",
     "safetensors>=0.4.3",
     "npy-append-array>=0.9.16; python_version >= '3.9'",
-    "npy-append-array==0.9.16; python_version < '3.9'",  # later ones need a newer NumPy than Python 3.8 has, and do not say so
+    "npy-append-array==0.9.16; python_version < '3.9'",  # later ones need a newer NumPy than Python 3.8 has, but do not declare it
     "tqdm>=4.60",
     "praatio>=6",
     "matplotlib>=3.7",
-    # fairseq's trainer writes its curves with it, and warns without it, whenever common.tensorboard_logdir is set.
+    # fairseq's trainer writes its curves with it if common.tensorboard_logdir is set, and warns if it is missing.
     "tensorboardX>=2.5",
 ]
 
@@ -48,7 +48,7 @@ EXTRAS: Dict[str, List[str]] = {
     "transformers": ["transformers>=4.40"],
     "slurm": [
         "submitit>=1.4",
-        # hydra's launcher, for config/pretrain/run/slurm.yaml; each release goes with one hydra.
+        # hydra's launcher, for config/pretrain/run/slurm.yaml; each release works with one hydra.
         "hydra-submitit-launcher>=1.1.1,<1.2; python_version < '3.11'",
         "hydra-submitit-launcher>=1.2; python_version >= '3.11'",
     ],
@@ -57,7 +57,7 @@ EXTRAS: Dict[str, List[str]] = {
 
 
 def version() -> str:
-    """The package's ``__version__``, read from its source: the build environment has nothing that importing it might need."""
+    """Read the package's ``__version__`` from its source, because the build environment may lack what importing it needs."""
     for statement in ast.parse((HERE / "softhubert_plugin" / "version.py").read_text(encoding="utf-8")).body:
         if isinstance(statement, ast.Assign) and any(isinstance(name, ast.Name) and name.id == "__version__" for name in statement.targets):
             return str(ast.literal_eval(statement.value))
@@ -75,7 +75,7 @@ setup(
     author="SoftHuBERT contributors",
     license="MIT",
     license_files=["LICENSE"],
-    # The configurations lie beside the package, where people look for them, and are installed within it: `softhubert configs` says where.
+    # The configurations are beside the package, where people look for them, and are installed inside it. `softhubert configs` prints where.
     packages=[*find_packages(include=["softhubert_plugin", "softhubert_plugin.*"]), "softhubert_plugin.config"],
     package_dir={"softhubert_plugin.config": "config"},
     package_data={"softhubert_plugin": ["py.typed"], "softhubert_plugin.config": ["**/*.yaml"]},

@@ -1,4 +1,4 @@
-"""What the tests share: a tiny corpus of noise with transcripts, real speech where it is at hand, and a watch over what is skipped."""
+"""Fixtures that the tests share (a tiny noise corpus with transcripts, real speech if it is there), and the check of skipped tests."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from shapes import TINY_HUBERT, save_stock
 
 from softhubert_plugin.manifests import write_letter_dictionary, write_manifest, write_transcripts
 
-# Why a test may be skipped where everything is installed: what a machine lacks, and what fairseq-fixed does otherwise.
+# Reasons for which a test may be skipped although everything is installed: the machine lacks something, or fairseq-fixed differs.
 ALLOWED_SKIPS = (
     "needs two GPUs",
     "no small file system can be mounted here",
@@ -29,11 +29,12 @@ TEXTS = ("ONE TWO", "THREE", "FOUR FIVE SIX", "SEVEN")
 
 
 def pytest_addoption(parser: pytest.Parser) -> None:
-    parser.addoption("--strict-skips", action="store_true", help="fail where a test was skipped that everything installed could run")
+    """Add the option ``--strict-skips``."""
+    parser.addoption("--strict-skips", action="store_true", help="fail if a test is skipped because something is not installed")
 
 
 def pytest_collection_modifyitems(config: pytest.Config, items: List[pytest.Item]) -> None:
-    """Leave out, and count, what only ``bash tests/gpu.sh`` on a machine with a GPU can run."""
+    """Deselect the tests marked ``cuda`` on a machine without a GPU. ``bash tests/gpu.sh`` runs them on a machine with one."""
     import torch
 
     if not torch.cuda.is_available():
@@ -44,7 +45,7 @@ def pytest_collection_modifyitems(config: pytest.Config, items: List[pytest.Item
 
 @pytest.hookimpl(trylast=True)
 def pytest_sessionfinish(session: pytest.Session) -> None:
-    """With ``--strict-skips``, a test that was skipped for want of something that can be installed fails the run."""
+    """Fail the run under ``--strict-skips`` if a test was skipped because something that can be installed is missing."""
     reporter: Any = session.config.pluginmanager.get_plugin("terminalreporter")
     unexpected = []
     for report in reporter.stats.get("skipped", []) if reporter and session.config.getoption("--strict-skips") else []:
@@ -57,7 +58,7 @@ def pytest_sessionfinish(session: pytest.Session) -> None:
 
 
 def pytest_terminal_summary(terminalreporter: Any, config: pytest.Config) -> None:
-    """Name those tests."""
+    """Name the tests that were skipped without an allowed reason."""
     unexpected = config.stash.get(UNEXPECTED, [])
     if unexpected:
         terminalreporter.section("skipped without an allowed reason (ALLOWED_SKIPS in tests/conftest.py)", red=True)
@@ -67,7 +68,7 @@ def pytest_terminal_summary(terminalreporter: Any, config: pytest.Config) -> Non
 
 @pytest.fixture()
 def corpus(tmp_path: Path) -> Path:
-    """A folder with ``train.tsv`` and ``valid.tsv`` of four utterances each, of 0.5 to 1.4 seconds."""
+    """A folder with ``train.tsv`` and ``valid.tsv``, four utterances of noise each (0.5 to 1.4 seconds), and their transcripts."""
     rng = np.random.default_rng(0)
     for split in ("train", "valid"):
         entries = []
@@ -86,7 +87,7 @@ def corpus(tmp_path: Path) -> Path:
 
 @pytest.fixture()
 def labelled_corpus(corpus: Path) -> Path:
-    """The corpus with ``mfcc/``, ``gmm.safetensors`` of eight components, and ``labels/`` of both splits."""
+    """The corpus with its MFCCs (``mfcc/``), a mixture of eight components (``gmm.safetensors``) and ``labels/`` of both splits."""
     from softhubert_plugin.cli import main
 
     mfcc, mixture, labels = (str(corpus / name) for name in ("mfcc", "gmm.safetensors", "labels"))
@@ -101,13 +102,13 @@ def labelled_corpus(corpus: Path) -> Path:
 
 @pytest.fixture(scope="session")
 def stock_checkpoint(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A checkpoint as fairseq's trainer saves its own HuBERT: two layers of 32, 20 clusters, ``Dictionary`` objects inside."""
+    """A checkpoint as fairseq's trainer saves its own HuBERT: two layers of width 32, 20 clusters, with ``Dictionary`` objects inside."""
     return save_stock(tmp_path_factory.mktemp("stock") / "checkpoint_last.pt", TINY_HUBERT, clusters=20)
 
 
 @pytest.fixture(scope="session")
 def speech() -> Path:
-    """The folder of real speech; tests that need it are skipped where it is not."""
+    """The folder of real speech. Tests that need it are skipped where it does not exist."""
     folder = Path(os.environ.get("SOFTHUBERT_SPEECH", Path(__file__).parents[2] / "shared" / "speech"))
     if not folder.is_dir():
         pytest.skip(f"no real speech at {folder}; set SOFTHUBERT_SPEECH")

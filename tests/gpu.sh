@@ -1,19 +1,19 @@
 #!/usr/bin/env bash
-# The tests that need a GPU, and what the GPU is worth, on a machine that has one. Takes what is installed there: an environment of
-# install.sh, or any Python with torch, beside which missing packages are installed from a folder of wheels. Needs no network.
+# Runs the tests that need a GPU, and then a benchmark, on a machine that has one. It uses what is installed there: an environment of
+# install.sh, or any Python with torch. It can install missing packages from a folder of wheels, and needs no network.
 set -euo pipefail
 
 usage() {
     cat <<'TEXT'
 usage: bash tests/gpu.sh [--wheels DIR] [--tests-only] [-- PYTEST_ARGUMENTS…]
 
-  --wheels DIR   install what is missing from the wheels in DIR, into a new environment that sees the packages of PYTHON. To fill it, on a
-                 machine with a network and the same Python:
+  --wheels DIR   install the wheels in DIR into a new environment that also sees the packages of PYTHON. To fill DIR, run this on a machine
+                 with a network and the same Python:
                    uv pip compile --no-header --no-annotate -c constraints.txt --extra dev setup.py | grep -Ev '^(torch|nvidia|triton|cuda)' >list
                    pip wheel --no-deps --wheel-dir DIR -r list .
-  --tests-only   leave out the benchmark
+  --tests-only   skip the benchmark
 
-  PYTHON         the Python whose torch is used (.venv/bin/python, or python3 where there is no .venv)
+  PYTHON         the Python whose torch is used (default: .venv/bin/python, or python3 if there is no .venv)
 
 example: PYTHON=python3.12 bash tests/gpu.sh --wheels /data/wheels
 TEXT
@@ -34,12 +34,12 @@ done
 cd "$(dirname "${BASH_SOURCE[0]}")/.."
 python=${PYTHON:-.venv/bin/python}
 [ -n "${PYTHON:-}" ] || [ -x "$python" ] || python=python3
-python=$(type -P "$python") || refuse "${PYTHON:-python3}: no such program; name a Python with torch in PYTHON"
+python=$(type -P "$python") || refuse "${PYTHON:-python3}: no such program; set PYTHON to a Python with torch"
 
 if [ -n "$wheels" ]; then
     venv=${SOFTHUBERT_VENV:-$PWD/.venv-gpu}
     "$python" -m venv --system-site-packages "$venv"
-    # What is there already stays: torch and what it brings above all. --no-deps: the folder says what is needed.
+    # --no-deps keeps installed packages, above all torch and its dependencies. The folder holds all that is missing.
     "$venv/bin/python" -m pip install --quiet --disable-pip-version-check --no-index --no-deps "$wheels"/*.whl
     python=$venv/bin/python
 fi

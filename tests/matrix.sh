@@ -1,22 +1,23 @@
 #!/usr/bin/env bash
-# One row of the table of Pythons and torches: builds the wheel, installs it into a new environment with empty caches, and runs the tests
-# that meet fairseq, torch and hydra and a tiny run of the whole road against what is installed there, not against the clone. Prints the
-# row last.
+# Tests one combination of Python and torch. Builds the wheel and installs it into a new environment with empty caches. There it runs the
+# tests that use fairseq, torch and hydra, and a tiny run of the whole road, with the installed package instead of the clone. At the end it
+# prints a table row for this combination.
 set -euo pipefail
 
 usage() {
     cat <<'TEXT'
 usage: bash tests/matrix.sh [PYTHON] [TORCH] [-- PYTEST_ARGUMENTS…]
 
-  PYTHON      a version from 3.8 to 3.13, or a path (3.10)
-  TORCH       a release of torch, with the torchaudio that goes with it, instead of the one constraints.txt lists
-  -- …        what pytest runs, instead of a selection of the fast tests; '-- tests' runs all of them. tests/test_end_to_end.py is the tiny
-              run of the road: pretraining on hard and soft labels, fine-tuning, decoding, report
+  PYTHON      a version from 3.8 to 3.13, or a path (default: 3.10)
+  TORCH       a release of torch, used with its torchaudio (default: the release in constraints.txt)
+  -- …        arguments of pytest (default: a selection of the fast tests); '-- tests' runs all fast tests. tests/test_end_to_end.py is the
+              tiny run of the road: pretraining on hard and soft labels, fine-tuning, decoding, report
 
-  INSTALLER   uv (the default), or pip: the newest that can install stock fairseq on Python 3.8 to 3.10
-  MATRIX_DIR  where to work, and to find the same environment again next time, with a new wheel (a temporary folder, removed afterwards)
+  INSTALLER   uv, or pip: the newest pip that can install stock fairseq on Python 3.8 to 3.10 (default: uv)
+  MATRIX_DIR  the folder to work in; the next run there uses the same environment with a new wheel (default: a temporary folder that is
+              removed at the end)
 
-The logs stay in exp/matrix.
+The logs are in exp/matrix.
 
 example: INSTALLER=pip bash tests/matrix.sh 3.9
 TEXT
@@ -45,11 +46,11 @@ work=$(cd "$work" && pwd -P)
 log=$clone/exp/matrix/python${python##*/}-torch${torch:-listed}-$installer.log
 : >"$log"
 
-run() { # run WHAT COMMAND…: quietly, its output in the log
+run() { # run WHAT COMMAND…: runs a command with its output in the log
     local what=$1
     shift
     printf '\n$ %s\n' "$*" >>"$log"
-    "$@" >>"$log" 2>&1 || { tail -n 20 "$log" >&2; fail "$what failed; all of it is in $log"; }
+    "$@" >>"$log" 2>&1 || { tail -n 20 "$log" >&2; fail "$what failed; the whole output is in $log"; }
 }
 
 # The Python and a uv to build with.
@@ -62,7 +63,7 @@ interpreter=$(compgen -G "${PYENV_ROOT:-${HOME:-}/.pyenv}/versions/$python*/bin/
 export UV_CACHE_DIR=$work/cache PIP_CACHE_DIR=$work/cache/pip PIP_DISABLE_PIP_VERSION_CHECK=1 PIP_USER=0
 if [ -n "${PIP_INDEX_URL:-}" ]; then export UV_DEFAULT_INDEX=${UV_DEFAULT_INDEX:-$PIP_INDEX_URL}; fi
 
-# What a user would be handed, from a copy of what git knows and has not forgotten: building leaves folders behind.
+# Builds what a user gets, from a copy of the files that git does not ignore, because building leaves folders behind.
 rm -rf "$work/source" "$work/dist" "$work/tree"
 mkdir -p "$work/source" "$work/tree"
 (cd "$clone" && { git ls-files --cached --others --exclude-standard 2>/dev/null || find . -type f -not -path './exp/*' -not -path './.venv/*'; }) |
@@ -75,7 +76,7 @@ wheel=$(echo "$work"/dist/*.whl)
 constraints=$work/constraints.txt
 cp "$clone/constraints.txt" "$constraints"
 if [ -n "$torch" ]; then
-    # What torch brings along goes with it. 2.11 is torchaudio's last release, and loads beside every later torch.
+    # The pins of torch's dependencies are removed too. 2.11 is torchaudio's last release, and it loads beside every later torch.
     audio=$torch
     [ "$(printf '%s\n' 2.11.0 "$torch" | sort -V | tail -n 1)" = 2.11.0 ] || audio=2.11.0
     sed -i -E '/^(torch|torchaudio|triton|nvidia-[a-z0-9-]*|cuda-[a-z0-9-]*)==/d' "$constraints"
@@ -97,7 +98,7 @@ else
             install=("$uv" pip install --quiet --python "$bin/python" --constraints "$constraints" --build-constraints "$constraints")
             case $("$bin/python" -V) in
                 *' 3.8.'* | *' 3.9.'* | *' 3.10.'*) ;;
-                *) # as install.sh does: fairseq-fixed is built beside the torch that is used, not beside a second one
+                *) # as in install.sh: fairseq-fixed is built with the installed torch, not with a second one
                     run "installing torch" "${install[@]}" torch numpy cython ninja setuptools wheel
                     install+=(--no-build-isolation-package fairseq-fixed)
                     ;;
@@ -115,9 +116,9 @@ fi
 seconds=$(sed -n 2p "$work/installed")
 size=$(du -sm "$work/venv" | awk '{ printf "%.1f", $1 / 1000 }')
 
-# Everything but the package itself, with the configurations that the wheel brought: what is imported can only be what is installed.
+# A copy of everything except the package itself, with the configurations of the wheel. So only the installed package can be imported.
 export PATH="$bin:$PATH"
-cp -R "$work/source"/{tests,examples,manifests,README.md,pyproject.toml} "$work/tree/"
+cp -R "$work/source"/{tests,examples,manifests,docs,README.md,CHANGELOG.md,CONTRIBUTING.md,pyproject.toml} "$work/tree/"
 ln -s "$(softhubert configs)" "$work/tree/config"
 printf '#!/bin/sh\n# The environment is there: nothing to install.\n' >"$work/tree/install.sh"
 cd "$work/tree"
@@ -154,4 +155,4 @@ print("| Python | torch, torchaudio | fairseq | NumPy | installed with | tests |
 print("| %s | %s, %s | %s | %s | %s: %s s, %s GB | %s (%s s) |" % (
     platform.python_version(), version("torch"), version("torchaudio"), fairseq, version("numpy"), installer, seconds, size, outcome, tested))
 PY
-[ $status -eq 0 ] || { grep -E '^(FAILED|ERROR)' "$log" >&2 || true; fail "tests failed; all of it is in $log"; }
+[ $status -eq 0 ] || { grep -E '^(FAILED|ERROR)' "$log" >&2 || true; fail "tests failed; the whole output is in $log"; }

@@ -1,12 +1,12 @@
 #!/usr/bin/env bash
-# Installs what is needed (nothing, the second time), then lints, checks types and runs the tests.
+# Installs what is missing, then runs the linter, the type checker and the tests.
 # Arguments go to pytest: bash tests/run.sh -k mixture
 set -euo pipefail
 cd "$(dirname "${BASH_SOURCE[0]}")/.."
 bash install.sh --extras demo,dev,lm,slurm,transformers
 
 venv=${SOFTHUBERT_VENV:-$PWD/.venv}
-# The tests' matrices are small: more threads than this only wait for one another.
+# The tests use small matrices. More threads than this would only wait for one another.
 if [ -z "${OMP_NUM_THREADS:-}" ]; then
     cores=$("$venv/bin/python" -c 'import os; print(os.cpu_count() or 1)')
     export OMP_NUM_THREADS=$((cores < 4 ? cores : 4))

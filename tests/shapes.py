@@ -1,4 +1,4 @@
-"""Checkpoints of random weights in the shapes that other toolkits know: Base, Large and DistilHuBERT, small and full size."""
+"""Checkpoints with random weights in the shapes that other toolkits support: Base, Large and DistilHuBERT, small and full size."""
 
 from __future__ import annotations
 
@@ -57,7 +57,10 @@ CODEWORDS = 20
 
 
 def save_pretrained(path: Path, shape: Dict[str, Any], *, seed: int = 0, labels: str = "gmm") -> Path:
-    """A ``soft_hubert`` checkpoint, or a ``distil_hubert`` one where the shape predicts layers; norms and biases are random too."""
+    """Save a ``soft_hubert`` checkpoint, or a ``distil_hubert`` one if the shape has ``predicted_layers``.
+
+    Norms and biases are random too. A ``soft_hubert`` has ``CODEWORDS`` codewords.
+    """
     from fairseq import tasks
     from omegaconf import OmegaConf
 
@@ -82,7 +85,7 @@ def save_pretrained(path: Path, shape: Dict[str, Any], *, seed: int = 0, labels:
 
 
 def save_finetuned(path: Path, shape: Dict[str, Any], *, seed: int = 0) -> Path:
-    """A ``hubert_ctc`` checkpoint on letters."""
+    """Save a ``hubert_ctc`` checkpoint whose targets are letters."""
     from softhubert_plugin.checkpoints.load import read_checkpoint
 
     state = read_checkpoint(save_pretrained(path, {**shape, "final_dim": 0}, seed=seed))
@@ -95,7 +98,7 @@ def save_finetuned(path: Path, shape: Dict[str, Any], *, seed: int = 0) -> Path:
 
 
 def unsettle(model: torch.nn.Module) -> None:
-    """Give what starts as ones and zeros random values, so that nothing is right by luck."""
+    """Make norms and biases random, which start as ones and zeros, so that no comparison succeeds by luck."""
     with torch.no_grad():
         for parameter in model.parameters():
             if parameter.dim() == 1:
@@ -103,10 +106,12 @@ def unsettle(model: torch.nn.Module) -> None:
 
 
 def save_stock(path: Path, model: Dict[str, Any], *, clusters: int, label_rate: float = 100.0) -> Path:
-    """A checkpoint of random weights as fairseq's trainer saves its own HuBERT, ``Dictionary`` objects inside.
+    """Save random weights as fairseq's trainer saves its own HuBERT, with ``Dictionary`` objects inside.
 
     Args:
         model: settings of the model that differ from fairseq's defaults.
+        clusters: number of clusters in the dictionary.
+        label_rate: label frames per second.
     """
     from fairseq.data import Dictionary
     from fairseq.dataclass.configs import FairseqConfig

@@ -1,3 +1,5 @@
+"""``keep_freed_memory``: a process uses freed memory again instead of asking the kernel for new pages."""
+
 from __future__ import annotations
 
 import multiprocessing
@@ -13,15 +15,16 @@ MEGABYTES = 64
 
 
 def faulted(*, keep: bool) -> int:
+    """Run :func:`pages_of_another_array` in a new process."""
     with multiprocessing.get_context("spawn").Pool(1) as pool:
         return pool.apply(pages_of_another_array, (keep,))
 
 
 def pages_of_another_array(keep: bool) -> int:
-    """How many pages the kernel hands out for an array when a dozen of its size have been freed."""
+    """Count the pages that the kernel provides for an array after twelve arrays of the same size were freed."""
     if keep:
         assert keep_freed_memory()
-    for _ in range(12):  # the first few leave holes that are, for their alignment, some bytes too small
+    for _ in range(12):  # the first few leave holes that are some bytes too small because of alignment
         torch.ones(MEGABYTES << 18)
     before = resource.getrusage(resource.RUSAGE_SELF).ru_minflt
     torch.ones(MEGABYTES << 18)

@@ -1,4 +1,4 @@
-"""``softhubert_plugin.load``: features, soft units, and files that may come from strangers."""
+"""``softhubert_plugin.load``: features, soft units (posteriors), and untrusted files."""
 
 from __future__ import annotations
 
@@ -35,7 +35,7 @@ def _noise(*lengths: int) -> list:
 
 
 @pytest.mark.parametrize("name", ["Base, small", "Large, small", "DistilHuBERT, small"])
-def test_features_are_fairseqs_and_do_not_depend_on_the_batch(name: str, tmp_path: Path) -> None:
+def test_features_equal_fairseqs_and_do_not_depend_on_the_batch(name: str, tmp_path: Path) -> None:
     checkpoint = save_pretrained(tmp_path / "ckpt.pt", SHAPES[name])
     model, loaded = softhubert_plugin.load(checkpoint), load_checkpoint(checkpoint)
     waveforms = _noise(16_000, 9_999, 401)
@@ -58,7 +58,7 @@ def test_features_are_fairseqs_and_do_not_depend_on_the_batch(name: str, tmp_pat
 
 @pytest.fixture(scope="module")
 def model_and_mixture(tmp_path_factory: pytest.TempPathFactory) -> Tuple[Path, Path, Path]:
-    """A checkpoint, audio with manifests, and a mixture learnt from the checkpoint's layer 2 by the command line."""
+    """A folder of audio with its manifest, a checkpoint, and a mixture that the command line fitted on the checkpoint's layer 2."""
     folder = tmp_path_factory.mktemp("units")
     checkpoint = save_pretrained(folder / "ckpt.pt", SMALL)
     rows = []
@@ -72,7 +72,7 @@ def model_and_mixture(tmp_path_factory: pytest.TempPathFactory) -> Tuple[Path, P
     return folder, checkpoint, folder / "gmm.safetensors"
 
 
-def test_posteriors_are_the_mixtures_of_the_features_that_the_command_line_dumps(model_and_mixture: Tuple[Path, Path, Path]) -> None:
+def test_posteriors_equal_those_of_the_features_that_the_command_line_dumps(model_and_mixture: Tuple[Path, Path, Path]) -> None:
     folder, checkpoint, gmm = model_and_mixture
     model = softhubert_plugin.load(checkpoint, mixture=gmm)
     waveforms = [torch.from_numpy(soundfile.read(folder / f"{number}.wav", dtype="float32")[0]) for number in (0, 5)]
@@ -113,7 +113,7 @@ def test_a_mixture_of_another_model_is_refused_or_warned_about(model_and_mixture
         ([], "0 waveforms"),
     ],
 )
-def test_waveforms_that_are_none_are_refused(waveforms: Any, complaint: str, tmp_path: Path) -> None:
+def test_invalid_waveforms_are_refused(waveforms: Any, complaint: str, tmp_path: Path) -> None:
     model = softhubert_plugin.load(save_pretrained(tmp_path / "ckpt.pt", SMALL))
     with pytest.raises(SoftHubertError, match=complaint):
         model.extract_features(waveforms)
@@ -122,7 +122,7 @@ def test_waveforms_that_are_none_are_refused(waveforms: Any, complaint: str, tmp
 
 
 def test_a_fine_tuned_model_does_not_look_for_the_labels_of_its_pretraining(tmp_path: Path) -> None:
-    """Where they lay there may be others by now."""
+    """The files at the recorded path may have been replaced."""
     state = torch.load(save_finetuned(tmp_path / "ckpt.pt", SMALL), weights_only=True)
     state["cfg"]["model"]["w2v_args"]["task"].update(label_dir=str(tmp_path), labels=["gmm"])
     (tmp_path / "train.gmm").write_bytes(b"12345678{ not labels")
@@ -131,7 +131,7 @@ def test_a_fine_tuned_model_does_not_look_for_the_labels_of_its_pretraining(tmp_
     assert torch.equal(softhubert_plugin.load(tmp_path / "ckpt.pt").encoder.mask_emb, expected)
 
 
-def test_it_is_a_module_that_stays_as_it_is(tmp_path: Path) -> None:
+def test_a_loaded_model_is_a_module_that_never_trains(tmp_path: Path) -> None:
     model = softhubert_plugin.load(save_finetuned(tmp_path / "ckpt.pt", SMALL))
     assert isinstance(torch.nn.Sequential(model).train()[0], SpeechEncoder) and not model.training and not model.encoder.training
     assert not any(parameter.requires_grad for parameter in model.parameters())
@@ -159,8 +159,8 @@ class _Attack:
 
 
 @pytest.mark.parametrize("where", ["pickle", "front end", "transformers"])
-def test_a_strangers_checkpoint_runs_nothing_wherever_it_is_taken(where: str, stock_checkpoint: Path, tmp_path: Path) -> None:
-    """As a model to load, to start from, to learn from, to export and to fine-tune."""
+def test_an_untrusted_checkpoint_runs_no_code_wherever_it_is_used(where: str, stock_checkpoint: Path, tmp_path: Path) -> None:
+    """The checkpoint is loaded, used as a teacher, exported, and given to fine-tuning as its starting point."""
     ran, evil = tmp_path / "ran", tmp_path / "evil.pt"
     if where == "transformers":
         evil = tmp_path / "evil"
@@ -187,7 +187,7 @@ def test_a_strangers_checkpoint_runs_nothing_wherever_it_is_taken(where: str, st
 
 
 def _fine_tune(start: Path) -> None:
-    """What our task does with ``model.w2v_path``, up to the first update."""
+    """Do what our task does with ``model.w2v_path`` before the first update."""
     from fairseq.models.hubert.hubert_asr import HubertCtcConfig
     from omegaconf import OmegaConf
 

@@ -1,4 +1,4 @@
-"""The rules of the package's layout, held against its source; ``docs/design.md`` gives the reasons."""
+"""The rules of the package's layout, checked in its source. ``docs/design.md`` gives the reasons."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ import softhubert_plugin
 PACKAGE = Path(softhubert_plugin.__file__).parent
 NAME = "softhubert_plugin"
 
-# The road runs down the page: a part may import what stands on a line below its own, nothing above and nothing beside it.
+# Imports go down the page: a part may import the parts on the lines below its own, but none above it and none on the same line.
 LAYOUT = """
 __main__
 cli
@@ -29,7 +29,7 @@ files doctor configurations front_end criterions optim planning plotting devices
 requirements version errors allocation
 """
 MAY_IMPORT_FAIRSEQ = {"tasks", "models", "criterions", "data", "optim", "compat", "checkpoints", "exchange", "settings"}
-# What stages share on purpose; whatever else a command calls is a program, and no other stage's business.
+# Stages share these on purpose. Every other module that a command calls is a program, and no other stage may import it.
 MEETING_PLACES = (f"{NAME}.labels.", f"{NAME}.scoring.")
 
 LINE_OF = {part: number for number, line in enumerate(LAYOUT.split("\n")) for part in line.split()}
@@ -47,7 +47,7 @@ MODULES = _modules()
 
 
 def _imports(tree: ast.Module) -> Iterator[str]:
-    """Everything a module imports, wherever the import stands."""
+    """Yield everything that a module imports, inside functions too."""
     for node in ast.walk(tree):
         if isinstance(node, ast.Import):
             yield from (alias.name for alias in node.names)
@@ -79,11 +79,11 @@ def test_no_import_climbs_or_goes_sideways() -> None:
     assert wrong == []
 
 
-def test_the_package_itself_imports_its_version_and_its_interface_only() -> None:
+def test_the_package_itself_imports_only_its_version_and_its_interface() -> None:
     assert OURS[NAME] <= {f"{NAME}.version", f"{NAME}.api"}
 
 
-def test_no_circle_of_modules() -> None:
+def test_modules_do_not_import_each_other_in_a_circle() -> None:
     left = {module: set(names) & set(MODULES) for module, names in OURS.items() if module != NAME}
     while True:
         ready = [module for module, names in left.items() if not names & set(left)]
@@ -91,7 +91,7 @@ def test_no_circle_of_modules() -> None:
             break
         for module in ready:
             del left[module]
-    assert left == {}, "these modules, or those that they import, import each other in a circle"
+    assert left == {}, "these modules, or modules that they import, import each other in a circle"
 
 
 def test_only_the_parts_for_training_import_fairseq() -> None:
@@ -118,7 +118,7 @@ def test_stages_never_import_each_others_programs() -> None:
     assert wrong == []
 
 
-def test_a_public_name_is_defined_in_one_module_only() -> None:
+def test_a_public_name_is_defined_in_only_one_module() -> None:
     places: Dict[str, List[str]] = {}
     for module, tree in MODULES.items():
         for node in tree.body:
@@ -128,6 +128,6 @@ def test_a_public_name_is_defined_in_one_module_only() -> None:
             for name in names:
                 if not name.startswith("_"):
                     places.setdefault(name, []).append(module)
-    # Each module that logs has a logger of its own; softhubert_plugin.load is the one of its interface.
+    # Each module that logs has its own logger. ``softhubert_plugin.load`` repeats ``api.load`` for users.
     twice = {name: modules for name, modules in places.items() if len(modules) > 1 and name not in ("logger", "load")}
     assert twice == {}

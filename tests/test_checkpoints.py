@@ -1,4 +1,4 @@
-"""Checkpoints: stock ones load, ours hold plain types only, and none of them runs code."""
+"""Checkpoints: stock ones are rebuilt with their weights, none of them runs code, and bad files are refused by name."""
 
 from __future__ import annotations
 
@@ -32,7 +32,7 @@ def test_a_stock_checkpoint_is_rebuilt_with_its_weights(stock_checkpoint: Path) 
     assert not loaded.normalize
 
 
-def test_a_checkpoint_that_would_run_code_is_refused_and_runs_none(stock_checkpoint: Path, tmp_path: Path) -> None:
+def test_a_checkpoint_that_would_run_code_is_refused_and_runs_nothing(stock_checkpoint: Path, tmp_path: Path) -> None:
     state = torch.load(stock_checkpoint, weights_only=True)
     state["extra_state"] = _Attack(tmp_path / "ran")
     torch.save(state, tmp_path / "evil.pt")
@@ -46,8 +46,8 @@ def test_a_checkpoint_that_would_run_code_is_refused_and_runs_none(stock_checkpo
     assert not (tmp_path / "ran").exists()
 
 
-def test_fairseqs_own_loader_runs_none_either(tmp_path: Path) -> None:
-    """The one that fine-tuning reads the pretrained model with; before torch 2.6 it would."""
+def test_fairseqs_own_loader_runs_no_code_either(tmp_path: Path) -> None:
+    """Fine-tuning reads the pretrained model with this loader. Without the plugin it would run the code before torch 2.6."""
     from fairseq.checkpoint_utils import load_checkpoint_to_cpu
 
     register_plugin()
@@ -57,7 +57,7 @@ def test_fairseqs_own_loader_runs_none_either(tmp_path: Path) -> None:
     assert not (tmp_path / "ran").exists()
 
 
-def test_what_is_no_checkpoint_is_refused_by_name(stock_checkpoint: Path, tmp_path: Path) -> None:
+def test_a_file_that_is_not_a_checkpoint_is_refused_by_name(stock_checkpoint: Path, tmp_path: Path) -> None:
     with pytest.raises(SoftHubertError, match="none.pt: no such checkpoint"):
         read_checkpoint(tmp_path / "none.pt")
     content = stock_checkpoint.read_bytes()

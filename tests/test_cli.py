@@ -1,3 +1,5 @@
+"""The command line: help with examples, errors in one line with status 2, and commands that work without fairseq."""
+
 from __future__ import annotations
 
 import argparse

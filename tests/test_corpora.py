@@ -1,3 +1,5 @@
+"""Corpora: generated speech, spoken digits, LibriSpeech and audio folders become manifests and transcripts that fit the audio."""
+
 from __future__ import annotations
 
 import hashlib
@@ -32,7 +34,7 @@ def _digest(folder: Path) -> Dict[str, str]:
 
 
 def _check_splits(folder: Path) -> Dict[str, List[str]]:
-    """Manifests and audio agree, transcripts fit, no speaker is in two splits. Returns each split's transcripts."""
+    """Check that manifests fit the audio, that transcripts fit, and that no speaker is in two splits. Return each split's transcripts."""
     speakers, texts = {}, {}
     symbols = set(read_dictionary(folder / "dict.ltr.txt"))
     for split in ("train", "valid", "test"):
@@ -50,6 +52,7 @@ def _check_splits(folder: Path) -> Dict[str, List[str]]:
 
 @pytest.fixture(scope="module")
 def spoken(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A generated corpus of 30 utterances by six speakers."""
     folder = tmp_path_factory.mktemp("spoken")
     make_spoken_corpus(folder, utterances=30, speakers=6, seed=3)
     return folder
@@ -60,7 +63,7 @@ def test_spoken_splits_share_no_speaker_and_fit_their_transcripts(spoken: Path) 
     assert sum(map(len, texts.values())) == 30
 
 
-def test_the_same_seed_speaks_the_same_corpus_and_another_seed_another(spoken: Path, tmp_path: Path) -> None:
+def test_the_same_seed_gives_the_same_corpus_and_another_seed_gives_another(spoken: Path, tmp_path: Path) -> None:
     make_spoken_corpus(tmp_path / "again", utterances=30, speakers=6, seed=3)
     assert _digest(tmp_path / "again") == _digest(spoken)
     make_spoken_corpus(tmp_path / "other", utterances=30, speakers=6, seed=4)
@@ -83,7 +86,7 @@ def test_alignments_cover_every_utterance_and_tell_speech_from_silence(spoken: P
     assert np.median(loud) > np.median(quiet) + 25
 
 
-def test_a_finished_corpus_is_kept_and_one_of_other_settings_is_not_overwritten(spoken: Path) -> None:
+def test_a_finished_corpus_is_kept_and_not_overwritten_with_other_settings(spoken: Path) -> None:
     assert "already there" in make_spoken_corpus(spoken, utterances=30, speakers=6, seed=3)
     with pytest.raises(SoftHubertError, match="seed"):
         make_spoken_corpus(spoken, utterances=30, speakers=6, seed=4)
@@ -143,7 +146,13 @@ def test_librispeech_speakers_are_split_without_overlap(speech: Path, tmp_path: 
 
 
 def _tiny_librispeech(root: Path, speakers: Dict[int, str], minutes: float, chapters: int = 2) -> Path:
-    """Silence of two-minute utterances in the corpus's own layout; ``speakers`` says F or M, even numbers are of train-other-500."""
+    """Write two-minute utterances of silence in LibriSpeech's layout.
+
+    Args:
+        speakers: F or M for each speaker. Odd numbers belong to train-clean-100, even numbers to train-other-500.
+        minutes: speech per speaker.
+        chapters: chapters per speaker.
+    """
     lines = [";ID | SEX | SUBSET | MINUTES | NAME"]
     for speaker, sex in speakers.items():
         subset = "train-clean-100" if speaker % 2 else "train-other-500"
@@ -175,16 +184,16 @@ def test_limited_sets_are_balanced_nested_and_always_the_same(tmp_path: Path) ->
     said = write_librispeech_manifests(root, tmp_path / "lists", **options)
     assert "train-10min 4 utterances of 4 speakers" in said and "train-all 48 utterances of 12 speakers" in said
     small, large = (set(read_manifest(tmp_path / "lists" / f"train-{name}.tsv").names) for name in ("10min", "1h"))
-    assert small < large and len(large) == 36  # 5 minutes each, to the nearest utterance of two
+    assert small < large and len(large) == 36  # 5 minutes per speaker, rounded to utterances of two minutes
     chosen = {int(name.split("/")[1]) for name in small}
     assert sorted((speaker % 2, speaker // 2 % 2) for speaker in chosen) == [(0, 0), (0, 1), (1, 0), (1, 1)]
     write_librispeech_manifests(root, tmp_path / "again", **{**options, "subsets": subsets[::-1]})
     assert (tmp_path / "again" / "train-1h.tsv").read_text() == (tmp_path / "lists" / "train-1h.tsv").read_text()
-    with pytest.raises(SoftHubertError, match=r"--limited 10h: 1\.60 hours of training speech at hand"):
+    with pytest.raises(SoftHubertError, match=r"--limited 10h: 1\.60 hours of training speech available"):
         write_librispeech_manifests(root, tmp_path / "lists", subsets=subsets, limited=["10h"])
 
 
-def test_a_corpus_that_is_not_as_its_list_of_speakers_says_is_refused(tmp_path: Path) -> None:
+def test_a_corpus_that_disagrees_with_its_list_of_speakers_is_refused(tmp_path: Path) -> None:
     root = _tiny_librispeech(tmp_path, {1: "F", 3: "M", 5: "F"}, minutes=4)
     (root / "LibriSpeech" / "train-clean-100" / "3" / "1" / "3-1-0000.flac").unlink()
     with pytest.raises(SoftHubertError, match=r"train-clean-100/3: 2\.00 minutes of speech, SPEAKERS\.TXT says 4\.00; delete"):
@@ -192,7 +201,7 @@ def test_a_corpus_that_is_not_as_its_list_of_speakers_says_is_refused(tmp_path: 
     assert "all 3 speakers" in write_librispeech_manifests(root, tmp_path / "lists", subsets=["train-clean-100"], partial=True)
     listed = root / "LibriSpeech" / "SPEAKERS.TXT"
     listed.write_text(listed.read_text().replace("5 | F | train-clean-100", "5 | F | dev-clean"))
-    with pytest.raises(SoftHubertError, match=r"train-clean-100/5: a speaker whom SPEAKERS\.TXT says dev-clean"):
+    with pytest.raises(SoftHubertError, match=r"train-clean-100/5: a speaker that SPEAKERS\.TXT lists in dev-clean"):
         write_librispeech_manifests(root, tmp_path / "lists", subsets=["train-clean-100"], partial=True)
     listed.write_text("5 | F\n")
     with pytest.raises(SoftHubertError, match="line 1: expected 'ID"):
@@ -209,7 +218,7 @@ def test_a_damaged_archive_is_named_before_it_is_unpacked(tmp_path: Path) -> Non
 
 
 def _published(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, content: bytes, checksum: str) -> Path:
-    """A download of dev-clean that finds ``content`` on this machine, where ``checksum`` is expected; the folder to download to."""
+    """Make the download of dev-clean fetch ``content`` from this machine and expect ``checksum``. Return the folder to download to."""
     from torchaudio.datasets import librispeech
 
     download = librispeech.download_url_to_file
@@ -221,7 +230,7 @@ def _published(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, content: bytes, 
 
 
 def _archive_of_dev_clean(tmp_path: Path) -> bytes:
-    """Noise, so that the archive is larger than the buffers it is read through."""
+    """An archive of noise, because noise makes it larger than the buffers that it is read through."""
     folder = tmp_path / "made" / "LibriSpeech"
     (folder / "dev-clean" / "84" / "1").mkdir(parents=True)
     noise = np.random.default_rng(0).uniform(-0.5, 0.5, 32_000)
@@ -259,7 +268,7 @@ def test_a_download_that_keeps_a_damaged_archive_names_the_file_to_delete(tmp_pa
         raise ConnectionResetError("connection reset")
 
     monkeypatch.setattr(librispeech, "download_url_to_file", cut_short)
-    for _ in range(2):  # the second time it lies there from before
+    for _ in range(2):  # the second time, the damaged archive is already there
         with pytest.raises(SoftHubertError) as refused:
             write_librispeech_manifests(root, tmp_path / "lists", subsets=["dev-clean"], download=True)
         assert str(refused.value).startswith(f"{root}/dev-clean.tar.gz: damaged") and "delete this file and run again" in str(refused.value)
@@ -267,7 +276,7 @@ def test_a_download_that_keeps_a_damaged_archive_names_the_file_to_delete(tmp_pa
 
 def test_an_archive_that_does_not_unpack_names_the_folder_to_delete(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     content = _archive_of_dev_clean(tmp_path)
-    content = content[: len(content) // 2]  # published so: the checksum fits
+    content = content[: len(content) // 2]  # it was published damaged, so the checksum fits
     root = _published(tmp_path, monkeypatch, content, hashlib.sha256(content).hexdigest())
     with pytest.raises(
         SoftHubertError, match=r"could not be fetched and unpacked .*; delete .*/LibriSpeech/dev-clean, which is incomplete"
@@ -282,7 +291,7 @@ def test_an_unknown_or_absent_librispeech_subset_is_refused(tmp_path: Path) -> N
         write_librispeech_manifests(tmp_path, tmp_path, subsets=["dev-clean"])
 
 
-def test_a_folder_is_listed_as_fairseqs_script_lists_it(corpus: Path, tmp_path: Path) -> None:
+def test_a_folder_is_listed_as_by_fairseqs_script(corpus: Path, tmp_path: Path) -> None:
     script = Path(fairseq.__file__).parent / "examples" / "wav2vec" / "wav2vec_manifest.py"
     theirs, ours = tmp_path / "theirs", tmp_path / "ours"
     command = [sys.executable, str(script), str(corpus / "audio"), "--dest", str(theirs), "--ext", "flac", "--valid-percent", "0"]

@@ -1,4 +1,4 @@
-"""Decoding against fairseq's own decoders, on a small random model whose frames disagree as a trained one's do."""
+"""Decoding, compared with fairseq's own decoders on a small random model whose frames differ as much as a trained model's."""
 
 from __future__ import annotations
 
@@ -32,7 +32,7 @@ FILES = ("hypo.units", "hypo.word", "ref.units", "ref.word")
 
 @pytest.fixture(scope="module")
 def work(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """Twelve utterances of filtered noise, 0.4 to 3.2 s, and a checkpoint."""
+    """Twelve utterances of filtered noise (0.4 to 3.2 s), a fine-tuned checkpoint, and text for a language model."""
     folder = tmp_path_factory.mktemp("decode")
     rng = np.random.default_rng(0)
     entries, texts = [], []
@@ -56,7 +56,7 @@ def _lines(folder: Path) -> Dict[str, List[str]]:
 
 
 def _infer(work: Path, results: Path, config: str, *overrides: str) -> None:
-    """fairseq's infer.py, one utterance at a time: batched, it decodes padding too."""
+    """Run fairseq's infer.py on one utterance at a time, because in batches it decodes padding too."""
     command = [sys.executable, "-m", "softhubert_plugin", "fairseq-tool", "speech_recognition/new/infer.py"]
     command += ["--config-dir", str(REPOSITORY / "config" / "decode"), "--config-name", config, f"task.data={work}"]
     command += [f"common_eval.path={work}/model/checkpoint.pt", f"common_eval.results_path={results}", "dataset.batch_size=1", *overrides]
@@ -83,7 +83,7 @@ def test_batched_scores_equal_those_of_one_utterance_alone(work: Path) -> None:
         torch.testing.assert_close(together, alone, rtol=1e-4, atol=1e-4)
 
 
-def test_letter_alignments_are_those_of_fairseqs_own_scores(work: Path, tmp_path: Path) -> None:
+def test_letter_alignments_equal_those_of_fairseqs_own_scores(work: Path, tmp_path: Path) -> None:
     from torchaudio.functional import forced_align
 
     from softhubert_plugin.asr.letter_alignment import align_split, letter_intervals
@@ -105,8 +105,8 @@ def test_letter_alignments_are_those_of_fairseqs_own_scores(work: Path, tmp_path
         names = ["sil" if symbol is None or dictionary[symbol] == "|" else dictionary[symbol] for _, _, symbol in expected]
         lines = [f"{start:.4f} {end:.4f} {name}" for (start, end, _), name in zip(expected, names)]
         assert (tmp_path / "letters" / f"7-{number}.lab").read_text().splitlines() == lines and names.count("A") == 2
-    (tmp_path / "test.ltr").write_text("C A T |\n" * 11 + "C <s> |\n")  # the blank is no letter
-    with pytest.raises(SoftHubertError, match=r"test\.ltr, line 12: the letter '<s>' is not among those"):
+    (tmp_path / "test.ltr").write_text("C A T |\n" * 11 + "C <s> |\n")  # the blank is not a letter
+    with pytest.raises(SoftHubertError, match=r"test\.ltr, line 12: the letter '<s>' is not a letter of"):
         align_split(tmp_path, "test", work / "model" / "checkpoint.pt", tmp_path / "letters", device="cpu")
 
 
@@ -142,14 +142,14 @@ def test_kenlm_hypotheses_equal_fairseqs_flashlight_decoder(work: Path, tmp_path
     _infer(work, tmp_path / "theirs", "kenlm", *overrides)
     ours, theirs = _lines(tmp_path / "ours"), _lines(tmp_path / "theirs")
     assert ours["hypo.units"] == theirs["hypo.units"] and len(set(ours["hypo.units"])) > 6
-    if lexicon_free:  # fairseq prints its symbols as words there
+    if lexicon_free:  # here fairseq prints its symbols as words
         assert all(words for words in ours["hypo.word"])
     else:
         assert ours["hypo.word"] == theirs["hypo.word"]
         assert {word for line in ours["hypo.word"] for word in line.split()[:-1]} <= set(WORDS)
 
 
-def test_tuning_finds_the_best_of_its_grid_and_decoding_takes_it(work: Path, tmp_path: Path, capfd: pytest.CaptureFixture[str]) -> None:
+def test_tuning_finds_the_best_of_its_grid_and_decoding_uses_it(work: Path, tmp_path: Path, capfd: pytest.CaptureFixture[str]) -> None:
     pytest.importorskip("flashlight.lib.text.decoder")
     pytest.importorskip("kenlm")
     from softhubert_plugin.scoring.score import score_files
@@ -166,7 +166,7 @@ def test_tuning_finds_the_best_of_its_grid_and_decoding_takes_it(work: Path, tmp
     assert f"WER {100 * found.wer:.2f} %" in said and tuned["wer"] == pytest.approx(found.wer)
     assert tuned["wer"] == min(point["wer"] for point in tuned["tried"]) and len(tuned["tried"]) >= 12
     assert len({point["errors"] for point in tuned["tried"]}) > 1
-    assert "the LM" not in capfd.readouterr().err  # KenLM's own talk, once a setting
+    assert "the LM" not in capfd.readouterr().err  # KenLM's own messages, which it prints once per setting
 
 
 @pytest.mark.parametrize(
@@ -192,25 +192,25 @@ def test_a_lexicon_and_a_model_that_do_not_fit_are_refused(
         BeamDecoder(settings, model.symbols, model.blank, model.end)
 
 
-def test_a_configuration_of_fairseqs_form_is_read_and_options_count_more(tmp_path: Path) -> None:
+def test_a_configuration_in_fairseqs_form_is_read_and_options_override_it(tmp_path: Path) -> None:
     from softhubert_plugin.asr.beam import read_search_config, search_settings
 
     kenlm = REPOSITORY / "config" / "decode" / "kenlm.yaml"
     assert read_search_config(REPOSITORY / "config" / "decode" / "viterbi.yaml") == {}
     chosen = search_settings({"lm": "lm.arpa", "lexicon": "lexicon.txt", "beam": 7, "nbest": None}, kenlm)
     assert chosen == BeamSettings("lm.arpa", "lexicon.txt", beam=7, beam_threshold=100, lm_weight=2, word_score=-1)
-    with pytest.raises(SoftHubertError, match=r"kenlm\.yaml: leaves open what --lm and --lexicon would say"):
+    with pytest.raises(SoftHubertError, match=r"kenlm\.yaml: does not set --lm and --lexicon; set it there"):
         search_settings({"beam": 7}, kenlm)
     (tmp_path / "lm.yaml").write_text("decoding: {type: fairseqlm}")
     with pytest.raises(SoftHubertError, match="fairseqlm"):
         read_search_config(tmp_path / "lm.yaml")
 
 
-def test_settings_of_a_search_are_not_taken_without_one(work: Path, tmp_path: Path) -> None:
+def test_search_settings_are_refused_without_a_search(work: Path, tmp_path: Path) -> None:
     from softhubert_plugin.asr.beam import search_settings
 
     assert search_settings({"lm": None, "nbest": None}) is None
-    with pytest.raises(SoftHubertError, match="--lm-weight, --nbest: of a search, and this is greedy"):
+    with pytest.raises(SoftHubertError, match="--lm-weight, --nbest: settings of a beam search, but this is greedy"):
         search_settings({"lm": None, "lm_weight": 1.5, "nbest": 3})
     with pytest.raises(SoftHubertError, match="--beam 0: expected 1 or more"):
         search_settings({"beam": 0})
@@ -218,7 +218,7 @@ def test_settings_of_a_search_are_not_taken_without_one(work: Path, tmp_path: Pa
         write_language_model([work / "text"], tmp_path, units="letters", lexicon_from=work / "text")
 
 
-def test_a_process_that_is_killed_is_told_in_one_line() -> None:
+def test_a_killed_process_is_reported_in_one_line() -> None:
     work = in_processes(lambda: lambda number: os.kill(os.getpid(), 9), [1, 2], 2, "cpu")
     with pytest.raises(SoftHubertError, match="one of 2 processes was killed"):
         list(work)

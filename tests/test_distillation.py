@@ -1,4 +1,4 @@
-"""DistilHuBERT: its loss against transformers' models, its learning, and what becomes of its checkpoints."""
+"""DistilHuBERT: its loss (compared with transformers' models), its learning, and the use of its checkpoints."""
 
 from __future__ import annotations
 
@@ -53,13 +53,16 @@ def _sample(waveforms: List[torch.Tensor]) -> Dict[str, Any]:
 
 @pytest.fixture()
 def teacher_path(tmp_path: Path) -> Path:
+    """A checkpoint of a three-layer teacher."""
     return save_pretrained(tmp_path / "teacher.pt", SMALL)
 
 
 @pytest.mark.parametrize("cosine_weight", [0.0, 1.0])
 @pytest.mark.parametrize("utterances", [1, 3])
-def test_the_loss_is_that_of_transformers_models(utterances: int, cosine_weight: float, teacher_path: Path, tmp_path: Path) -> None:
-    """The reference: transformers' forward passes of teacher and student, and the formula of the paper frame by frame."""
+def test_the_loss_equals_the_papers_on_transformers_models(
+    utterances: int, cosine_weight: float, teacher_path: Path, tmp_path: Path
+) -> None:
+    """The reference is the paper's formula, frame by frame, on transformers' forward passes of teacher and student."""
     transformers = pytest.importorskip("transformers", reason="bash install.sh --extras transformers")
     student = _student(Teacher(teacher_path, PREDICTED)).eval()
     unsettle(student)
@@ -89,7 +92,7 @@ def test_the_loss_is_that_of_transformers_models(utterances: int, cosine_weight:
 
 
 def _saved(student: DistilHubertModel, path: Path) -> Path:
-    """A checkpoint of a student, in place of one with random weights."""
+    """Save a checkpoint with the weights of this student."""
     shape = {**SMALL, "encoder_layers": 2, "predicted_layers": student.predicted_layers, "teacher_embed_dim": student.teacher_width}
     state = read_checkpoint(save_pretrained(path, shape))
     assert state["model"].keys() == student.state_dict().keys()
@@ -132,7 +135,7 @@ def test_two_hundred_updates_on_real_speech_reduce_the_loss_steadily_and_leave_t
         loss, frames, _ = criterion(student, _sample([waveforms[index] for index in chosen]))
         (loss / frames).backward()
         optimizer.step()
-    assert min(seen) >= 4  # the loss is measured on other utterances than those that are learnt from
+    assert min(seen) >= 4  # the loss is measured on utterances that are not trained on
     assert all(later < 0.97 * earlier for earlier, later in zip(losses, losses[1:])), losses
     assert losses[-1] < 0.6 * losses[0], losses
     after = teacher.encoder.state_dict()
@@ -161,7 +164,7 @@ def test_a_student_that_does_not_fit_its_teacher_is_refused(changes: Dict[str, A
         _student(Teacher(teacher_path, PREDICTED), **changes)
 
 
-def test_layers_that_the_teacher_lacks_and_audio_that_it_does_not_know_are_refused(teacher_path: Path) -> None:
+def test_layers_that_the_teacher_lacks_and_other_normalisation_are_refused(teacher_path: Path) -> None:
     for layers, complaint in (([4], "layer 4: this model has layers 1 to 3"), ([0], "numbers from 1"), ([], "numbers from 1")):
         with pytest.raises(SoftHubertError, match=complaint):
             Teacher(teacher_path, layers)
@@ -190,13 +193,13 @@ def test_the_recipe_distils_its_result_fine_tunes_and_starts_a_soft_hubert(corpu
     small = [f"{'' if name in ('conv_feature_layers', 'encoder_layers') else '+'}model.{name}={value!r}" for name, value in SMALL.items()]
     small = [setting.replace("model.encoder_layers=3", "model.encoder_layers=2") for setting in small]
     short = ["optimization.max_update=3", "lr_scheduler.warmup_updates=1", "task.min_sample_size=400", f"model.teacher={teacher_path}"]
-    short += ["dataset.batch_size=1"]  # several batches an epoch: fairseq-fixed leaves the last one out
+    short += ["dataset.batch_size=1"]  # several batches per epoch, because fairseq-fixed leaves the last one out
     data = f"task.data={corpus}"
     done = _train("pretrain/distilhubert_base_librispeech", tmp_path / "distilled", data, "model.predicted_layers=[1,3]", *small, *short)
     assert done.returncode == 0, done.stdout[-3000:] + done.stderr[-3000:]
     assert '"valid_cosine_3"' in done.stdout
     checkpoint = tmp_path / "distilled" / "checkpoints" / "checkpoint_last.pt"
-    teacher_path.unlink()  # from here on the student stands alone
+    teacher_path.unlink()  # from here on, the student does without its teacher
     state = read_checkpoint(checkpoint)
     assert state["cfg"]["model"]["teacher_embed_dim"] == 32 and "encoder.layers.2.fc1.weight" not in state["model"]
     loaded = load_checkpoint(checkpoint)

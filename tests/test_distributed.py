@@ -1,4 +1,4 @@
-"""Two processes (gloo) through fairseq's own data-parallel wrappers: what they learn together is what one learns of twice the batch."""
+"""Two processes (gloo) in fairseq's data-parallel wrappers: they get the loss and gradients of one process with twice the batch."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ WORLD = 2
 
 
 def _part(batch: Dict[str, Any], rank: int) -> Dict[str, Any]:
-    """Half of the utterances of a batch, with the targets of their frames."""
+    """One process's share of a batch: half of its utterances, with the targets of their frames."""
     net_input = batch["net_input"]
     utterances, frames = net_input["mask_indices"].shape
     rows = slice(rank * utterances // WORLD, (rank + 1) * utterances // WORLD)
@@ -37,7 +37,7 @@ def _part(batch: Dict[str, Any], rank: int) -> Dict[str, Any]:
 
 
 def _four_utterances() -> Dict[str, Any]:
-    """Four utterances of one length, so that every process has as many frames."""
+    """A batch of four utterances of the same length, so that both processes have the same number of frames."""
     _, batch = _batch(1)
     source = torch.randn(4, 16_000, generator=torch.Generator().manual_seed(2))
     mask = batch["net_input"]["mask_indices"][:1].repeat(4, 1)
@@ -65,8 +65,8 @@ def _process(rank: int, port: int, backend: str, frozen_layers: int, updates: in
     torch.set_num_threads(1)
     torch.distributed.init_process_group("gloo", init_method=f"tcp://127.0.0.1:{port}", rank=rank, world_size=WORLD)
     _step(rank, backend, frozen_layers, updates, folder)
-    # The wrapper lies in reference cycles. Left to the interpreter's exit, gloo's threads outlive it and, wanting its lock, abort the
-    # process ("terminate called without an active exception", one run in six). So it is freed here, and that exit left out.
+    # The wrapper is part of reference cycles. At the interpreter's normal exit, gloo's threads outlive it and try to take its lock. That
+    # aborts the process ("terminate called without an active exception", one run in six). So free the wrapper here and skip that exit.
     gc.collect()
     torch.distributed.destroy_process_group()
     os._exit(0)
@@ -78,7 +78,7 @@ def _step(rank: int, backend: str, frozen_layers: int, updates: int, folder: str
     from torch.nn.parallel import DistributedDataParallel
 
     def on_cpu(device_ids: Any = None, output_device: Any = None, **options: Any) -> Any:
-        return DistributedDataParallel(**options)  # fairseq always names a GPU, which a model on a CPU must not
+        return DistributedDataParallel(**options)  # fairseq always names a GPU, which is wrong for a model on a CPU
 
     distributed_fairseq_model.DistributedDataParallel = on_cpu
     cfg = argparse.Namespace(
@@ -109,7 +109,7 @@ def _step(rank: int, backend: str, frozen_layers: int, updates: int, folder: str
 
 @pytest.mark.parametrize(("frozen_layers", "updates"), [(0, 0), (1, 0), (1, 5)], ids=["unfrozen", "frozen", "frozen for a while"])
 @pytest.mark.parametrize("backend", ["no_c10d", "c10d"])
-def test_two_processes_learn_what_one_learns_of_twice_the_batch(backend: str, frozen_layers: int, updates: int, tmp_path: Path) -> None:
+def test_two_processes_learn_the_same_as_one_with_twice_the_batch(backend: str, frozen_layers: int, updates: int, tmp_path: Path) -> None:
     with socket.socket() as free:
         free.bind(("127.0.0.1", 0))
         port = free.getsockname()[1]
@@ -124,7 +124,7 @@ def test_two_processes_learn_what_one_learns_of_twice_the_batch(backend: str, fr
     largest = max(float(parameter.grad.abs().max()) for parameter in model.parameters() if parameter.grad is not None)
     for name, parameter in model.named_parameters():
         found = together["gradients"].get(name)
-        if parameter.grad is None:  # frozen: no gradient, or one of zeros that the wrapper made up
+        if parameter.grad is None:  # frozen: no gradient, or zeros from the wrapper
             assert found is None or not found.any(), name
         else:
             torch.testing.assert_close(found, parameter.grad, rtol=1e-4, atol=1e-6 * largest, msg=lambda m, name=name: f"{name}: {m}")

@@ -1,4 +1,4 @@
-"""``softhubert doctor``: each thing that goes wrong in practice is one problem that names the remedy; nothing makes it raise."""
+"""``softhubert doctor``: each fault that occurs in practice is one problem that names its remedy, and no fault makes it raise."""
 
 from __future__ import annotations
 
@@ -33,10 +33,12 @@ GOOD_312: Dict[str, Optional[str]] = {
 
 
 def problems(findings: List[Finding]) -> List[str]:
+    """Return the problems among the findings."""
     return [finding.problem for finding in findings if finding.problem]
 
 
 def the_problem(findings: List[Finding]) -> str:
+    """Return the problem of findings that have exactly one."""
     (problem,) = problems(findings)
     assert "\n" not in problem
     return problem
@@ -51,7 +53,7 @@ def test_the_two_tested_sets_of_versions_have_no_problem() -> None:
         assert problems(doctor.check_imports(working)) == []
 
 
-def test_stock_fairseq_on_a_newer_python_is_told_from_its_remedy() -> None:
+def test_stock_fairseq_on_a_newer_python_is_a_problem_with_a_remedy() -> None:
     problem = the_problem(doctor.check_fairseq((3, 11), GOOD_310))
     assert "mutable default" in problem
     assert "fairseq-fixed==0.12.3.1" in problem
@@ -89,7 +91,7 @@ def test_a_pip_that_refuses_omegaconf_is_only_a_note_once_fairseq_is_there() -> 
         (GOOD_312, "hydra-core", "1.0.7", "hydra-core>=1.3.2,<1.4"),
     ],
 )
-def test_hydra_and_omegaconf_must_be_those_of_that_fairseq(
+def test_hydra_and_omegaconf_must_fit_the_installed_fairseq(
     installed: Dict[str, Optional[str]], package: str, version: str, wanted: str
 ) -> None:
     python = (3, 10) if installed["fairseq"] else (3, 12)
@@ -127,7 +129,7 @@ def test_what_fails_because_torch_fails_is_not_reported_again() -> None:
 
 def test_every_required_package_that_is_missing_is_a_problem_and_an_optional_one_is_not() -> None:
     needed = requirements((3, 10))
-    # The first version that each admits.
+    # The lowest version that each requirement allows.
     installed: Dict[str, Optional[str]] = {each.name: re.sub(",.*|[<>=]", "", each.bounds) for each in needed}
     assert problems(doctor.check_packages(needed, installed)) == []
     required = [each.name for each in needed if not each.extra and each.name != "fairseq"]
@@ -147,7 +149,7 @@ def test_a_version_out_of_bounds_is_a_problem_that_names_the_bounds() -> None:
 
 
 @pytest.mark.parametrize("python", [(3, 8), (3, 10), (3, 13)])
-def test_requirements_read_from_setup_and_from_metadata_are_those_that_packaging_reads(
+def test_requirements_read_from_setup_and_from_metadata_equal_those_that_packaging_reads(
     python: Tuple[int, int], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     lines = metadata.requires("softhubert") or []

@@ -1,4 +1,4 @@
-"""The documentation's commands: each is one that the program, the script or the configuration it names would take."""
+"""The commands in the documentation: the program, script or configuration that each one names must accept it."""
 
 from __future__ import annotations
 
@@ -20,12 +20,12 @@ PAGES = sorted(REPOSITORY.glob("docs/*.md"))
 DOCUMENTS = [REPOSITORY / "README.md", REPOSITORY / "CONTRIBUTING.md", REPOSITORY / "CHANGELOG.md", *PAGES]
 DOCUMENTS += sorted([*REPOSITORY.glob("examples/*/README.md"), REPOSITORY / "manifests" / "README.md"])
 CONFIGURATIONS = sorted((REPOSITORY / "config").rglob("*.yaml"))
-# What fairseq has for every run; a configuration may leave these out.
+# fairseq has these settings in every run, so a configuration need not list them.
 COMMON = ("common.", "checkpoint.", "dataset.", "optimization.", "distributed_training.", "common_eval.", "hydra.", "hydra/")
 
 
 def _unfolded(lines: List[str]) -> Iterator[str]:
-    """Lines with their continuations."""
+    """Join each line that ends in a backslash with the next one."""
     command = ""
     for line in lines:
         command += line.strip()
@@ -48,7 +48,7 @@ def _commands(path: Path) -> Iterator[str]:
 
 
 def _of(program: str, paths: List[Path]) -> List[Any]:
-    """Every command of a program, as ``(path, words)`` without comments and what comes after a pipe."""
+    """Find every command of a program, as ``(path, words)``, without comments and without what comes after a pipe."""
     found = []
     for path in paths:
         for command in _commands(path):
@@ -69,7 +69,7 @@ def _accepts(words: List[str]) -> None:
 @pytest.mark.parametrize(("path", "words"), _of("softhubert", DOCUMENTS))
 def test_a_softhubert_command_parses(path: Path, words: List[str], capsys: pytest.CaptureFixture[str]) -> None:
     arguments = words[1:]
-    if arguments[-1:] == ["-h"] and arguments[0].isupper():  # "softhubert COMMAND -h" speaks of all of them
+    if arguments[-1:] == ["-h"] and arguments[0].isupper():  # "softhubert COMMAND -h" stands for every command
         return
     known = _names(build_parser())
     named = next((arguments[:length] for length in (2, 1) if tuple(arguments[:length]) in known), None)
@@ -79,7 +79,7 @@ def test_a_softhubert_command_parses(path: Path, words: List[str], capsys: pytes
 
 
 def _names(parser: argparse.ArgumentParser, prefix: Tuple[str, ...] = ()) -> Dict[Tuple[str, ...], bool]:
-    """Every command, and whether it needs arguments."""
+    """Map every command to whether it needs arguments."""
     names = {}
     for action in parser._actions:
         if isinstance(action, argparse._SubParsersAction):
@@ -133,13 +133,12 @@ def test_a_setting_named_in_a_sentence_can_be_given_to_every_configuration_of_it
     if key.startswith(COMMON):
         return
     group, name = key.split(".")
-    kinds: Dict[
-        Tuple[str, str], List[bool]
-    ] = {}  # of each kind, whether its configurations list the setting: hydra refuses what they do not
+    # For each kind: whether each of its configurations lists the setting. hydra refuses settings that are not listed.
+    kinds: Dict[Tuple[str, str], List[bool]] = {}
     for path in CONFIGURATIONS:
         if path.parent.name in ("pretrain", "finetune"):
             settings = OmegaConf.load(path)[group]
-            # Distillation has no labels to set anything of.
+            # Distillation has no labels, so label settings do not apply to it.
             if not (name.startswith("label_") and settings.get("labels") == []):
                 kinds.setdefault((path.parent.name, settings._name), []).append(name in settings)
     assert any(any(lists) for lists in kinds.values()), f"no configuration lists {key}"
@@ -151,7 +150,7 @@ def test_a_script_exists_and_explains_the_options_that_are_used(path: Path, word
     script = REPOSITORY / words[1]
     assert script.is_file()
     text = script.read_text(encoding="utf-8")
-    if script.name != "run.sh" or script.parent.name != "tests":  # whose arguments are pytest's
+    if script.name != "run.sh" or script.parent.name != "tests":  # tests/run.sh passes its options to pytest
         for option in (word for word in words[2:] if word.startswith("--")):
             assert option in text, option
 

@@ -1,3 +1,5 @@
+"""``gmm dump``: labels made straight from audio, from dumped features and with any number of threads are the same."""
+
 from __future__ import annotations
 
 from pathlib import Path
@@ -25,7 +27,7 @@ def layer(corpus: Path, stock_checkpoint: Path) -> Path:
     return corpus
 
 
-def test_labels_straight_from_audio_are_those_of_dumped_features(layer: Path, stock_checkpoint: Path) -> None:
+def test_labels_straight_from_audio_equal_those_of_dumped_features(layer: Path, stock_checkpoint: Path) -> None:
     dump_gmm_posteriors(layer / "layer2", "train", layer / "gmm.safetensors", 1, 0, layer / "two-steps")
     options = {"checkpoint": stock_checkpoint, "layer": 2}
     for rank in range(2):
@@ -39,7 +41,7 @@ def test_labels_straight_from_audio_are_those_of_dumped_features(layer: Path, st
         np.testing.assert_allclose(ours.probabilities, theirs.probabilities, atol=1e-4)
 
 
-def test_another_layer_than_the_mixture_was_learnt_from_is_refused(layer: Path, stock_checkpoint: Path) -> None:
+def test_a_layer_other_than_the_one_of_the_mixture_is_refused(layer: Path, stock_checkpoint: Path) -> None:
     with pytest.raises(SoftHubertError, match="'layer': 1.* was fitted on .*'layer': 2"):
         dump_gmm_posteriors(layer, "train", layer / "gmm.safetensors", 1, 0, layer / "lab", checkpoint=stock_checkpoint, layer=1)
     with pytest.raises(SoftHubertError, match="layer 9"):
@@ -48,7 +50,7 @@ def test_another_layer_than_the_mixture_was_learnt_from_is_refused(layer: Path, 
         dump_gmm_posteriors(layer, "train", layer / "gmm.safetensors", 1, 0, layer / "lab", layer=2)
 
 
-def test_dumped_posteriors_are_scikit_learns_whatever_the_utterance_lengths(tmp_path: Path) -> None:
+def test_dumped_posteriors_equal_scikit_learns_whatever_the_utterance_lengths(tmp_path: Path) -> None:
     rng = np.random.default_rng(0)
     utterances = [rng.standard_normal((length, 4)).astype(np.float32) for length in (1, 9_000, 3, 700, 1)]
     with ShardWriter(tmp_path, "train", 0, 1, {"frame_rate": 100.0}) as writer:
@@ -68,7 +70,7 @@ def test_dumped_posteriors_are_scikit_learns_whatever_the_utterance_lengths(tmp_
         )  # seven entries, each rounded to 1/65535
 
 
-def test_stored_labels_are_those_of_double_precision_to_a_step_of_the_file(tmp_path: Path) -> None:
+def test_stored_labels_equal_double_precision_to_within_a_step_of_the_file(tmp_path: Path) -> None:
     rng = np.random.default_rng(1)
     centres = 20 + 2 * rng.standard_normal((120, 39))
     with ShardWriter(tmp_path, "train", 0, 1, {"frame_rate": 100.0}) as writer:
@@ -84,14 +86,14 @@ def test_stored_labels_are_those_of_double_precision_to_a_step_of_the_file(tmp_p
         order = np.argsort(-exact, axis=1, kind="stable")[:, :16]
         largest = np.take_along_axis(exact, order, 1)
         kept = np.cumsum(largest, axis=1) - largest < 0.999
-        # As many as asked for, but where a frame reaches the mass within a rounding error.
+        # The number of entries is the expected one, except where a frame reaches the mass within a rounding error.
         assert np.abs(counts - kept.sum(1)).max() <= 1 and (counts == kept.sum(1)).mean() > 0.998
         frame = np.repeat(np.arange(len(counts)), counts)
         held = np.add.reduceat(exact[frame, components], np.cumsum(counts, dtype=np.int64) - counts)
         expected = exact[frame, components] / held[frame]
         assert np.abs(probabilities / PROBABILITY_UNIT - expected).max() < 1 / PROBABILITY_UNIT
         rank = np.arange(len(frame)) - (np.cumsum(counts, dtype=np.int64) - counts)[frame]
-        np.testing.assert_allclose(exact[frame, components], largest[frame, rank], rtol=1e-3)  # the largest, in falling order
+        np.testing.assert_allclose(exact[frame, components], largest[frame, rank], rtol=1e-3)  # the largest entries, in falling order
 
 
 def test_labels_do_not_depend_on_the_number_of_threads(layer: Path) -> None:

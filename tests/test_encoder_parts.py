@@ -1,4 +1,4 @@
-"""The encoder: the same outputs as fairseq's, frozen parts that stay as they are, and where it starts from."""
+"""The encoder: the same outputs as fairseq's, frozen parts that do not change, and starting from another checkpoint."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ CRITERION = SoftHubertCriterion(None, 1.0, 0.5, [10.0])
 
 @pytest.mark.parametrize("changes", [{}, {"layer_norm_first": True}, {"activation_fn": "relu"}], ids=str)
 @pytest.mark.parametrize("padding", [None, 11])
-def test_the_walked_encoder_gives_fairseqs_outputs_and_gradients(changes: Dict[str, Any], padding: Any) -> None:
+def test_our_walk_through_the_encoder_gives_fairseqs_outputs_and_gradients(changes: Dict[str, Any], padding: Any) -> None:
     stock, other = _twins(1, **changes)
     x = torch.randn(2, 37, TINY_HUBERT["encoder_embed_dim"])
     padded = None
@@ -86,7 +86,7 @@ def test_attention_with_dropout_takes_bfloat16() -> None:
     assert all(torch.isfinite(tensor.grad).all() for tensor in (q, k, v))
 
 
-def test_dropout_drops_the_share_asked_for_and_keeps_the_mean() -> None:
+def test_dropout_drops_the_requested_share_and_keeps_the_mean() -> None:
     x = torch.ones(1001, 1001, requires_grad=True)
     torch.manual_seed(0)
     y = dropout(x, 0.1, training=True)
@@ -124,7 +124,7 @@ def test_a_compiled_model_has_the_same_names_outputs_and_gradients() -> None:
             torch.testing.assert_close(other.grad, one.grad, rtol=1e-4, atol=1e-4 * scale, msg=lambda m, name=name: f"{name}: {m}")
 
 
-def test_dropped_layers_are_those_of_torchs_generator_so_that_a_resumed_run_drops_the_same() -> None:
+def test_torchs_generator_chooses_the_dropped_layers_so_that_a_resumed_run_drops_the_same() -> None:
     _, ours = _twins(1, encoder_layerdrop=0.5)
     x = torch.randn(1, 20, 32)
     outputs = []
@@ -136,7 +136,7 @@ def test_dropped_layers_are_those_of_torchs_generator_so_that_a_resumed_run_drop
 
 
 def _step(model: Any, batch: Dict[str, Any], update: int) -> None:
-    """One step as fairseq's task and trainer make it."""
+    """Make one step as fairseq's task and trainer do."""
     optimizer = torch.optim.SGD([p for p in model.parameters() if p.requires_grad], lr=0.1)
     model.train()
     model.set_num_updates(update)
@@ -160,7 +160,7 @@ def _step(model: Any, batch: Dict[str, Any], update: int) -> None:
     ids=["front end", "layers"],
 )
 @pytest.mark.parametrize("updates", [0, 3])
-def test_frozen_parts_stay_as_they_are_until_they_thaw(freezing: Any, frozen: Any, learning: Any, updates: int, first: bool) -> None:
+def test_frozen_parts_do_not_change_until_they_are_released(freezing: Any, frozen: Any, learning: Any, updates: int, first: bool) -> None:
     _, model = _twins(1, layer_norm_first=first, dropout=0.1, encoder_layerdrop=0.0, dropout_input=0.1)
     _, batch = _batch(1)
     model.freeze(Freezing(freezing.feature_extractor, freezing.layers, updates))
@@ -205,7 +205,7 @@ def test_a_frozen_prefix_keeps_no_activations() -> None:
 
 
 @pytest.mark.parametrize("freezing", [Freezing(layers=3), Freezing(layers=-1), Freezing(updates=5), Freezing(layers=1, updates=-1)])
-def test_freezing_that_cannot_be_meant_is_refused(freezing: Freezing) -> None:
+def test_freezing_settings_that_make_no_sense_are_refused(freezing: Freezing) -> None:
     _, model = _twins(1)
     with pytest.raises(SoftHubertError, match=r"model\.freeze_"):
         model.freeze(freezing)
@@ -217,7 +217,7 @@ def _save(path: Path, template: Path, weights: Dict[str, torch.Tensor]) -> Path:
 
 
 def test_a_stock_hubert_gives_its_encoder_and_a_fitting_head(stock_checkpoint: Path) -> None:
-    _, model = _twins(1)  # 24 codewords, as the checkpoint
+    _, model = _twins(1)  # 24 codewords, as in the checkpoint
     saved = read_checkpoint(stock_checkpoint)["model"]
     model.apply(lambda module: [p.data.zero_() for p in module.parameters(recurse=False)])
     point = start_from(model, stock_checkpoint)
@@ -236,7 +236,7 @@ def test_with_another_number_of_components_the_head_is_fresh(stock_checkpoint: P
 
 
 def test_a_shallower_model_gives_the_layers_it_has(stock_checkpoint: Path, tmp_path: Path) -> None:
-    """As a DistilHuBERT: the first layers of a HuBERT, and heads of its own."""
+    """A DistilHuBERT is such a model: it has the first layers of a HuBERT and its own heads."""
     stock, _ = _twins(1)
     weights = {name: tensor for name, tensor in stock.state_dict().items() if name != "label_embs_concat" and "final_proj" not in name}
     weights["heads.4.weight"] = torch.zeros(32, 32)

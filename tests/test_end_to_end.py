@@ -1,4 +1,4 @@
-"""The whole road with a handful of updates: it has to hold together, resume, and meet fairseq's own tools. It proves no learning."""
+"""The whole road with a few updates: its parts must fit, resume, and agree with fairseq's own tools. Learning is not tested."""
 
 from __future__ import annotations
 
@@ -40,6 +40,7 @@ def _results(exp: Path) -> Dict[str, Any]:
 
 @pytest.fixture(scope="module")
 def road(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The experiment folder of a quickstart with three updates per training."""
     exp = tmp_path_factory.mktemp("road")
     done = _quickstart(exp)
     assert done.returncode == 0, done.stdout + done.stderr
@@ -59,22 +60,22 @@ def _checkpoint(road: Path, system: str, stage: str) -> Path:
     return road / "systems" / system / stage / "checkpoints" / "checkpoint_best.pt"
 
 
-def test_both_systems_are_compared_on_the_same_unheard_speakers(road: Path) -> None:
+def test_both_systems_are_compared_on_the_same_unseen_speakers(road: Path) -> None:
     results = _results(road)
     assert [system["name"] for system in results["systems"]] == ["hard k-means", "soft GMM"]
     hard, soft = results["systems"]
     utterances = len((road / "data" / "test.tsv").read_text().splitlines()) - 1
     assert hard["utterances"] == soft["utterances"] == utterances > 0
     assert (hard["target_perplexity"], hard["pretraining_updates"], hard["finetuning_updates"]) == (1.0, 3, 3)
-    # Calibrated on utterances that were held out; of those few that were fitted on, the mixture is surer.
+    # The mixture was calibrated on held-out utterances. It is more certain about the few utterances that it was fitted on.
     assert GaussianMixture.load(road / "gmm.safetensors").metadata["perplexity"] == pytest.approx(4, rel=1e-3)
     assert 1.5 < soft["target_perplexity"] < 4.4
     page = (road / "report" / "index.html").read_text()
     assert page.count("<svg") == 5
 
 
-def test_training_and_decoding_warn_of_nothing(road: Path) -> None:
-    """From where the plugin is loaded: hydra and fairseq warn of themselves before there is anybody to silence them."""
+def test_training_and_decoding_give_no_warning(road: Path) -> None:
+    """Output before the plugin is loaded does not count: hydra and fairseq print warnings that the plugin cannot silence yet."""
     for stage in ("pretrain-km", "pretrain-gmm", "finetune-km", "finetune-gmm", "decode-km", "decode-gmm"):
         output = (road / "logs" / f"{stage}.log").read_text()
         loaded = 0 if stage.startswith("decode") else output.index("[fairseq_cli.train]")
@@ -93,7 +94,7 @@ def test_a_killed_stage_is_redone_others_are_kept_and_the_table_is_the_same(road
     assert _results(road) == before
 
 
-def test_a_corpus_of_other_options_is_not_mixed_in(road: Path) -> None:
+def test_a_corpus_with_other_options_is_not_mixed_in(road: Path) -> None:
     done = _quickstart(road, "--seed", "2")
     assert done.returncode == 2
     assert "choose another folder" in done.stderr
@@ -101,21 +102,21 @@ def test_a_corpus_of_other_options_is_not_mixed_in(road: Path) -> None:
 
 @pytest.mark.parametrize("stage", ["pretrain", "finetune"])
 @pytest.mark.parametrize("system", ["km", "gmm"])
-def test_checkpoints_hold_plain_types_only(road: Path, system: str, stage: str) -> None:
+def test_checkpoints_hold_only_plain_types(road: Path, system: str, stage: str) -> None:
     state = torch.load(_checkpoint(road, system, stage), weights_only=True)
     assert _plain({key: value for key, value in state.items() if key != "model"})
     assert all(type(value) is torch.Tensor for value in state["model"].values())
 
 
 def test_a_fine_tuned_checkpoint_stands_alone_and_fairseqs_infer_finds_the_same_words(road: Path, tmp_path: Path) -> None:
-    """Neither labels nor the pretraining checkpoint are at hand."""
+    """The labels and the pretraining checkpoint are hidden for this test."""
     alone = tmp_path / "alone.pt"
     shutil.copy(_checkpoint(road, "gmm", "finetune"), alone)
     hidden = [(road / name, road / f"{name}.hidden") for name in ("labels", "systems")]
     for path, away in hidden:
         path.rename(away)
     try:
-        decode_split(road / "data", "test", alone, tmp_path / "ours", max_seconds=0)  # one by one, so that nothing is padded
+        decode_split(road / "data", "test", alone, tmp_path / "ours", max_seconds=0)  # one at a time, so that nothing is padded
         command = [sys.executable, "-m", "softhubert_plugin", "fairseq-tool", "speech_recognition/new/infer.py"]
         command += ["--config-dir", str(REPOSITORY / "config" / "decode"), "--config-name", "viterbi", f"task.data={road / 'data'}"]
         command += [f"common_eval.path={alone}", f"common_eval.results_path={tmp_path / 'theirs'}", "dataset.batch_size=1"]

@@ -1,4 +1,4 @@
-"""Features against fairseq's own dump scripts, and its clustering scripts on our features."""
+"""Features, compared with those of fairseq's own dump scripts, and fairseq's clustering scripts on our features."""
 
 from __future__ import annotations
 
@@ -32,7 +32,7 @@ def _script(name: str, *arguments: object) -> None:
     assert done.returncode == 0, done.stderr[-2000:]
 
 
-def test_mfcc_shards_are_those_of_fairseqs_script_and_are_interchangeable(corpus: Path, tmp_path: Path) -> None:
+def test_mfcc_shards_equal_those_of_fairseqs_script_and_are_interchangeable(corpus: Path, tmp_path: Path) -> None:
     theirs, ours = tmp_path / "theirs", tmp_path / "ours"
     for split in ("train", "valid"):
         dump_mfcc(corpus, split, 1, 0, ours)
@@ -41,13 +41,13 @@ def test_mfcc_shards_are_those_of_fairseqs_script_and_are_interchangeable(corpus
     np.testing.assert_array_equal(found.lengths, expected.lengths)
     np.testing.assert_array_equal(found.frames, expected.frames)
 
-    # fairseq's features through our mixture: they lack our description, so the label rate has to be given.
+    # fairseq's features in our mixture. They lack our description, so the label rate must be given.
     learn_gmm(theirs, "train", 1, tmp_path / "gmm.safetensors", GmmOptions(5))
     dump_gmm_posteriors(theirs, "train", tmp_path / "gmm.safetensors", 1, 0, tmp_path / "lab", label_rate=100.0)
     merge_labels(tmp_path / "lab", "train", 1)
     assert "4 utterances" in verify_file(tmp_path / "lab" / "train.gmm", corpus / "train.tsv")
 
-    # Our features through fairseq's clustering.
+    # Our features in fairseq's clustering.
     _script("learn_kmeans", ours, "train", 1, tmp_path / "km.joblib", 5, "--percent", -1)
     _script("dump_km_label", ours, "valid", tmp_path / "km.joblib", 1, 0, tmp_path / "km")
     write_cluster_dictionary(tmp_path / "km", "km", 5)
@@ -55,7 +55,7 @@ def test_mfcc_shards_are_those_of_fairseqs_script_and_are_interchangeable(corpus
     verify_labels(labels, read_manifest(corpus / "valid.tsv"), 100.0)
 
 
-def test_shards_joined_are_the_whole_and_a_finished_one_is_left_alone(corpus: Path, tmp_path: Path) -> None:
+def test_joined_shards_are_the_whole_and_a_finished_one_is_not_redone(corpus: Path, tmp_path: Path) -> None:
     for rank in range(3):
         dump_mfcc(corpus, "train", 3, rank, tmp_path)
     dump_mfcc(corpus, "train", 1, 0, tmp_path)
@@ -67,7 +67,7 @@ def test_shards_joined_are_the_whole_and_a_finished_one_is_left_alone(corpus: Pa
         dump_mfcc(corpus, "train", 3, 3, tmp_path)
 
 
-def test_hidden_states_are_those_of_fairseqs_script(corpus: Path, tmp_path: Path, stock_checkpoint: Path) -> None:
+def test_hidden_states_equal_those_of_fairseqs_script(corpus: Path, tmp_path: Path, stock_checkpoint: Path) -> None:
     _script("dump_hubert_feature", corpus, "train", stock_checkpoint, 2, 1, 0, tmp_path / "theirs")
     dump_hubert(corpus, "train", stock_checkpoint, "all", 1, 0, tmp_path / "ours")
     expected, found = read_shard(tmp_path / "theirs", "train", 0, 1), read_shard(tmp_path / "ours" / "layer2", "train", 0, 1)

@@ -1,3 +1,5 @@
+"""The fine-tuning configurations: the published hyper-parameters, and only keys that fairseq knows."""
+
 from __future__ import annotations
 
 from pathlib import Path

@@ -29,22 +29,24 @@ class SmallDisk:
         self._mount("size=1m")
 
     def resize(self, kilobytes: int) -> None:
+        """Set the size of the disk, in KiB."""
         self._mount(f"remount,size={kilobytes}k")
 
     def leave(self, kilobytes: int) -> None:
-        """Let so much be free."""
+        """Resize the disk so that this many KiB are free."""
         self.resize(shutil.disk_usage(self.folder).used // 1024 + kilobytes)
 
     def _mount(self, options: str) -> None:
         subprocess.run(["mount", "-t", "tmpfs", "-o", options, "tmpfs", str(self.folder)], check=True, capture_output=True)
 
     def files(self) -> List[str]:
-        """The files a user sees: those that are not hidden."""
+        """List the files that are not hidden, which are the ones that a user sees."""
         return sorted(path.name for path in self.folder.rglob("*") if path.is_file() and not path.name.startswith("."))
 
 
 @pytest.fixture()
 def disk(tmp_path: Path) -> Iterator[SmallDisk]:
+    """A small disk. Tests that need it are skipped where it cannot be mounted."""
     folder = tmp_path / "disk"
     folder.mkdir()
     try:
@@ -57,7 +59,7 @@ def disk(tmp_path: Path) -> Iterator[SmallDisk]:
 
 @pytest.fixture()
 def features(corpus: Path) -> Path:
-    """MFCCs of the corpus, on a disk with room."""
+    """MFCCs of the corpus, on a disk with enough room."""
     for split in ("train", "valid"):
         assert main(["features", "mfcc", str(corpus), split, "1", "0", str(corpus / "mfcc")]) == 0
     return corpus / "mfcc"
@@ -65,6 +67,7 @@ def features(corpus: Path) -> Path:
 
 @pytest.fixture()
 def mixture(features: Path) -> Path:
+    """A mixture of eight components, on a disk with enough room."""
     path = features / "gmm.safetensors"
     assert main(["gmm", "learn", str(features), "train", "1", str(path), "8", "--perplexity", "3", "--iterations", "3"]) == 0
     return path
@@ -72,7 +75,7 @@ def mixture(features: Path) -> Path:
 
 @pytest.fixture()
 def refused(capsys: pytest.CaptureFixture[str]) -> Callable[[List[str]], str]:
-    """Run a command that must end with status 2; its only line."""
+    """A function that runs a command, checks that it ends with status 2, and returns its only line."""
 
     def run(command: List[str]) -> str:
         capsys.readouterr()
@@ -86,7 +89,7 @@ def refused(capsys: pytest.CaptureFixture[str]) -> Callable[[List[str]], str]:
     return run
 
 
-def test_features(corpus: Path, features: Path, disk: SmallDisk, refused: Callable[[List[str]], str]) -> None:
+def test_features_are_complete_or_absent(corpus: Path, features: Path, disk: SmallDisk, refused: Callable[[List[str]], str]) -> None:
     command = ["features", "mfcc", str(corpus), "train", "1", "0", str(disk.folder)]
     disk.resize(24)
     assert str(disk.folder / "train_0_1.npy") in refused(command)
@@ -98,7 +101,9 @@ def test_features(corpus: Path, features: Path, disk: SmallDisk, refused: Callab
 
 
 @pytest.mark.parametrize("room", [0, 8], ids=["from the start", "half-way"])
-def test_a_mixture(room: int, features: Path, mixture: Path, disk: SmallDisk, refused: Callable[[List[str]], str]) -> None:
+def test_a_mixture_is_complete_or_absent(
+    room: int, features: Path, mixture: Path, disk: SmallDisk, refused: Callable[[List[str]], str]
+) -> None:
     path = disk.folder / "gmm.safetensors"
     command = ["gmm", "learn", str(features), "train", "1", str(path), "8", "--perplexity", "3", "--iterations", "3"]
     (disk.folder / "other").write_bytes(b"x" * 100_000)
@@ -111,7 +116,9 @@ def test_a_mixture(room: int, features: Path, mixture: Path, disk: SmallDisk, re
 
 
 @pytest.mark.parametrize("kind", ["soft", "hard"])
-def test_labels(kind: str, features: Path, mixture: Path, disk: SmallDisk, refused: Callable[[List[str]], str]) -> None:
+def test_labels_are_complete_or_absent(
+    kind: str, features: Path, mixture: Path, disk: SmallDisk, refused: Callable[[List[str]], str]
+) -> None:
     hard = ["--hard"] if kind == "hard" else []
     name = "train_0_1.km" if kind == "hard" else "train_0_1.gmm"
     command = ["gmm", "dump", str(features), "train", str(mixture), "1", "0"]
@@ -125,7 +132,7 @@ def test_labels(kind: str, features: Path, mixture: Path, disk: SmallDisk, refus
     assert (disk.folder / name).read_bytes() == (features / "labels" / name).read_bytes()
 
 
-def test_merged_labels_leave_the_shards(features: Path, mixture: Path, disk: SmallDisk, refused: Callable[[List[str]], str]) -> None:
+def test_merging_that_fails_keeps_the_shards(features: Path, mixture: Path, disk: SmallDisk, refused: Callable[[List[str]], str]) -> None:
     disk.resize(4096)
     for rank in ("0", "1"):
         assert main(["features", "mfcc", str(features.parent), "train", "2", rank, str(features)]) == 0
@@ -152,7 +159,7 @@ def test_a_file_that_was_there_before_is_kept(disk: SmallDisk) -> None:
 
 @pytest.fixture()
 def trainers_writers() -> Any:
-    """fairseq's functions that its trainer saves with, as the plugin leaves them."""
+    """The functions that fairseq's trainer saves with, with the plugin's replacements."""
     from fairseq import checkpoint_utils
 
     import softhubert_plugin.tasks  # noqa: F401
@@ -161,7 +168,9 @@ def trainers_writers() -> Any:
 
 
 @pytest.mark.parametrize("step", ["torch_persistent_save", "copy"])
-def test_a_checkpoint_keeps_the_one_before(step: str, disk: SmallDisk, trainers_writers: Any, capsys: pytest.CaptureFixture[str]) -> None:
+def test_saving_that_fails_keeps_the_checkpoint_before(
+    step: str, disk: SmallDisk, trainers_writers: Any, capsys: pytest.CaptureFixture[str]
+) -> None:
     first, last = (str(disk.folder / name) for name in ("checkpoint_1_1.pt", "checkpoint_last.pt"))
     disk.resize(1000)
     trainers_writers.torch_persistent_save({"update": 1, "model": torch.zeros(50_000)}, first)
@@ -181,8 +190,8 @@ def test_a_checkpoint_keeps_the_one_before(step: str, disk: SmallDisk, trainers_
 
 
 @pytest.mark.slow
-def test_training_ends_in_one_line_and_goes_on_once_there_is_room(corpus: Path, mixture: Path, disk: SmallDisk, tmp_path: Path) -> None:
-    """Room for the first checkpoint, and not for its copy under the name that is resumed from."""
+def test_training_ends_with_one_line_and_resumes_once_there_is_room(corpus: Path, mixture: Path, disk: SmallDisk, tmp_path: Path) -> None:
+    """The disk has room for the first checkpoint, but not for its copy ``checkpoint_last.pt``, which training resumes from."""
     labels, plugin = tmp_path / "labels", Path(softhubert_plugin.__file__).parent
     for split in ("train", "valid"):
         assert main(["gmm", "dump", str(mixture.parent), split, str(mixture), "1", "0", str(labels)]) == 0

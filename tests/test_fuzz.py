@@ -1,4 +1,4 @@
-"""Whatever is written reads back, and whatever else is read is understood or refused by name: manifests, labels, alignments, scoring."""
+"""Random manifests, labels, alignments and scores: what is written reads back, and any other file is read or refused by name."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ from softhubert_plugin.scoring.edits import edit_steps, errors_in
 from softhubert_plugin.scoring.score import score_files
 
 few = settings(max_examples=60, deadline=None)
-# Any character that may stand in a file name or a transcript, the line separators of Unicode among them.
+# Any character that a file name or a transcript may contain, including Unicode's line separators.
 characters = st.characters(exclude_categories=["Cs"], exclude_characters="\n\r\0")
 names = st.text(characters, min_size=1, max_size=20)
 words = st.lists(st.text(string.ascii_uppercase + "'", min_size=1, max_size=6), max_size=8)
@@ -118,7 +118,7 @@ def test_soft_labels_read_back(utterances: List[List[List[Tuple[int, int]]]]) ->
 
 @few
 @given(words, words)
-def test_an_alignment_spells_both_sides_and_costs_what_jiwer_says(reference: List[str], hypothesis: List[str]) -> None:
+def test_an_alignment_rebuilds_both_sides_and_costs_what_jiwer_counts(reference: List[str], hypothesis: List[str]) -> None:
     steps = edit_steps(reference, hypothesis)
     assert len(steps) - steps.count("I") == len(reference) and len(steps) - steps.count("D") == len(hypothesis)
     left, right = iter(reference), iter(hypothesis)
@@ -132,7 +132,7 @@ def test_an_alignment_spells_both_sides_and_costs_what_jiwer_says(reference: Lis
 
 @settings(max_examples=25, deadline=None)
 @given(st.lists(st.tuples(words.filter(bool), words), min_size=1, max_size=5))
-def test_scores_are_jiwers(pairs: List[Tuple[List[str], List[str]]]) -> None:
+def test_scores_equal_jiwers(pairs: List[Tuple[List[str], List[str]]]) -> None:
     with tempfile.TemporaryDirectory() as folder:
         for side in (0, 1):
             lines = [f"{' '.join(pair[side])} (s{index % 2}-{index})" for index, pair in enumerate(pairs)]

@@ -1,3 +1,5 @@
+"""Narrow convolutions are trained without oneDNN, with the same gradients."""
+
 from __future__ import annotations
 
 import pytest
@@ -7,6 +9,7 @@ from softhubert_plugin.models.kernels import WIDE, only_narrow_convolutions, wit
 
 
 def convolutions(*widths: int) -> torch.nn.Module:
+    """Build a module with one convolution of each width."""
     return torch.nn.Sequential(*(torch.nn.Conv1d(1, width, 3) for width in widths))
 
 

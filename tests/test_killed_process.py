@@ -1,4 +1,4 @@
-"""Training in two processes (gloo) of which one is killed: the other ends and says so, and the same command goes on where it was saved."""
+"""One of two training processes (gloo) is killed: the other one ends with a message, and the same command resumes from the checkpoint."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ import softhubert_plugin
 from softhubert_plugin.configurations import configuration_folder
 
 PLUGIN = Path(softhubert_plugin.__file__).parent
-SECONDS = 300  # far more than a machine that is busy with other things needs
+SECONDS = 300  # far more than even a busy machine needs
 
 
 class Run:
@@ -49,27 +49,29 @@ class Run:
             return subprocess.Popen(command, stdout=log, stderr=log, env=environment, cwd=self.corpus)
 
     def output(self) -> str:
-        """What the process that outlived the other wrote, or the launcher."""
+        """Return what the surviving process or the launcher wrote."""
         return (self.corpus / ("torchrun.log" if self.launcher == "torchrun" else "0.log")).read_text(encoding="utf-8")
 
     def trainers(self) -> List[int]:
-        """The processes that train, by their ids."""
+        """Return the ids of the processes that train."""
         if self.launcher != "torchrun":
             return [process.pid for process in self.started]
         children = Path(f"/proc/{self.started[0].pid}/task/{self.started[0].pid}/children").read_text(encoding="ascii").split()
         return [int(child) for child in children if b"fairseq-hydra-train" in Path(f"/proc/{child}/cmdline").read_bytes()]
 
     def wait(self) -> List[int]:
+        """Wait for the processes and return their exit statuses."""
         return [process.wait(timeout=SECONDS) for process in self.started]
 
     def end(self) -> None:
+        """Kill the processes that still run."""
         for process in self.started:
             process.kill()
 
 
 @pytest.mark.slow
 @pytest.mark.parametrize("launcher", ["torchrun", "one by one"])
-def test_a_killed_process_ends_the_run_and_the_same_command_goes_on(launcher: str, labelled_corpus: Path) -> None:
+def test_a_killed_process_ends_the_run_and_the_same_command_resumes_it(launcher: str, labelled_corpus: Path) -> None:
     saved = labelled_corpus / "run" / "checkpoints" / "checkpoint_last.pt"
     run = Run(labelled_corpus, launcher, updates=1_000_000)
     try:
@@ -79,7 +81,7 @@ def test_a_killed_process_ends_the_run_and_the_same_command_goes_on(launcher: st
         assert saved.exists(), run.output()[-3000:]
         time.sleep(1)
         os.kill(run.trainers()[1], signal.SIGKILL)
-        assert all(run.wait())  # no hang, and no success
+        assert all(run.wait())  # the run neither hangs nor succeeds
     finally:
         run.end()
     clue = r"Signal 9 \(SIGKILL\) received by PID" if launcher == "torchrun" else r"Connection (reset|closed) by peer"

@@ -74,7 +74,7 @@ def _with_header(content: bytes, tensors: Dict[str, object]) -> bytes:
 
 
 def _header_edited(rng: np.random.Generator, content: bytes) -> bytes:
-    """Still JSON, but two tensors exchanged, or one entry replaced."""
+    """Keep the header valid JSON, but exchange two tensors, or replace or delete one entry."""
     tensors = json.loads(content[8 : _header_end(content)])
     names = [name for name in tensors if name != "__metadata__"]
     one, other = (names[int(i)] for i in rng.choice(len(names), 2, replace=False))
@@ -97,7 +97,7 @@ def _header_edited(rng: np.random.Generator, content: bytes) -> bytes:
 
 
 def _foreign(rng: np.random.Generator, content: bytes) -> bytes:
-    """The header of this file over the data of nothing, or something else entirely."""
+    """Put this file's header before random data, or return something that is not a label file."""
     return (
         rng.bytes(int(rng.integers(0, 400))),
         content[: _header_end(content)] + rng.bytes(len(content) - _header_end(content)),
@@ -145,7 +145,7 @@ def test_every_mutation_is_refused_by_name_or_read_as_it_was_written(tmp_path: P
         path.write_bytes(mutated)
         try:
             assert _everything(path) == written, f"mutation {number}"
-            # Nothing but the spelling of the header may differ from what was written.
+            # Only the spelling of the header may differ from what was written.
             assert mutated == content or mutation in (_bit_in_header, _overwrite, _header_edited, _swap_pieces), f"mutation {number}"
         except SoftHubertError as error:
             assert "train.gmm" in str(error)
@@ -153,7 +153,7 @@ def test_every_mutation_is_refused_by_name_or_read_as_it_was_written(tmp_path: P
     assert refused > 0.9 * MUTATIONS_OF_A_KIND
 
 
-def test_a_mutated_file_is_refused_where_training_would_open_it(tmp_path: Path) -> None:
+def test_a_mutated_file_is_refused_when_opened_as_training_opens_it(tmp_path: Path) -> None:
     rng = np.random.default_rng(0)
     path = tmp_path / "train.gmm"
     write(path, [random_targets(rng, 9)])

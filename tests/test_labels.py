@@ -1,3 +1,5 @@
+"""Label files, soft and hard: written, read back, merged, pooled, verified and converted; bad ones are refused."""
+
 from __future__ import annotations
 
 import pickle
@@ -60,12 +62,14 @@ def dense(targets: FrameTargets, components: int = 300) -> np.ndarray:
 
 
 def write(path: Path, utterances: List[FrameTargets], **changes: object) -> None:
+    """Write soft labels described by ``INFO`` with ``changes``."""
     info = replace(INFO, frames=sum(map(len, utterances)), **changes)  # type: ignore[arg-type]
     write_soft_labels(path, map(quantised, utterances), info)
 
 
 @pytest.fixture()
 def utterances() -> List[FrameTargets]:
+    """Targets of three utterances, of 7, 1 and 12 frames."""
     rng = np.random.default_rng(0)
     return [random_targets(rng, frames) for frames in (7, 1, 12)]
 
@@ -166,7 +170,7 @@ def _km(folder: Path, text: str, clusters: int = 4) -> HardLabels:
     return HardLabels(folder / "train.km", folder / "dict.km.txt")
 
 
-def test_hard_labels_are_one_component_a_frame(tmp_path: Path) -> None:
+def test_hard_labels_are_one_component_per_frame(tmp_path: Path) -> None:
     labels = _km(tmp_path, "0 1 3\n2 2\n")
     assert labels.lengths.tolist() == [3, 2]
     assert labels.utterance(1).components.tolist() == [2, 2]
@@ -252,7 +256,7 @@ def test_shards_whose_parts_disagree_are_refused(tmp_path: Path, damage: str) ->
 
 
 def test_writing_holds_one_utterance_at_a_time(tmp_path: Path) -> None:
-    """A generator of labels far larger than what may be held."""
+    """The generated labels are far larger than the memory that may be used."""
     counts = np.full(100_000, 4, dtype=np.uint8)
     entries = np.arange(400_000, dtype=np.uint16) % 300
 
@@ -269,7 +273,7 @@ def test_writing_holds_one_utterance_at_a_time(tmp_path: Path) -> None:
     assert [path.name for path in tmp_path.iterdir()] == ["train.gmm"]
 
 
-def test_the_description_may_be_known_only_at_the_end(tmp_path: Path, utterances: List[FrameTargets]) -> None:
+def test_the_metadata_may_be_known_only_at_the_end(tmp_path: Path, utterances: List[FrameTargets]) -> None:
     seen = []
 
     def stream() -> Iterator[Tuple[np.ndarray, np.ndarray, np.ndarray]]:
@@ -293,7 +297,7 @@ def test_the_file_is_safetensors_to_the_library_itself(tmp_path: Path, utterance
         np.testing.assert_array_equal(tensors[name], np.concatenate([parts[position] for parts in stored]))
 
 
-def test_what_cannot_be_labels_is_not_written(tmp_path: Path, utterances: List[FrameTargets]) -> None:
+def test_invalid_labels_are_not_written(tmp_path: Path, utterances: List[FrameTargets]) -> None:
     good = [quantised(targets) for targets in utterances]
     empty_frame = (np.array([1, 0], dtype=np.uint8), np.zeros(1, dtype=np.uint16), np.ones(1, dtype=np.uint16))
     for stream, frames in (([], 0), (good, 19), ([empty_frame], 2)):
@@ -310,7 +314,7 @@ def test_a_component_named_twice_is_found_by_verify(tmp_path: Path) -> None:
         verify_file(tmp_path / "train.gmm", tmp_path / "train.tsv")
 
 
-def test_inspection_tells_people_what_it_tells_programs(tmp_path: Path, utterances: List[FrameTargets]) -> None:
+def test_the_printed_inspection_agrees_with_the_one_for_programs(tmp_path: Path, utterances: List[FrameTargets]) -> None:
     write(tmp_path / "train.gmm", utterances, entropy_histogram=[15] + [0] * 58 + [5])
     description = describe_labels(tmp_path / "train.gmm")
     text = labels_text(description)
@@ -347,7 +351,7 @@ def test_truncated_dense_posteriors_keep_the_largest_entries(tmp_path: Path) -> 
     np.testing.assert_allclose(targets.probabilities, [2 / 3, 1 / 3], rtol=1e-4)
 
 
-def test_hard_labels_survive_the_way_to_soft_and_back(tmp_path: Path) -> None:
+def test_hard_labels_survive_conversion_to_soft_and_back(tmp_path: Path) -> None:
     _km(tmp_path, "0 1 3\n2 2\n")
     convert_labels(tmp_path / "train.km", tmp_path / "train.gmm", label_rate=50.0)
     convert_labels(tmp_path / "train.gmm", tmp_path / "back.km")
@@ -355,7 +359,7 @@ def test_hard_labels_survive_the_way_to_soft_and_back(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("rows", [[[0.5, 0.6]], [[1.5, -0.5]], [[np.nan, 1.0]], [0.5, 0.5]])
-def test_what_is_no_distribution_is_not_converted(tmp_path: Path, rows: List[List[float]]) -> None:
+def test_rows_that_are_not_distributions_are_not_converted(tmp_path: Path, rows: List[List[float]]) -> None:
     np.save(tmp_path / "train.npy", np.array(rows))
     (tmp_path / "train.len").write_text("1\n")
     with pytest.raises(SoftHubertError, match="train.npy"):

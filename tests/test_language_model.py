@@ -1,3 +1,5 @@
+"""Language models: Kneser-Ney probabilities compared with a textbook implementation, the ARPA file read by KenLM, and the lexicon."""
+
 from __future__ import annotations
 
 import itertools
@@ -17,7 +19,7 @@ Gram = Tuple[str, ...]
 
 
 def _sentences(seed: int, number: int) -> List[List[str]]:
-    """Zipfian words, so that all counts from one to four and more occur in every order."""
+    """Sentences of Zipfian words, so that counts of one, two, three, four and more occur in every order."""
     rng = random.Random(seed)
     words = [f"W{rank}" for rank in range(600)]
     weights = [1 / (rank + 1) for rank in range(600)]
@@ -25,7 +27,10 @@ def _sentences(seed: int, number: int) -> List[List[str]]:
 
 
 class Textbook:
-    """Chen and Goodman (1999), equations 24 to 26, word by word over dictionaries; counts of ``<s>`` as in KenLM (Heafield et al. 2013)."""
+    """Modified Kneser-Ney smoothing as in Chen and Goodman (1999), equations 24 to 26, word by word with dictionaries.
+
+    Counts of ``<s>`` are those of KenLM (Heafield et al. 2013).
+    """
 
     def __init__(self, sentences: List[List[str]], order: int) -> None:
         raw = [Counter() for _ in range(order)]  # type: List[Counter]
@@ -48,6 +53,7 @@ class Textbook:
             self.discounts.append([0, 1 - 2 * y * n[2] / n[1], 2 - 3 * y * n[3] / n[2], 3 - 4 * y * n[4] / n[3]])
 
     def probability(self, history: Gram, word: str) -> float:
+        """Return p(word | history)."""
         counts, discounts = self.counts[len(history)], self.discounts[len(history)]
         following = {gram: count for gram, count in counts.items() if gram[:-1] == history}
         lower = self.probability(history[1:], word) if history else 1 / len(self.vocabulary)
@@ -99,7 +105,9 @@ def test_kenlm_reads_the_file_and_scores_as_the_model_does(tmp_path: Path) -> No
 def test_little_text_gets_fixed_discounts_and_says_so(tmp_path: Path) -> None:
     (tmp_path / "text").write_text("GO ON\nGO OUT\n")
     said = write_language_model([tmp_path / "text"], tmp_path / "lm", order=2)
-    assert "2-gram model of 3 words in 2 sentences (too little text to estimate the discounts of order 1, 2: fixed ones)" in said
+    assert (
+        "2-gram model of 3 words in 2 sentences (too little text to estimate the discounts of order 1, 2; fixed discounts are used)" in said
+    )
     model = KneserNey([["GO", "ON"], ["GO", "OUT"]], 2)
     assert sum(math.exp(model.log_probability(["GO"], word)) for word in ("ON", "OUT", "GO", "</s>", "<unk>")) == pytest.approx(1)
 
@@ -119,7 +127,7 @@ def test_the_lexicon_spells_every_word_and_names_those_it_cannot(tmp_path: Path)
     ("text", "options", "complaint"),
     [
         ("\n", {}, "no words"),
-        ("GO <s>\n", {}, "a meaning of its own"),
+        ("GO <s>\n", {}, "<s>, which is a special symbol"),
         ("GO\n", {"order": 9}, "expected 2 to 6"),
         ("GO\n", {"units": "pieces"}, "--sentencepiece"),
     ],
@@ -132,7 +140,7 @@ def test_text_that_gives_no_model_is_refused(tmp_path: Path, text: str, options:
         write_language_model([tmp_path / "none"], tmp_path / "lm")
 
 
-def test_a_model_of_letters_is_one_of_the_targets_symbols(tmp_path: Path) -> None:
+def test_a_model_of_letters_has_the_symbols_of_the_targets(tmp_path: Path) -> None:
     (tmp_path / "text").write_text("GO ON\n")
     write_language_model([tmp_path / "text"], tmp_path / "lm", order=2, units="letters")
     lines: Sequence[str] = (tmp_path / "lm" / "lm.arpa").read_text().splitlines()

@@ -1,4 +1,4 @@
-"""All layers in one pass: batched as alone, in every mode; resumed as uninterrupted; subsets and float16."""
+"""All layers in one pass: the same features in batches or alone, resumed or uninterrupted, of subsets and in float16."""
 
 from __future__ import annotations
 
@@ -31,7 +31,7 @@ def _model(extractor_mode: str, normalize: bool) -> LoadedModel:
     task = OmegaConf.merge(OmegaConf.structured(HubertPretrainingConfig()), {"data": "/gone", "labels": ["km"]})
     torch.manual_seed(0)
     model = HubertModel(OmegaConf.merge(OmegaConf.structured(HubertConfig()), cfg), task, [range(20)]).eval()
-    for parameter in model.encoder.layers.parameters():  # initialised so small that every layer would repeat its input
+    for parameter in model.encoder.layers.parameters():  # the usual values are so small that every layer would repeat its input
         if parameter.dim() > 1:
             torch.nn.init.normal_(parameter, std=parameter.shape[1] ** -0.5)
     return LoadedModel(model, None, model, parse_conv_feature_layers(cfg["conv_feature_layers"]), normalize)
@@ -39,7 +39,7 @@ def _model(extractor_mode: str, normalize: bool) -> LoadedModel:
 
 @pytest.fixture()
 def lengths(tmp_path: Path) -> Path:
-    """A manifest of utterances from 0.1 to 35 seconds, in no order."""
+    """A manifest of utterances of 0.1 to 35 seconds, not sorted by length."""
     rng = np.random.default_rng(0)
     entries = []
     for number, samples in enumerate([24_000, 1_600, 560_000, 8_123, 1_937, 160_000, 33_333, 2_000]):
@@ -68,10 +68,10 @@ def test_batched_equals_unbatched_and_fairseq_alone(mode: str, normalize: bool, 
         with torch.no_grad():
             theirs, _ = loaded.encoder.extract_features(waveform[None], padding_mask=None, mask=False, output_layer=2)
         np.testing.assert_allclose(batched[index][2], theirs[0].numpy(), atol=1e-5, rtol=0)
-    assert np.abs(batched[0][1] - batched[0][2]).max() > 0.1  # the layers do differ
+    assert np.abs(batched[0][1] - batched[0][2]).max() > 0.1  # the layers differ
 
 
-def test_longer_utterances_are_run_in_the_pieces_of_fairseqs_script(lengths: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_long_utterances_are_cut_into_the_pieces_of_fairseqs_script(lengths: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(states_module, "MAX_PIECE", 20_000)
     loaded = _model("default", False)
     manifest = read_manifest(lengths)
@@ -101,7 +101,7 @@ def test_an_utterance_without_a_frame_is_refused_by_name(corpus: Path, stock_che
 def test_an_interrupted_dump_resumes_to_the_same_bytes(
     corpus: Path, stock_checkpoint: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    # Short windows, so that there are several; every utterance is committed.
+    # Short windows, so that there are several. Every utterance is committed.
     options: Any = {"batch_seconds": 0.5, "dtype": "float16"}
     monkeypatch.setattr(ShardWriter, "COMMIT_EVERY", 1)
     dump_hubert(corpus, "train", stock_checkpoint, "0-2", 1, 0, tmp_path / "whole", **options)
@@ -109,7 +109,7 @@ def test_an_interrupted_dump_resumes_to_the_same_bytes(
 
     def stop_after_eight(self: ShardWriter, frames: np.ndarray) -> None:
         computed.append(self.path)
-        if len(computed) == 9:  # the third utterance has layers 0 and 1, and not layer 2
+        if len(computed) == 9:  # the third utterance has layers 0 and 1, but not layer 2
             raise KeyboardInterrupt
         add(self, frames)
 
@@ -120,9 +120,9 @@ def test_an_interrupted_dump_resumes_to_the_same_bytes(
             dump_hubert(corpus, "train", stock_checkpoint, "0-2", 1, 0, tmp_path / folder, **options)
         assert not list((tmp_path / folder).rglob("train*"))
     dump_hubert(corpus, "train", stock_checkpoint, "0-2", 1, 0, tmp_path / "broken", **options)
-    assert len(computed) - 9 == 6  # of four utterances, the two of the first window were kept
+    assert len(computed) - 9 == 6  # two of the four utterances, those of the first window, were kept
     dump_hubert(corpus, "train", stock_checkpoint, "0-2", 1, 0, tmp_path / "other", **{**options, "batch_seconds": 0.6})
-    assert len(computed) - 15 == 12  # batches made in another way are not mixed with those kept
+    assert len(computed) - 15 == 12  # batches of another size are not mixed with those that were kept
     for layer in (0, 1, 2):
         for suffix in ("npy", "len", "json"):
             name = f"layer{layer}/train_0_1.{suffix}"
@@ -147,7 +147,7 @@ def test_a_writer_trusts_the_journal_only_as_far_as_the_frames_go(tmp_path: Path
 
     write(frames[:4], error=True)
     partial = tmp_path / ".train_0_1.npy.partial"
-    with open(partial, "r+b") as stream:  # as a machine that lost power leaves it: the last utterance is cut
+    with open(partial, "r+b") as stream:  # as after a power failure: the last utterance is cut
         stream.truncate(partial.stat().st_size - 5)
     with ShardWriter(tmp_path, "train", 0, 1, {"kind": "test"}, resume=True) as writer:
         assert writer.lengths == [3, 4, 5]
@@ -171,7 +171,7 @@ def test_values_beyond_float16_are_refused(tmp_path: Path) -> None:
     assert not list(tmp_path.iterdir())
 
 
-def test_a_subset_has_its_own_manifest_that_counts_fit(corpus: Path, stock_checkpoint: Path, tmp_path: Path) -> None:
+def test_a_subset_has_its_own_manifest_which_its_shards_name(corpus: Path, stock_checkpoint: Path, tmp_path: Path) -> None:
     for rank in range(2):
         dump_hubert(corpus, "train", stock_checkpoint, "2", 2, rank, tmp_path / "half", percent=0.5, dtype="float16")
     subset, whole = read_manifest(tmp_path / "half" / "train.tsv"), read_manifest(corpus / "train.tsv")

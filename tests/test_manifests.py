@@ -1,3 +1,5 @@
+"""Manifests, transcripts and dictionaries: they read back, and files or audio that do not fit are refused by name."""
+
 from __future__ import annotations
 
 import threading
@@ -33,7 +35,7 @@ def test_a_missing_manifest_is_refused_with_the_command_that_writes_one(tmp_path
         read_manifest(tmp_path / "train.tsv")
 
 
-def test_the_fingerprint_survives_a_move_and_tells_a_change(tmp_path: Path) -> None:
+def test_the_fingerprint_survives_a_move_and_reveals_a_change(tmp_path: Path) -> None:
     write_manifest(tmp_path / "a.tsv", "/here", [("x.flac", 1), ("y.flac", 2)])
     write_manifest(tmp_path / "b.tsv", "/there", [("x.flac", 1), ("y.flac", 2)])
     write_manifest(tmp_path / "c.tsv", "/here", [("y.flac", 2), ("x.flac", 1)])
@@ -62,7 +64,7 @@ def test_audio_that_is_missing_damaged_or_of_another_length_is_refused(corpus: P
         check_audio(manifest)
 
 
-def test_letters_are_fairseqs() -> None:
+def test_letters_equal_fairseqs() -> None:
     assert letters("GO  ON") == "G O | O N |"
 
 
@@ -84,7 +86,7 @@ def test_a_label_file_of_another_length_is_refused(tmp_path: Path) -> None:
         read_lines(tmp_path / "train.ltr", expected=3, of="train.tsv")
 
 
-def test_soundfile_is_used_by_one_thread_before_it_is_by_several(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_one_thread_uses_soundfile_before_several_do(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     soundfile.write(tmp_path / "a.wav", [0.0] * 160, 16_000)
     write_manifest(tmp_path / "train.tsv", tmp_path, [("a.wav", 160)] * 8)
     users = []
@@ -98,4 +100,4 @@ def test_soundfile_is_used_by_one_thread_before_it_is_by_several(tmp_path: Path,
     prepare_soundfile.cache_clear()
     check_audio(read_manifest(tmp_path / "train.tsv"))
     ours = [thread is threading.current_thread() for thread in users]
-    assert ours == [True] * 3 + [False] * 8  # writing, looking, reading; then the pool's
+    assert ours == [True] * 3 + [False] * 8  # first this thread writes, inspects and reads; then the pool's threads start

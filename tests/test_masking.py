@@ -1,4 +1,4 @@
-"""Masks drawn in the workers against those that fairseq draws in the model."""
+"""Masks drawn in the workers, compared with those that fairseq draws in the model."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ ROUNDS = 3_000
 
 
 @pytest.mark.parametrize("options", [{}, {"prob": 0.5, "length": 4}, {"prob": 0.65, "selection": "poisson"}], ids=str)
-def test_masks_are_distributed_as_fairseqs(options: Dict[str, Any]) -> None:
+def test_masks_are_distributed_like_fairseqs(options: Dict[str, Any]) -> None:
     masking = SpanMasking(**options)
     padding = torch.arange(max(FRAMES)) >= torch.tensor(FRAMES)[:, None]
     np.random.seed(0)
@@ -32,7 +32,7 @@ def test_masks_are_distributed_as_fairseqs(options: Dict[str, Any]) -> None:
             raise
         pytest.skip(f"fairseq-fixed: {error}")
     ours = [masking.frames(FRAMES, max(FRAMES), [(1, epoch, row) for row in range(3)]) for epoch in range(ROUNDS)]
-    # Each frame's rate of being masked, and the length of masked runs, to within five standard errors.
+    # How often each frame is masked, and how many frames a mask covers, agree to within five standard errors.
     expected, found = np.mean(theirs, 0), np.mean(ours, 0)
     assert np.abs(found - expected).max() < 5 * np.sqrt(0.5 / ROUNDS)
     counts = [np.asarray([mask.sum() for mask in masks]) for masks in (theirs, ours)]
@@ -45,7 +45,7 @@ def test_masks_are_distributed_as_fairseqs(options: Dict[str, Any]) -> None:
 @pytest.mark.skipif("epoch" in inspect.signature(compute_mask_indices).parameters, reason="fairseq-fixed draws from its own generator")
 @pytest.mark.parametrize("selection", ["static", "uniform", "normal", "poisson"])
 @pytest.mark.parametrize("frames", [1, 5, 60, 499])
-def test_with_one_seed_the_spans_are_stock_fairseqs(frames: int, selection: str) -> None:
+def test_with_the_same_seed_the_spans_equal_stock_fairseqs(frames: int, selection: str) -> None:
     for seed in range(50):
         np.random.seed(seed)
         expected = compute_mask_indices((1, frames), None, 0.65, 10, selection, 3, 2, False, 1)
@@ -69,13 +69,13 @@ def test_a_mask_of_no_span_is_empty() -> None:
     assert draw_spans(24, np.random.RandomState(0), prob=0.0, length=10).tolist() == []
 
 
-def test_every_row_hides_as_many_frames_and_none_that_is_padded() -> None:
+def test_every_row_hides_the_same_number_of_frames_and_no_padding() -> None:
     masks = SpanMasking().frames(FRAMES, 60, [(1, 1, row) for row in range(3)])
     assert len(set(masks.sum(1).tolist())) == 1
     assert not masks[1, 48:].any() and not masks[2, 35:].any()
 
 
-def test_a_mask_is_that_of_its_utterance_and_leaves_other_random_numbers_alone() -> None:
+def test_a_mask_depends_on_its_utterance_and_leaves_other_random_numbers_alone() -> None:
     masking = SpanMasking(channel_prob=0.3, channels=24)
     np.random.seed(3)
     before = np.random.get_state()[1].tolist()

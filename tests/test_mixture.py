@@ -1,3 +1,5 @@
+"""The mixture: posteriors compared with scikit-learn's, its file, its temperature, truncation, and what learning refuses."""
+
 from __future__ import annotations
 
 from pathlib import Path
@@ -27,6 +29,7 @@ def frames() -> np.ndarray:
 
 @pytest.fixture(params=COVARIANCES)
 def fitted(request: pytest.FixtureRequest, frames: np.ndarray) -> SklearnMixture:
+    """A mixture of scikit-learn's for each covariance type."""
     return SklearnMixture(5, covariance_type=request.param, random_state=0).fit(frames)
 
 
@@ -39,7 +42,7 @@ def test_posteriors_and_likelihoods_equal_scikit_learns(fitted: SklearnMixture, 
 
 
 def test_float32_features_lose_nothing_on_the_way(fitted: SklearnMixture, frames: np.ndarray) -> None:
-    # scikit-learn computes in the precision of its input; we always do in float64.
+    # scikit-learn computes in the precision of its input. Ours always computes in float64.
     single = frames.astype(np.float32)
     found = GaussianMixture.from_sklearn(fitted).predict_proba(torch.from_numpy(single)).numpy()
     np.testing.assert_allclose(found, fitted.predict_proba(single.astype(np.float64)), atol=1e-9)
@@ -75,7 +78,7 @@ def test_features_of_another_dimension_are_refused(fitted: SklearnMixture) -> No
         GaussianMixture.from_sklearn(fitted).predict_proba(torch.zeros(3, 5))
 
 
-def test_temperature_is_calibrated_to_the_perplexity_asked_for(fitted: SklearnMixture, frames: np.ndarray) -> None:
+def test_temperature_is_calibrated_to_the_requested_perplexity(fitted: SklearnMixture, frames: np.ndarray) -> None:
     log_joint = GaussianMixture.from_sklearn(fitted).log_joint(torch.from_numpy(frames))
     for target in (1.2, 2.0, 4.5):
         assert mean_perplexity(log_joint, calibrate_temperature(log_joint, target)) == pytest.approx(target, rel=2e-4)

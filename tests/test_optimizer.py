@@ -1,4 +1,4 @@
-"""The fused optimizer: PyTorch's AdamW to the digit, fairseq's adam to its eps, and a state that resumes."""
+"""The fused optimizer: its steps equal PyTorch's AdamW and, up to the effect of eps, fairseq's adam; its state resumes."""
 
 from __future__ import annotations
 
@@ -41,7 +41,7 @@ def _run(optimizer: Any, parameters: List[torch.nn.Parameter], first: int, last:
         optimizer.step()
 
 
-def test_it_takes_the_steps_of_torchs_adamw_and_of_fairseqs_adam() -> None:
+def test_its_steps_equal_those_of_torchs_adamw_and_of_fairseqs_adam() -> None:
     ours, theirs, stock = _parameters(), _parameters(), _parameters()
     fused = _built(FusedAdamWConfig, ours)
     assert fused.optimizer.param_groups[0]["fused"] is True
@@ -54,7 +54,7 @@ def test_it_takes_the_steps_of_torchs_adamw_and_of_fairseqs_adam() -> None:
 
 
 @pytest.mark.parametrize("started_with", [FusedAdamWConfig, FairseqAdamConfig])
-def test_it_goes_on_from_its_own_state_and_from_fairseqs_adam(started_with: Any) -> None:
+def test_it_resumes_from_its_own_state_and_from_that_of_fairseqs_adam(started_with: Any) -> None:
     whole, halved = _parameters(), _parameters()
     _run(_built(FusedAdamWConfig, whole), whole, 0, 10)
     first = _built(started_with, halved)

@@ -1,4 +1,4 @@
-"""What is installed is what the clone holds, the pinned versions fit together, and ``install.sh`` refuses in one line."""
+"""setup.py names every file of the package, the pinned versions fit together, and ``install.sh`` refuses bad input in one line."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ PYTHONS = ("3.8", "3.9", "3.10", "3.11", "3.12", "3.13")
 
 @pytest.fixture(scope="module")
 def setup_arguments() -> Dict[str, object]:
-    """What setup.py gives to setuptools, from a process of its own."""
+    """The arguments that setup.py gives to setuptools, read in a separate process."""
     code = "import json, runpy, setuptools; setuptools.setup = lambda **all: print(json.dumps(all)); runpy.run_path('setup.py')"
     done = subprocess.run([sys.executable, "-c", code], cwd=CLONE, capture_output=True, text=True, check=False)
     assert done.returncode == 0, done.stderr
@@ -34,7 +34,7 @@ def setup_arguments() -> Dict[str, object]:
 
 
 def pins(python: str) -> Dict[str, str]:
-    """The versions constraints.txt gives for a Python on 64-bit Linux."""
+    """Return the versions that constraints.txt lists for this Python on 64-bit Linux, by package."""
     environment = {
         "python_version": python,
         "python_full_version": f"{python}.9",
@@ -61,10 +61,10 @@ def test_the_version_is_the_packages_own(setup_arguments: Dict[str, object]) -> 
 def test_every_folder_that_holds_python_is_an_installed_package(setup_arguments: Dict[str, object]) -> None:
     folders = {".".join(path.parent.relative_to(CLONE).parts) for path in PACKAGE.rglob("*.py")}
     packages = set(setup_arguments["packages"])  # type: ignore[call-overload]
-    assert folders == packages - {"softhubert_plugin.config"}  # which holds the configurations, and no code
+    assert folders == packages - {"softhubert_plugin.config"}  # it holds configurations only
 
 
-def test_package_data_is_every_file_that_is_not_python_and_no_pattern_is_without_one(setup_arguments: Dict[str, object]) -> None:
+def test_package_data_is_every_file_that_is_not_python_and_every_pattern_has_one(setup_arguments: Dict[str, object]) -> None:
     patterns: Dict[str, List[str]] = setup_arguments["package_data"]  # type: ignore[assignment]
     folders = {"softhubert_plugin": PACKAGE, "softhubert_plugin.config": CLONE / "config"}
     assert patterns.keys() == folders.keys()
@@ -78,7 +78,7 @@ def test_package_data_is_every_file_that_is_not_python_and_no_pattern_is_without
     assert {path for path in others if path.is_file() and path.suffix not in (".py", ".pyc")} == named
 
 
-# What a distribution is imported as, where the names differ.
+# The name that a distribution is imported by, where the two differ.
 IMPORTED_AS = {
     "fairseq-fixed": "fairseq",
     "PyYAML": "yaml",
@@ -137,14 +137,14 @@ def test_torch_and_torchaudio_are_pinned_as_a_pair(python: str) -> None:
 
 
 @pytest.mark.parametrize("python", PYTHONS)
-def test_hydra_and_omegaconf_are_pinned_as_that_fairseq_needs_them(python: str) -> None:
+def test_hydra_and_omegaconf_are_pinned_as_the_pinned_fairseq_needs_them(python: str) -> None:
     release = tuple(int(part) for part in python.split("."))
     installed = {name: version.lstrip("=") for name, version in pins(python).items()}
     assert [finding.problem for finding in check_fairseq(release, installed) if finding.problem] == []  # type: ignore[arg-type]
 
 
 def install(folder: Path, *arguments: str, **environment: str) -> Tuple[int, str]:
-    """Run install.sh with its environment set to ``folder``; its exit status and what it wrote to stderr."""
+    """Run install.sh with ``folder`` as its environment. Return its exit status and what it wrote to stderr."""
     done = subprocess.run(
         ["bash", str(CLONE / "install.sh"), *arguments],
         env={**os.environ, "SOFTHUBERT_VENV": str(folder), **environment},
@@ -159,12 +159,13 @@ def install(folder: Path, *arguments: str, **environment: str) -> Tuple[int, str
 
 
 def fake_python(path: Path, says: str) -> str:
+    """Write an executable shell script of the line ``says`` and return its path."""
     path.write_text(f"#!/bin/sh\n{says}\n", encoding="utf-8")
     path.chmod(0o755)
     return str(path)
 
 
-def test_the_installer_refuses_a_python_that_is_none(tmp_path: Path) -> None:
+def test_the_installer_refuses_a_program_that_is_not_python(tmp_path: Path) -> None:
     silent, talker = fake_python(tmp_path / "silent", "exit 1"), fake_python(tmp_path / "talker", "echo Python 3.10")
     for python in (silent, talker, "/bin/false", "no-such-python"):
         status, error = install(tmp_path / "venv", PYTHON=python)
@@ -173,8 +174,8 @@ def test_the_installer_refuses_a_python_that_is_none(tmp_path: Path) -> None:
         assert not (tmp_path / "venv").exists()
 
 
-def test_the_installer_refuses_a_python_that_is_too_old_naming_its_version(tmp_path: Path) -> None:
-    # The real interpreter, made to believe that it is Python 2.7 before it runs what the installer asks of it.
+def test_the_installer_refuses_a_python_that_is_too_old_and_names_its_version(tmp_path: Path) -> None:
+    # The real interpreter, which claims to be Python 2.7 before it runs the installer's check.
     source = "import sys\nsys.version_info = (2, 7, 18)\nexec(sys.argv.pop(1))"
     (tmp_path / "old.py").write_text(source, encoding="utf-8")
     old = fake_python(tmp_path / "python2", f'shift; exec "{sys.executable}" "{tmp_path / "old.py"}" "$@"')
@@ -184,7 +185,7 @@ def test_the_installer_refuses_a_python_that_is_too_old_naming_its_version(tmp_p
     )
 
 
-def test_the_installer_refuses_where_fairseq_must_be_built_and_there_is_no_compiler(tmp_path: Path) -> None:
+def test_the_installer_refuses_when_a_package_must_be_built_and_there_is_no_compiler(tmp_path: Path) -> None:
     status, error = install(tmp_path / "venv", "--extras", "lm", PYTHON=sys.executable, CXX="/no/such/c++")
     assert status == 2
     assert "no working C++ compiler ('/no/such/c++')" in error and error.count("\n") == 1
@@ -205,5 +206,5 @@ def test_the_installer_never_removes_a_folder_that_it_did_not_make(tmp_path: Pat
     (folder / "thesis.txt").write_text("years of work", encoding="utf-8")
     status, error = install(folder)
     assert status == 2
-    assert "is no virtual environment" in error and error.count("\n") == 1
+    assert "is not a virtual environment" in error and error.count("\n") == 1
     assert (folder / "thesis.txt").read_text(encoding="utf-8") == "years of work"

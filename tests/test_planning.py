@@ -1,3 +1,5 @@
+"""The plan of a recipe: disk space and GPU hours for an amount of speech."""
+
 from __future__ import annotations
 
 import pytest
@@ -13,7 +15,7 @@ def test_sizes_follow_from_frames_and_widths() -> None:
     assert stages[6].disk == pytest.approx(960 * 3600 * 50 * (768 * 2 + LABEL_BYTES) / 1e9)
 
 
-def test_pretraining_takes_the_gpu_hours_that_were_published() -> None:
+def test_pretraining_takes_the_published_gpu_hours() -> None:
     stages = {stage.number: stage for stage in plan(960, 1)}
     assert stages[4].gpu_hours == pytest.approx(2.5 * 9.5 * 32) and stages[7].gpu_hours == pytest.approx(4 * 9.5 * 32)
     double = {stage.number: stage for stage in plan(960, 2)}

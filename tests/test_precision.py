@@ -1,4 +1,4 @@
-"""Training in every precision of fairseq's flags, and the mixture engine, on a GPU; what a CPU can do too is tried there as well."""
+"""Training in every precision that fairseq's flags offer, and the mixture engine, on a GPU. What a CPU supports is tested there too."""
 
 from __future__ import annotations
 
@@ -34,7 +34,7 @@ PRECISIONS: Dict[str, List[str]] = {
 
 
 def _train(corpus: Path, *overrides: str) -> List[float]:
-    """Train a small model for six updates; the loss of each."""
+    """Train a small model for six updates and return the loss of each."""
     command = [str(Path(sys.prefix) / "bin" / "fairseq-hydra-train"), "--config-dir", str(configuration_folder() / "pretrain")]
     command += ["--config-name", "soft_hubert_tiny", f"common.user_dir={PLUGIN}", f"task.data={corpus}"]
     command += [f"task.label_dir={corpus / 'labels'}", f"hydra.run.dir={corpus / 'run'}", "optimization.max_update=6"]
@@ -53,7 +53,7 @@ def _train(corpus: Path, *overrides: str) -> List[float]:
 @pytest.mark.parametrize("precision", PRECISIONS)
 def test_training_on_a_gpu_starts_from_the_loss_of_a_cpu(precision: str, labelled_corpus: Path) -> None:
     losses = _train(labelled_corpus, "common.cpu=false", *PRECISIONS[precision])
-    # fp16 may skip its first updates, until its loss scale fits.
+    # fp16 may skip its first updates until its loss scale fits.
     assert np.isfinite(losses).all() and losses[-1] < losses[0]
     cpu = labelled_corpus / "cpu"
     on_cpu = _train(labelled_corpus, f"hydra.run.dir={cpu}", "optimization.max_update=1", f"checkpoint.save_dir={cpu}")
@@ -78,7 +78,7 @@ def test_training_on_two_gpus(labelled_corpus: Path) -> None:
 
 @pytest.mark.parametrize("covariance_type", ["diag", "spherical", "tied", "full"])
 @pytest.mark.parametrize("device", DEVICES)
-def test_an_em_step_in_single_precision_is_that_of_double_precision(device: str, covariance_type: str) -> None:
+def test_an_em_step_in_single_precision_equals_double_precision(device: str, covariance_type: str) -> None:
     rng = np.random.default_rng(0)
     frames = (20 + rng.standard_normal((3_000, 8)) * np.linspace(1, 4, 8)).astype(np.float32)
     shapes = {"diag": (5, 8), "spherical": (5,), "tied": (8, 8), "full": (5, 8, 8)}
@@ -99,7 +99,7 @@ def test_an_em_step_in_single_precision_is_that_of_double_precision(device: str,
 
 
 @pytest.mark.cuda
-def test_a_mixture_and_its_labels_are_those_of_a_cpu(tmp_path: Path) -> None:
+def test_a_mixture_and_its_labels_equal_those_of_a_cpu(tmp_path: Path) -> None:
     rng = np.random.default_rng(0)
     centres = 3 * rng.standard_normal((12, 10))
     with ShardWriter(tmp_path, "train", 0, 1, {"kind": "mfcc", "frame_rate": 100.0}) as writer:

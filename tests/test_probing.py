@@ -1,4 +1,4 @@
-"""The linear probe against scikit-learn, the choice of a layer, and letter alignments."""
+"""The linear probe (compared with scikit-learn's), the choice of a layer, and letter alignments."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ from softhubert_plugin.probing.probe import probe_layers
 PHONES = ["sil", "AA", "B", "S", "IY"]
 
 
-def test_probes_of_several_layers_are_scikit_learns() -> None:
+def test_probes_of_several_layers_equal_scikit_learns() -> None:
     rng = np.random.default_rng(0)
     labels = rng.integers(0, 6, 3000)
     layers = []
@@ -46,7 +46,7 @@ def test_probes_of_several_layers_are_scikit_learns() -> None:
 
 @pytest.fixture()
 def dump(tmp_path: Path) -> Path:
-    """Features of six speakers: layer 2 tells the phones, layer 1 half of the time, layer 3 hardly; random shards, frame lists beside."""
+    """Random features of six speakers in two shards, and a frame list. Layer 2 separates the phones, layer 1 partly, layer 3 hardly."""
     rng = np.random.default_rng(3)
     entries, lines = [], []
     centres = rng.standard_normal((5, 8))
@@ -73,7 +73,7 @@ def _probe(dump: Path, **options: object) -> str:
     return probe_layers(dump / "all", "train", 2, dump / "train.tsv", dump / "phones.tsv", dump / "probe", **arguments)  # type: ignore[arg-type]
 
 
-def test_the_layer_that_tells_phones_is_chosen_and_can_be_read_by_recipes(dump: Path) -> None:
+def test_the_layer_that_separates_phones_is_chosen_and_recipes_can_read_it(dump: Path) -> None:
     said = _probe(dump)
     assert resolve_layers(f"@{dump}/probe/layers.json") == "2" and "<- chosen" in said
     result = json.loads((dump / "probe" / "layers.json").read_text())

@@ -1,4 +1,4 @@
-"""Label quality against fairseq's script, and the expected-count version against its definition."""
+"""Label quality, compared with fairseq's script, and its version for expected counts, compared with the definition."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ PHONES = ["AA1", "AA0", "B", "S", "IH2", "sil", "SIL"]
 
 
 def fairseq_script() -> Any:
-    """fairseq's ``measure_teacher_quality.py`` as a module."""
+    """Import fairseq's ``measure_teacher_quality.py`` as a module."""
     fairseq = importlib.util.find_spec("fairseq")
     assert fairseq is not None and fairseq.submodule_search_locations
     path = Path(fairseq.submodule_search_locations[0]) / "examples" / "hubert" / "measure_teacher_quality.py"
@@ -38,7 +38,7 @@ def fairseq_script() -> Any:
 
 @pytest.fixture()
 def lists(corpus: Path) -> Path:
-    """Random phones, in runs, at 50 frames a second, and hard labels that depend on them a little."""
+    """The corpus with random phones in runs, at 50 frames per second, and hard labels that depend on them a little."""
     rng = np.random.default_rng(1)
     manifest = read_manifest(corpus / "train.tsv")
     rows: List[str] = []
@@ -73,7 +73,7 @@ def _theirs(folder: Path) -> Dict[str, float]:
 
 
 def test_hard_labels_get_the_numbers_of_fairseqs_script(lists: Path) -> None:
-    # fairseq drops stress, as we do, but takes "SIL" and "sil" for two phones: give it our spelling.
+    # fairseq drops stress, as we do, but takes "SIL" and "sil" for two phones, so give it our spelling.
     folded = (lists / "phones.tsv").read_text().replace("SIL", "sil")
     (lists / "phones.tsv").write_text(folded)
     said = measure_labels(lists / "train.km", lists / "train.tsv", lists / "phones.tsv", label_rate=50, dest=lists / "quality.json")
@@ -114,12 +114,12 @@ def test_soft_labels_are_measured_by_argmax_and_by_expected_counts(lists: Path) 
     assert found["expected"]["pnmi"]["value"] < found["argmax"]["pnmi"]["value"]
 
 
-def test_most_probable_takes_the_lower_number_of_equals() -> None:
+def test_most_probable_takes_the_lower_component_of_a_tie() -> None:
     targets = FrameTargets(np.array([2, 1, 3]), np.array([4, 2, 7, 1, 5, 0]), np.array([0.5, 0.5, 1, 0.2, 0.5, 0.3], dtype=np.float32))
     assert targets.most_probable().tolist() == [2, 7, 5]
 
 
-def test_bootstrap_in_blocks_is_the_bootstrap_of_the_whole(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_bootstrap_in_blocks_equals_the_bootstrap_in_one_piece(monkeypatch: pytest.MonkeyPatch) -> None:
     rng = np.random.default_rng(0)
     utterances = [(rng.integers(0, 3, 40), rng.integers(0, 5, 40)) for _ in range(30)]
     monkeypatch.setattr("softhubert_plugin.probing.information._UTTERANCES_A_BLOCK", 7)

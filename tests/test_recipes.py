@@ -1,4 +1,4 @@
-"""The pretraining recipes: complete, with the batch they mean, and twins that differ in labels only."""
+"""The pretraining recipes: they are complete, they keep their batch size, and hard and soft twins differ only in their labels."""
 
 from __future__ import annotations
 
@@ -15,19 +15,19 @@ from softhubert_plugin.errors import SoftHubertError
 from softhubert_plugin.tasks.batch_size import check_batch, fitting
 
 CONFIGS = Path(__file__).parents[1] / "config" / "pretrain"
-DISTILLED = "distilhubert_base_librispeech"  # of one GPU and a batch of its own: it takes no run
+DISTILLED = "distilhubert_base_librispeech"  # has its own batch for one GPU, so it needs no run
 RECIPES = sorted(path.stem for path in CONFIGS.glob("*_librispeech*.yaml") if path.stem != DISTILLED)
 RUNS = sorted(path.stem for path in (CONFIGS / "run").glob("*.yaml"))
 
 
 def _compose(recipe: str, run: str, **optimization: Any) -> Any:
-    """A recipe with a run on top, as hydra puts them together, each value where the task finds it."""
+    """Merge a recipe and a run as hydra does, with each value where the task finds it."""
     cfg = OmegaConf.merge(OmegaConf.load(CONFIGS / f"{recipe}.yaml"), OmegaConf.load(CONFIGS / "run" / f"{run}.yaml"))
     return OmegaConf.merge(cfg, {"optimization": optimization})
 
 
 def _check(cfg: Any) -> None:
-    task = cfg.task  # which points at the trainer's settings
+    task = cfg.task  # its values refer to the trainer's settings
     check_batch(
         task.batch_seconds,
         world_size=task.world_size,
@@ -41,7 +41,7 @@ def _check(cfg: Any) -> None:
 @pytest.mark.parametrize("recipe", RECIPES)
 def test_every_recipe_keeps_its_batch_on_every_number_of_gpus(recipe: str, run: str) -> None:
     cfg = _compose(recipe, run)
-    if "large" in recipe:  # four times as many batches
+    if "large" in recipe:  # needs four times the number of batches
         with pytest.raises(SoftHubertError) as refused:
             _check(cfg)
         right = cfg.optimization.update_freq[0] * 4
@@ -53,7 +53,7 @@ def test_every_recipe_keeps_its_batch_on_every_number_of_gpus(recipe: str, run: 
 
 
 def _composed_for_slurm(tmp_path: Path, **environment: str) -> subprocess.CompletedProcess[str]:
-    """The recipe as hydra hands it to its launcher, nothing being submitted."""
+    """Print the recipe as hydra gives it to its launcher. Nothing is submitted."""
     paths = [f"task.data={tmp_path}", f"task.label_dir={tmp_path}", f"hydra.sweep.dir={tmp_path}"]
     launcher = ["+run=slurm", "hydra/launcher=submitit_slurm", "hydra.launcher.partition=gpu"]
     command = [str(Path(sys.executable).parent / "fairseq-hydra-train"), "--config-dir", str(CONFIGS)]
@@ -78,7 +78,7 @@ def test_the_slurm_run_composes_with_hydras_launcher(tmp_path: Path) -> None:
 
 
 def test_without_the_launcher_the_slurm_run_says_what_is_missing(tmp_path: Path) -> None:
-    # hydra's plugins share one package without a file of its own: an empty one that comes first hides them all.
+    # hydra's plugins share a namespace package. A regular empty package that comes first on the path hides them all.
     (tmp_path / "hydra_plugins").mkdir()
     (tmp_path / "hydra_plugins" / "__init__.py").touch()
     done = _composed_for_slurm(tmp_path, PYTHONPATH=str(tmp_path))
@@ -94,7 +94,7 @@ def test_a_recipe_without_a_run_does_not_start() -> None:
 
 
 @pytest.mark.parametrize("rest", ["base_librispeech", "base_librispeech_iter2", "distil_size_librispeech"])
-def test_the_hard_twin_differs_in_labels_only(rest: str) -> None:
+def test_the_hard_twin_differs_only_in_its_labels(rest: str) -> None:
     soft, hard = (OmegaConf.load(CONFIGS / f"{name}_{rest}.yaml") for name in ("soft_hubert", "hubert_km"))
     assert (list(soft.task.labels), list(hard.task.labels)) == (["gmm"], ["km"])
     soft.task.labels = hard.task.labels
@@ -116,7 +116,7 @@ def test_distillation_keeps_its_batch_of_24_utterances_on_every_number_of_gpus(g
     assert cfg.task.batch_seconds * cfg.task.sample_rate == 24 * cfg.task.max_sample_size
 
 
-def test_base_and_large_are_fairseqs_recipes_but_for_names_and_machines() -> None:
+def test_base_and_large_equal_fairseqs_recipes_except_for_names_and_machines() -> None:
     import fairseq
 
     folder = Path(fairseq.__file__).parent / "examples" / "hubert" / "config" / "pretrain"
@@ -140,7 +140,7 @@ def test_a_wrong_batch_is_refused_with_the_right_numbers(world_size: int, expect
 
 
 @pytest.mark.parametrize("world_size", [3, 5, 6, 7, 12, 24, 48, 64])
-def test_numbers_of_gpus_that_do_not_divide_the_batch_are_told_what_fits(world_size: int) -> None:
+def test_numbers_of_gpus_that_do_not_divide_the_batch_get_settings_that_fit(world_size: int) -> None:
     settings = dict(part.strip("'").split("=") for part in fitting(2800, world_size, 1_400_000, 16_000))
     frequency = int(settings["optimization.update_freq"].strip("[]"))
     tokens = int(settings.get("dataset.max_tokens", 1_400_000))

@@ -1,3 +1,5 @@
+"""The report: its table, page and comparisons show what the experiment folders hold, and bad folders are refused."""
+
 from __future__ import annotations
 
 import json
@@ -35,6 +37,7 @@ def _experiment(folder: Path, name: str, hypotheses: List[str], **settings: Any)
 
 @pytest.fixture()
 def pair(tmp_path: Path) -> List[Path]:
+    """Two experiment folders: hard k-means with two errors, and soft GMM with one."""
     return [
         _experiment(tmp_path / "km", "hard <k-means>", ["ONE", "THREE FOUR", "SIX"], seed=1, target="km"),
         _experiment(tmp_path / "gmm", "soft GMM", ["ONE TWO", "THREE FOUR", "SIX"], seed=1, target="gmm"),
@@ -70,7 +73,7 @@ def test_the_page_is_whole_escaped_and_self_contained(pair: List[Path], tmp_path
 
     Check().feed(page)
     assert not open_tags
-    assert page.count("<svg") == 4  # no fine-tuning log: one figure fewer
+    assert page.count("<svg") == 4  # one figure fewer, because there is no fine-tuning log
     assert "hard &lt;k-means&gt;" in page and "<k-means>" not in page
     assert "target (differs)" in page and "seed (differs)" not in page
 
@@ -106,7 +109,7 @@ def test_utterances_are_paired_by_id_not_by_order(pair: List[Path], tmp_path: Pa
     assert write_report(pair, tmp_path / "report") == before
 
 
-def test_folders_that_are_no_experiments_and_doubled_names_are_refused(pair: List[Path], tmp_path: Path) -> None:
+def test_folders_that_are_not_experiments_and_repeated_names_are_refused(pair: List[Path], tmp_path: Path) -> None:
     with pytest.raises(SoftHubertError, match=r"nothing/experiment\.json.*at least"):
         write_report([tmp_path / "nothing"], tmp_path / "report")
     with pytest.raises(SoftHubertError, match="2 experiments are called 'soft GMM'"):
@@ -116,13 +119,13 @@ def test_folders_that_are_no_experiments_and_doubled_names_are_refused(pair: Lis
         read_experiment(pair[0])
 
 
-def test_scores_that_are_none_are_refused_by_name(pair: List[Path], tmp_path: Path) -> None:
+def test_incomplete_scores_are_refused_by_name(pair: List[Path], tmp_path: Path) -> None:
     (pair[0] / "score.json").write_text('{"wer": 0.5}')
-    with pytest.raises(SoftHubertError, match=r"km/score\.json: holds no low, high, cer, per_utterance; write it with"):
+    with pytest.raises(SoftHubertError, match=r"km/score\.json: does not contain low, high, cer, per_utterance; write it with"):
         write_report(pair, tmp_path / "report")
 
 
-def test_runs_of_one_system_with_several_seeds_are_told_apart_by_them(pair: List[Path], tmp_path: Path) -> None:
+def test_runs_of_one_system_are_distinguished_by_their_seeds(pair: List[Path], tmp_path: Path) -> None:
     for seed, folder in enumerate(pair, start=1):
         (folder / "experiment.json").write_text(json.dumps({"name": "soft", "seed": seed}))
     assert "soft, seed 2 against soft, seed 1: -16.67 points" in write_report(pair, tmp_path / "report")
@@ -138,7 +141,7 @@ def test_a_log_of_a_resumed_run_counts_each_update_once_and_the_later_record(tmp
     assert read_log(tmp_path / "missing").updates is None
 
 
-def test_a_clear_difference_is_called_one(tmp_path: Path) -> None:
+def test_a_clear_difference_is_reported_as_a_difference(tmp_path: Path) -> None:
     rng = np.random.default_rng(0)
     words = np.full(200, 5)
     folders = []

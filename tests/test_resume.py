@@ -1,4 +1,4 @@
-"""Training on real speech: the loss falls, and a run that was killed and resumed ends with the weights of one that was not."""
+"""Training on real speech: the loss falls, and a run that is killed and resumed ends with the weights of an uninterrupted run."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ UPDATES, KILL_AFTER = 300, 100
 
 @pytest.fixture(scope="module")
 def labelled_speech(speech: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """LibriSpeech's speakers with soft labels of 50 components."""
+    """An experiment folder: real LibriSpeech utterances with soft labels of 50 components."""
     exp = tmp_path_factory.mktemp("speech")
     data, mfcc, gmm, labels = (str(exp / name) for name in ("data", "mfcc", "gmm.safetensors", "labels"))
     assert main(["manifest", "folder", str(speech / "LibriSpeech"), "--dest", data, "--ext", "flac", "--valid-percent", "0.05"]) == 0
@@ -41,7 +41,7 @@ def _command(exp: Path, run: Path, optimizer: str) -> List[str]:
         *(f"task.data={exp / 'data'}", f"task.label_dir={exp / 'labels'}", f"hydra.run.dir={run}"),
         *(f"common.user_dir={REPOSITORY / 'softhubert_plugin'}", f"optimization.max_update={UPDATES}"),
         f"optimizer._name={optimizer}",
-        # Layer drop and dropout too must be the same after a resumption.
+        # Layer drop and dropout must also be the same after resuming.
         *("model.dropout=0.1", "model.encoder_layerdrop=0.1", "dataset.num_workers=1"),
         *(f"checkpoint.save_interval_updates={KILL_AFTER}", "dataset.validate_interval_updates=100"),
     ]
@@ -70,7 +70,7 @@ def _losses(run: Path) -> List[float]:
 
 @pytest.mark.slow
 @pytest.mark.parametrize("optimizer", ["adam", "fused_adamw"])
-def test_a_killed_and_resumed_run_ends_as_an_uninterrupted_one_and_the_loss_falls(
+def test_a_killed_and_resumed_run_ends_like_an_uninterrupted_one_and_the_loss_falls(
     labelled_speech: Path, tmp_path: Path, optimizer: str
 ) -> None:
     whole, broken = tmp_path / "whole", tmp_path / "broken"
@@ -79,7 +79,7 @@ def test_a_killed_and_resumed_run_ends_as_an_uninterrupted_one_and_the_loss_fall
     saved = broken / "checkpoints" / "checkpoint_last.pt"
     while not saved.exists() and training.poll() is None:
         time.sleep(0.05)
-    # Well into updates that no checkpoint holds.
+    # Wait until it has made updates that no checkpoint holds.
     logged = len(_losses(broken))
     while len(_losses(broken)) < logged + 2 and training.poll() is None:
         time.sleep(0.05)

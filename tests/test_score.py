@@ -1,3 +1,5 @@
+"""Scoring: error counts compared with jiwer's, confidence intervals that cover the truth, and paired tests between systems."""
+
 from __future__ import annotations
 
 import random
@@ -16,19 +18,21 @@ from softhubert_plugin.scoring.score import compare_files, compare_scores, load_
 
 
 def write(path: Path, texts: List[str]) -> Path:
+    """Write texts with the ids ``None-0``, ``None-1`` and so on, as fairseq does."""
     path.write_text("".join(f"{text} (None-{number})\n" for number, text in enumerate(texts)))
     return path
 
 
 def random_texts(seed: int, number: int, shortest: int = 0) -> List[str]:
+    """Make random texts of ``shortest`` to eight words."""
     rng = random.Random(seed)
     return [" ".join(rng.choices(["A", "BEE", "SEA", "DEED"], k=rng.randint(shortest, 8))) for _ in range(number)]
 
 
-def test_resampling_draws_as_many_units_as_there_are_each_with_the_same_chance() -> None:
+def test_resampling_keeps_the_number_of_units_and_gives_each_the_same_chance() -> None:
     times = resampled(np.random.default_rng(0), 20, 5_000)
     assert times.shape == (5_000, 20) and (times.sum(1) == 20).all() and (times == np.rint(times)).all()
-    # Of a multinomial: mean 1, variance 1 - 1/n, covariance -1/n.
+    # A multinomial has mean 1, variance 1 - 1/n and covariance -1/n.
     assert times.mean(0) == pytest.approx(np.ones(20), abs=0.07)
     expected = np.eye(20) - 1 / 20
     assert np.abs(np.cov(times.T) - expected).max() < 0.08
@@ -65,7 +69,7 @@ def test_every_alignment_rebuilds_both_sides_at_the_least_cost() -> None:
             assert (a == b) == (step == "C")
 
 
-def test_the_view_of_an_utterance_reads_as_sclites(tmp_path: Path) -> None:
+def test_the_view_of_an_utterance_looks_like_sclites(tmp_path: Path) -> None:
     reference, hypothesis = ["go", "on", "to", "the", "end", "of", "it"], ["go", "along", "to", "end", "of", "it", "now"]
     assert view("19-198-0001", reference, hypothesis, edit_steps(reference, hypothesis)).splitlines() == [
         "id: (19-198-0001)",
@@ -109,7 +113,7 @@ def test_files_that_do_not_match_are_refused(tmp_path: Path, hypotheses: str, re
 def test_hypotheses_without_a_word_are_all_deletions(tmp_path: Path) -> None:
     score = score_files(write(tmp_path / "hyp", ["", ""]), write(tmp_path / "ref", ["A B", "C"]))
     assert (score.wer, score.cer, score.count("D"), score.hypotheses) == (1.0, 1.0, 3, [[], []])
-    with pytest.raises(SoftHubertError, match=r"a folder; give the file in it, such as .*hypo\.word"):
+    with pytest.raises(SoftHubertError, match=r"is a folder; give a file in it, such as .*hypo\.word"):
         score_files(tmp_path, tmp_path / "ref")
 
 
@@ -126,7 +130,7 @@ def test_one_speaker_gets_an_interval_over_utterances_that_says_so(tmp_path: Pat
         score_files(write(tmp_path / "a", ["A"]), write(tmp_path / "b", ["A"])).speaker_table()
 
 
-def test_a_manifest_tells_utterances_and_speakers_apart(tmp_path: Path) -> None:
+def test_a_manifest_gives_the_ids_of_utterances_and_speakers(tmp_path: Path) -> None:
     write_manifest(tmp_path / "test.tsv", tmp_path, [("a/19-1-0000.flac", 100), ("a/19-1-0001.flac", 100), ("b/26-2-0000.flac", 100)])
     hypotheses, references = write(tmp_path / "hyp", ["A B", "C", "D E"]), write(tmp_path / "ref", ["A B", "D", "D"])
     assert score_files(hypotheses, references).by_speaker() == {}
@@ -139,10 +143,10 @@ def test_a_manifest_tells_utterances_and_speakers_apart(tmp_path: Path) -> None:
     ids = score_files(hypotheses, references, manifest=tmp_path / "same.tsv").ids
     assert ids == ["a/19-1-0000.flac", "b/19-1-0000.flac", "26-1-0000"]
     (tmp_path / "named").write_text("A (19-1-0000)\nB (19-1-0001)\nC (27-2-0000)\n")
-    with pytest.raises(SoftHubertError, match=r"named: utterance '27-2-0000' is not in .*test\.tsv; give the manifest decoded"):
+    with pytest.raises(SoftHubertError, match=r"named: utterance '27-2-0000' is not in .*test\.tsv; give the decoded split's manifest"):
         score_files(tmp_path / "named", tmp_path / "named", manifest=tmp_path / "test.tsv")
     write_manifest(tmp_path / "other.tsv", tmp_path, [("a/19-1-0000.flac", 100)])
-    with pytest.raises(SoftHubertError, match=r"other\.tsv lists 1; give the manifest decoded"):
+    with pytest.raises(SoftHubertError, match=r"other\.tsv lists 1; give the decoded split's manifest"):
         score_files(hypotheses, references, manifest=tmp_path / "other.tsv")
 
 
@@ -157,8 +161,10 @@ def test_a_saved_score_keeps_every_utterance(tmp_path: Path) -> None:
 
 
 def _coverage(speakers: int, corpora: int, replicates: int) -> float:
-    """How often the interval holds the true rate, where speakers differ: rates of a beta distribution about 10 %, 20 to 60 utterances
-    of 1 to 40 words each."""
+    """Return the share of random corpora whose interval contains the true rate, when speakers differ.
+
+    The error rates of the speakers follow a beta distribution with mean 10 %. Each speaker has 20 to 60 utterances of 1 to 40 words.
+    """
     rng = np.random.default_rng(speakers)
     covered = 0
     for _ in range(corpora):
@@ -172,7 +178,7 @@ def _coverage(speakers: int, corpora: int, replicates: int) -> float:
 
 @pytest.mark.parametrize("speakers", [20, 40, 73])
 def test_the_interval_by_speaker_covers_the_truth_93_to_97_times_in_a_hundred(speakers: int) -> None:
-    """LibriSpeech's test sets have 40 and 33 speakers, its four development and test sets 146."""
+    """LibriSpeech's test sets have 40 and 33 speakers, its four development and test sets together 146."""
     assert 0.93 <= _coverage(speakers, corpora=2000, replicates=1000) <= 0.97
 
 
@@ -187,7 +193,7 @@ def test_the_interval_by_utterance_covers_the_truth_where_utterances_are_indepen
     assert 0.93 <= covered / 2000 <= 0.97
 
 
-def test_the_method_fits_what_there_is_to_draw() -> None:
+def test_the_method_depends_on_the_number_of_units() -> None:
     rng = np.random.default_rng(0)
     words = rng.integers(1, 9, 60)
     errors = rng.binomial(words, 0.3)
@@ -224,12 +230,12 @@ def test_comparison_finds_a_clear_difference_and_none_between_twins() -> None:
     assert compare_errors(errors, errors, words).p_value == 1
 
 
-def test_segments_are_bounded_by_two_words_that_both_have_right() -> None:
+def test_segments_are_bounded_by_two_words_that_both_systems_have_right() -> None:
     assert _segments("CCSCCSCC", "CCCCCCCC") == [(1, 0), (1, 0)]
-    assert _segments("CCSCSCC", "CCCCCCC") == [(2, 0)]  # one good word between: one segment
-    assert _segments("CCSCCSCC", "CCSCSCCC") == [(2, 2)]  # the other's error is in between
+    assert _segments("CCSCSCC", "CCCCCCC") == [(2, 0)]  # one correct word between the errors: one segment
+    assert _segments("CCSCCSCC", "CCSCSCCC") == [(2, 2)]  # the other system's error is in between
     assert _segments("CIC", "CC") == [(1, 0)] and _segments("CCCC", "CCCC") == []
-    assert _segments("CSCICSC", "CCCCCC") == [(3, 0)]  # an insertion between two good words parts them
+    assert _segments("CSCICSC", "CCCCCC") == [(3, 0)]  # an insertion between two correct words separates them: one segment
     assert _segments("II", "I") == [(2, 1)]  # an empty reference
 
 

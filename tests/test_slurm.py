@@ -1,4 +1,4 @@
-"""What ``examples/librispeech/run.sh --slurm`` does with each command, on submitit's local executor."""
+"""The program that ``examples/librispeech/run.sh --slurm`` submits each command with, on submitit's local executor."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ def _submit(tmp_path: Path, *command: str, cluster: str = "local") -> subprocess
 
 
 @needs_submitit
-def test_a_job_runs_where_it_was_asked_for_and_its_output_comes_back(tmp_path: Path) -> None:
+def test_a_job_runs_in_the_folder_of_its_caller_and_its_output_comes_back(tmp_path: Path) -> None:
     done = _submit(tmp_path, "bash", "-c", "echo said; pwd >where; echo warned >&2", "--", "--option of the command")
     assert done.returncode == 0, done.stderr
     assert "said\n" in done.stdout and "warned\n" in done.stderr
@@ -31,7 +31,7 @@ def test_a_job_runs_where_it_was_asked_for_and_its_output_comes_back(tmp_path: P
 
 
 @needs_submitit
-def test_a_job_that_fails_hands_on_its_status_and_names_its_logs(tmp_path: Path) -> None:
+def test_a_job_that_fails_passes_on_its_status_and_names_its_logs(tmp_path: Path) -> None:
     done = _submit(tmp_path, "bash", "-c", "echo the reason >&2; exit 3")
     assert done.returncode == 3 and "the reason" in done.stderr
     assert f"failed with status 3; its logs are in {tmp_path}/jobs" in done.stderr and "Traceback" not in done.stderr
@@ -45,14 +45,14 @@ def test_a_job_that_is_killed_is_reported(tmp_path: Path) -> None:
 
 
 @needs_submitit
-def test_a_machine_without_slurm_is_told_in_one_line(tmp_path: Path) -> None:
+def test_a_machine_without_slurm_gets_one_line(tmp_path: Path) -> None:
     done = _submit(tmp_path, "true", cluster="slurm")
     if done.returncode == 0:
         pytest.skip("there is a Slurm here")
     assert done.returncode == 2 and len(done.stderr.splitlines()) == 1 and "--cluster local" in done.stderr
 
 
-def test_submitit_that_is_absent_is_told_with_its_remedy(tmp_path: Path) -> None:
+def test_missing_submitit_is_reported_with_the_remedy(tmp_path: Path) -> None:
     (tmp_path / "submitit.py").write_text("raise ImportError\n")
     code = f"import sys, runpy; sys.path.insert(0, {str(tmp_path)!r}); sys.argv = ['submit', '--folder', 'jobs', 'true']; "
     code += f"runpy.run_path({str(SUBMIT)!r}, run_name='__main__')"

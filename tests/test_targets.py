@@ -1,3 +1,5 @@
+"""CTC targets: letters and pieces come back as words, and foreign characters are refused or dropped."""
+
 from __future__ import annotations
 
 import random
@@ -70,7 +72,7 @@ def test_transcripts_with_foreign_characters_are_counted_named_and_refused_or_dr
     assert len((tmp_path / "test.ltr").read_text().splitlines()) == 2
 
 
-def test_a_given_dictionary_is_kept_to(tmp_path: Path) -> None:
+def test_a_given_dictionary_is_used_unchanged(tmp_path: Path) -> None:
     _data(tmp_path, train=["GO ON"], test=["NO"])
     (tmp_path / "mine.txt").write_text("| 1\nG 1\nO 1\nN 1\nX 1\n")
     write_letter_targets(tmp_path, ["train", "test"], tmp_path / "out", dictionary=tmp_path / "mine.txt")

@@ -1,4 +1,4 @@
-"""Damaged and empty audio among good files: named before work starts, and left out only where that was asked for."""
+"""Damaged and empty audio among good files: it is named before work starts, and left out only on request."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ BAD = {
 
 @pytest.fixture()
 def folder(tmp_path: Path) -> Path:
-    """Five good files, and four that are not."""
+    """Five good files and four bad ones."""
     folder = tmp_path / "audio"
     folder.mkdir()
     for number in range(5):
@@ -50,7 +50,7 @@ def test_a_manifest_is_not_written_and_the_file_is_named(bad: str, folder: Path,
     assert not (folder / "lists").exists()
 
 
-def test_they_are_left_out_and_named_where_asked(folder: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def test_bad_files_are_left_out_and_named_on_request(folder: Path, capsys: pytest.CaptureFixture[str]) -> None:
     command = ["manifest", "folder", str(folder), "--dest", str(folder / "lists"), "--ext", "wav", "--valid-percent", "0"]
     assert main([*command, "--skip-unreadable"]) == 0
     *skipped, summary = capsys.readouterr().out.splitlines()
@@ -59,14 +59,14 @@ def test_they_are_left_out_and_named_where_asked(folder: Path, capsys: pytest.Ca
     assert read_manifest(folder / "lists" / "train.tsv").names == [f"good-{number}.wav" for number in range(5)]
 
 
-def test_a_folder_of_nothing_else_is_refused_even_so(folder: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def test_a_folder_of_only_bad_files_is_refused_even_then(folder: Path, capsys: pytest.CaptureFixture[str]) -> None:
     for path in folder.glob("good-*.wav"):
         path.unlink()
     line = _refusal(["manifest", "folder", str(folder), "--dest", str(folder / "lists"), "--ext", "wav", "--skip-unreadable"], capsys)
     assert "none of 4 files can be read" in line
 
 
-def test_another_rate_is_refused_even_where_unreadable_files_are_skipped(folder: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def test_another_rate_is_refused_even_if_unreadable_files_are_skipped(folder: Path, capsys: pytest.CaptureFixture[str]) -> None:
     soundfile.write(folder / "phone.wav", np.zeros(8_000), 8_000)
     line = _refusal(["manifest", "folder", str(folder), "--dest", str(folder / "lists"), "--ext", "wav", "--skip-unreadable"], capsys)
     assert "phone.wav: sampled at 8000 Hz" in line

@@ -1,4 +1,4 @@
-"""What a user is handed: wheel and source distribution hold the code, the configurations and the licence, and nothing else."""
+"""What a user gets: wheel and source distribution hold the code, the configurations and the licence, and nothing else."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ def _files(*parts: str, suffixes: List[str]) -> List[str]:
 
 @pytest.fixture(scope="module")
 def built(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A folder with both, built from a copy of the clone."""
+    """A folder with a wheel and a source distribution, built from a copy of the clone."""
     source, dest = tmp_path_factory.mktemp("source"), tmp_path_factory.mktemp("dist")
     for part in PARTS:
         shutil.copytree(CLONE / part, source / part, ignore=shutil.ignore_patterns("__pycache__"))
@@ -64,7 +64,7 @@ def test_the_source_distribution_is_the_whole_clone(built: Path) -> None:
     assert [name for name in held if "__pycache__" in name or name.startswith((".venv", "exp/"))] == []
 
 
-def test_the_command_tells_its_version_and_where_the_configurations_are() -> None:
+def test_the_command_prints_its_version_and_the_folder_of_configurations() -> None:
     command = [sys.executable, "-m", "softhubert_plugin"]
     version = subprocess.run([*command, "--version"], capture_output=True, text=True, check=True, cwd=CLONE).stdout
     assert version == f"softhubert {softhubert_plugin.__version__}\n"
@@ -73,7 +73,7 @@ def test_the_command_tells_its_version_and_where_the_configurations_are() -> Non
 
 
 def test_a_pip_that_cannot_install_fairseq_is_explained_before_anything_is_installed(tmp_path: Path) -> None:
-    """As a user would ask: the doctor of a fresh clone, in an environment with nothing but a pip of today."""
+    """A user runs the doctor of a fresh clone in an environment that holds only a recent pip."""
     environment = tmp_path / "site"
     (environment / "pip-26.0.dist-info").mkdir(parents=True)
     (environment / "pip-26.0.dist-info" / "METADATA").write_text("Metadata-Version: 2.1\nName: pip\nVersion: 26.0\n", encoding="utf-8")

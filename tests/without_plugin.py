@@ -1,7 +1,7 @@
-"""Runs stock fairseq with this plugin out of reach: ``without_plugin.py dump ARGUMENT…``, ``train ARGUMENT…`` or ``infer CKPT FOLDER``.
+"""Runs stock fairseq without this plugin: ``without_plugin.py dump ARGUMENT…``, ``train ARGUMENT…`` or ``infer CKPT FOLDER``.
 
-What fairseq's scripts expect of an older world and does not concern checkpoints is stood in for: a GPU, and torchaudio's sox. Loading is
-fairseq's own, with the ``weights_only`` of today's torch.
+fairseq's scripts also need a GPU and torchaudio's older sox interface. Both are replaced, because they do not concern checkpoints. fairseq
+itself loads the checkpoints, with the default ``weights_only`` of the installed torch.
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ import torchaudio  # noqa: E402
 
 
 def dump(arguments: List[str]) -> None:
-    """fairseq's ``dump_hubert_feature.py``."""
+    """Run fairseq's ``dump_hubert_feature.py``."""
     torch.Tensor.cuda = torch.nn.Module.cuda = lambda self, *_: self  # type: ignore[method-assign,assignment]
     sox: Any = types.ModuleType("torchaudio.sox_effects")
     sox.apply_effects_tensor = None
@@ -32,7 +32,7 @@ def dump(arguments: List[str]) -> None:
 
 
 def train(arguments: List[str]) -> None:
-    """fairseq's ``fairseq-hydra-train``."""
+    """Run ``fairseq-hydra-train``."""
     from fairseq_cli.hydra_train import cli_main
 
     sys.argv = ["fairseq-hydra-train", *arguments]
@@ -40,7 +40,7 @@ def train(arguments: List[str]) -> None:
 
 
 def infer(checkpoint: str, folder: str) -> None:
-    """Scores of ``source.pt``, ``padding.pt`` into ``scores.pt``, by the model that fairseq loads."""
+    """Write the scores of ``source.pt`` and ``padding_mask.pt`` to ``scores.pt``, with the model that fairseq loads."""
     from fairseq.checkpoint_utils import load_model_ensemble_and_task
 
     models, _, task = load_model_ensemble_and_task([checkpoint])

@@ -1,11 +1,11 @@
-"""Batches a second of cropped LibriSpeech FLAC with two workers, soft labels against fairseq's dataset on hard ones; and large manifests.
+"""Loading cropped LibriSpeech FLAC with two workers: utterances per second of our dataset and of fairseq's. Also opens large manifests.
 
     python -m tests.benchmarks.dataset DATA_DIR SOFT_LABEL_DIR HARD_LABEL_DIR [--crop 80000]
     python -m tests.benchmarks.dataset --entries 300000
 
-The folders hold ``train.tsv``, ``train.gmm``, and ``train.km`` with ``dict.km.txt``. Ours draws the masks too, which fairseq leaves to the
-training thread. ``--entries`` opens a manifest of so many files with labels, as training starts, and shows what a data-loading worker
-that is spawned would be sent.
+The folders hold ``train.tsv``, ``train.gmm``, and ``train.km`` with ``dict.km.txt``. Our dataset also draws the masks, which fairseq does
+in the training thread. ``--entries N`` opens a manifest of N files with their labels, as training does at its start. It also shows how much
+data a spawned data-loading worker would receive.
 """
 
 from __future__ import annotations
@@ -74,7 +74,7 @@ def _seconds(dataset: Any, batches: List[List[int]]) -> float:
 
 
 def prepare_opening(ours: bool, folder: Path) -> Work:
-    """Manifest and labels to a dataset in the order of the first epoch."""
+    """Prepare opening a manifest and its labels as a dataset and ordering the first epoch."""
 
     def work() -> Dict[str, Any]:
         dataset: Any = _ours(folder, folder, "gmm", 50.0, 250_000) if ours else _stock(folder, folder, 50.0, 250_000)
@@ -85,7 +85,7 @@ def prepare_opening(ours: bool, folder: Path) -> Work:
 
 
 def opening(entries: int) -> None:
-    """Time and memory of opening, ours with soft labels against fairseq's dataset with hard ones of as many frames (ten an utterance)."""
+    """Compare time and memory of opening: our dataset with soft labels, and fairseq's with hard ones, ten frames per utterance in both."""
     frames = 10
     with tempfile.TemporaryDirectory() as name:
         folder = Path(name)
@@ -104,18 +104,18 @@ def opening(entries: int) -> None:
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("data", type=Path, nargs="?")
-    parser.add_argument("soft", type=Path, nargs="?")
-    parser.add_argument("hard", type=Path, nargs="?")
-    parser.add_argument("--entries", type=int, help="open a manifest of so many files instead")
-    parser.add_argument("--crop", type=int, default=80_000, help="samples")
-    parser.add_argument("--label-rate", type=float, default=100.0)
+    parser.add_argument("data", type=Path, nargs="?", help="folder of train.tsv")
+    parser.add_argument("soft", type=Path, nargs="?", help="folder of train.gmm")
+    parser.add_argument("hard", type=Path, nargs="?", help="folder of train.km and dict.km.txt")
+    parser.add_argument("--entries", type=int, help="open a manifest of this many files instead")
+    parser.add_argument("--crop", type=int, default=80_000, help="length of a crop in samples (default: %(default)s)")
+    parser.add_argument("--label-rate", type=float, default=100.0, help="label frames per second (default: %(default)s)")
     a = parser.parse_args()
     if a.entries:
         opening(a.entries)
         return
     if a.hard is None:
-        parser.error("three folders, or --entries")
+        parser.error("give three folders, or --entries")
     stock = _stock(a.data, a.hard, a.label_rate, a.crop)
     order = np.random.default_rng(0).permutation(len(stock)).tolist()
     batches = [order[first : first + BATCH] for first in range(0, len(order), BATCH)]

@@ -1,12 +1,12 @@
-"""Greedy decoding against fairseq's ``infer.py`` on one checkpoint: time and processor time of the whole command, what of it is
-start-up, and the hypotheses.
+"""Greedy decoding, compared with fairseq's ``infer.py`` on the same checkpoint: time and processor time of the whole command, time of its
+start-up, and hypotheses.
 
     python -m tests.benchmarks.decode [--utterances 100] [--shape recipe|base] [--repeats 3]
 
-Real speech from ``$SOFTHUBERT_SPEECH``, random weights. ``infer.py`` is run as our configuration has it (batches of 80 s) and one utterance
-at a time, in which case nothing is padded and its hypotheses are those of each utterance alone. Commands take turns, and the best of
-``--repeats`` counts. Start-up (imports, loading the checkpoint) is what the command takes for two utterances. The processor time of a
-command with two threads holds their waiting for one another: with ``OMP_NUM_THREADS=1`` it is what the arithmetic costs.
+The speech is real (``$SOFTHUBERT_SPEECH``) and the weights are random. ``infer.py`` runs with our configuration (batches of 80 s), and also
+with one utterance at a time. Then nothing is padded, and its hypotheses are those of each utterance alone. The commands take turns, and
+the best of ``--repeats`` counts. Start-up (imports, loading the checkpoint) is the time that a command takes for two utterances. With two
+threads, the processor time includes the time that they wait for each other. With ``OMP_NUM_THREADS=1`` it is the cost of the arithmetic.
 """
 
 from __future__ import annotations
@@ -27,7 +27,7 @@ REPOSITORY = Path(__file__).parents[2]
 
 
 class Cost(NamedTuple):
-    """Of a command and its children: seconds, processor seconds, and peak MiB of the largest process."""
+    """Cost of a command and its children: seconds, processor seconds, and peak MiB of the largest process."""
 
     seconds: float
     processor: float
@@ -35,6 +35,7 @@ class Cost(NamedTuple):
 
 
 def timed(command: Sequence[str]) -> Cost:
+    """Run a command and measure its cost."""
     environment = {**os.environ, "PYTHONPATH": str(REPOSITORY), "HYDRA_FULL_ERROR": "1"}
     started = time.monotonic()
     done = subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL, env=environment)
@@ -45,14 +46,17 @@ def timed(command: Sequence[str]) -> Cost:
 
 
 def hypotheses(folder: Path) -> List[str]:
+    """Return the sorted lines of ``hypo.units``."""
     return sorted((folder / "hypo.units").read_text().splitlines())
 
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--utterances", type=int, default=100)
-    parser.add_argument("--shape", choices=["recipe", "base"], default="recipe")
-    parser.add_argument("--repeats", type=int, default=3)
+    parser.add_argument("--utterances", type=int, default=100, help="utterances to decode (default: %(default)s)")
+    parser.add_argument(
+        "--shape", choices=["recipe", "base"], default="recipe", help="tiny model of the quickstart, or HuBERT Base (default: %(default)s)"
+    )
+    parser.add_argument("--repeats", type=int, default=3, help="runs of each command (default: %(default)s)")
     options = parser.parse_args()
     speech = Path(os.environ.get("SOFTHUBERT_SPEECH", REPOSITORY.parent / "shared" / "speech"))
     with tempfile.TemporaryDirectory() as name:
@@ -60,7 +64,7 @@ def main() -> None:
         write_librispeech_manifests(speech, work, subsets=["train-clean-100"])
         found = len((work / "train-clean-100.ltr").read_text().splitlines())
         if not 2 < options.utterances <= found:
-            parser.error(f"--utterances {options.utterances}: {speech} has {found}; give a number of 3 to {found}")
+            parser.error(f"--utterances {options.utterances}: {speech} has {found} utterances; give a number from 3 to {found}")
         for split, count in (("two", 2), ("test", options.utterances)):
             for ending, header in (("tsv", 1), ("ltr", 0)):
                 lines = (work / f"train-clean-100.{ending}").read_text().splitlines(keepends=True)
@@ -89,7 +93,7 @@ def main() -> None:
                     costs.setdefault((label, split), []).append(timed(command(split)))
         best = {key: Cost(*(min(values) for values in zip(*found))) for key, found in costs.items()}
         mine = hypotheses(work / "test" / "ours")
-        threads = os.environ.get("OMP_NUM_THREADS", "one a core")
+        threads = os.environ.get("OMP_NUM_THREADS", "one per core")
         print(f"{options.utterances} utterances, shape {options.shape}, random weights, {os.cpu_count()} cores, OMP_NUM_THREADS: {threads}")
         columns = f"{'seconds':>8}{'utt/s':>7}{'ratio':>7}{'start-up':>10}{'ratio after':>13}{'cpu s':>8}{'peak MiB':>10}"
         print(f"{'':<27}{columns}  same hypotheses")

@@ -1,9 +1,9 @@
-"""What a GPU is worth: the same work on each device that is named, in one run.
+"""Time and memory of the same work on each named device, measured in one run.
 
     python -m tests.benchmarks.devices [cpu] [cuda] [--scale 1.0] [--rounds 5]
 
-An EM iteration on frames already in memory (500 diagonal components), and forward and backward of HuBERT Base on a batch of noise, in
-float32 and with ``model.autocast_bf16``. Peak memory is what torch took of a GPU, parameters included.
+The work is an EM iteration on frames already in memory (500 diagonal components), and the forward and backward pass of HuBERT Base on a
+batch of noise, in float32 and with ``model.autocast_bf16``. Peak memory is what torch allocated on a GPU, including parameters.
 """
 
 from __future__ import annotations
@@ -22,7 +22,7 @@ from tests.benchmarks.pretraining import moved, pretraining_step
 
 
 def em_iteration(device: str, frames: int, dimension: int) -> Callable[[], None]:
-    """E- and M-step over so many frames."""
+    """Prepare one E-step and M-step over random frames ``(frames, dimension)``."""
     rng = np.random.default_rng(0)
     x = rng.standard_normal((frames, dimension), dtype=np.float32)
     means = torch.from_numpy(x[:500]).double()
@@ -38,7 +38,7 @@ def em_iteration(device: str, frames: int, dimension: int) -> Callable[[], None]
 
 
 def training_step(device: str, seconds: float, bf16: bool) -> Callable[[], None]:
-    """Forward and backward of our HuBERT Base in training mode, on two utterances of noise with 500 hard labels."""
+    """Prepare forward and backward of our HuBERT Base in training mode, on two utterances of noise of ``seconds`` each, 500 hard labels."""
     from softhubert_plugin.checkpoints.load import register_plugin
 
     register_plugin()
@@ -73,7 +73,7 @@ def main() -> None:
         "devices", nargs="*", default=["cpu", "cuda"] if torch.cuda.is_available() else ["cpu"], help="cpu, cuda, cuda:1, …"
     )
     parser.add_argument("--scale", type=float, default=1.0, help="share of the frames and of the seconds of speech (default: %(default)s)")
-    parser.add_argument("--rounds", type=int, default=5, help="that count, after one that does not (default: %(default)s)")
+    parser.add_argument("--rounds", type=int, default=5, help="timed rounds, after one that is not timed (default: %(default)s)")
     a = parser.parse_args()
     torch.set_num_threads(os.cpu_count() or 1)
     frames, seconds = int(200_000 * a.scale), 15.6 * a.scale

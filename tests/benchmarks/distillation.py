@@ -1,9 +1,9 @@
-"""A step of DistilHuBERT against its parts: the teacher's forward pass, and the student's step on targets that are given.
+"""A training step of DistilHuBERT, compared with its parts: the teacher's forward pass, and the student's step on given targets.
 
     python -m tests.benchmarks.distillation [--seconds 15.6] [--utterances 2] [--rounds 3]
 
-Teacher and student have the published sizes (HuBERT Base; two layers, heads for layers 4, 8 and 12) and random weights; a step is forward
-and backward in training mode. fairseq's own forward pass of the same teacher stands beside ours.
+Teacher and student have the published sizes (HuBERT Base; two layers, with heads for layers 4, 8 and 12) and random weights. A step is a
+forward and backward pass in training mode. fairseq's own forward pass of the same teacher is measured too.
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ LAYERS = [4, 8, 12]
 
 
 def prepare(part: str, seconds: float, utterances: int) -> Work:
-    """``teacher``, ``stock`` (fairseq's forward pass of it), ``student`` or ``step``."""
+    """Prepare one part: ``teacher``, ``stock`` (fairseq's forward pass of the teacher), ``student`` or ``step``."""
     import tempfile
     from pathlib import Path
 
@@ -32,12 +32,12 @@ def prepare(part: str, seconds: float, utterances: int) -> Work:
     from softhubert_plugin.models.distil_hubert import DistilHubertModel
     from softhubert_plugin.models.teacher import Teacher
     from softhubert_plugin.settings import DistilHubertConfig
-    from tests.benchmarks.layers import make_base_checkpoint
+    from tests.shapes import save_stock
 
     register_plugin()
     torch.set_num_threads(os.cpu_count() or 1)
     with tempfile.TemporaryDirectory() as folder:
-        make_base_checkpoint(Path(folder) / "base.pt")
+        save_stock(Path(folder) / "base.pt", {"final_dim": 256}, clusters=1, label_rate=50.0)
         teacher = Teacher(Path(folder) / "base.pt", LAYERS)
     torch.manual_seed(0)
     source = torch.randn(utterances, int(seconds * 16_000))
@@ -71,9 +71,9 @@ def prepare(part: str, seconds: float, utterances: int) -> Work:
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--seconds", type=float, default=15.6, help="of each utterance (default: %(default)s)")
-    parser.add_argument("--utterances", type=int, default=2, help="in the batch (default: %(default)s)")
-    parser.add_argument("--rounds", type=int, default=3, help="that count, after one that does not (default: %(default)s)")
+    parser.add_argument("--seconds", type=float, default=15.6, help="length of each utterance in seconds (default: %(default)s)")
+    parser.add_argument("--utterances", type=int, default=2, help="utterances per batch (default: %(default)s)")
+    parser.add_argument("--rounds", type=int, default=3, help="timed rounds, after one that is not timed (default: %(default)s)")
     a = parser.parse_args()
     print(f"DistilHuBERT, {a.utterances} × {a.seconds:g} s, {os.cpu_count()} cores", flush=True)
     names = {
@@ -87,7 +87,7 @@ def main() -> None:
         found[part] = measured(prepare, part, a.seconds, a.utterances, rounds=a.rounds)
         print(f"  {name:<28} {found[part].seconds:8.2f} s   peak {found[part].peak:6.0f} MiB", flush=True)
     bound = found["teacher"].seconds + 1.2 * found["student"].seconds
-    print(f"  step over teacher + 1.2 × student step {found['step'].seconds / bound:6.2f} (at most 1 is asked for)")
+    print(f"  step over teacher + 1.2 × student step {found['step'].seconds / bound:6.2f} (the goal is at most 1)")
     print(f"  fairseq's forward over ours            {found['stock'].seconds / found['teacher'].seconds:6.2f} ×")
 
 

@@ -1,4 +1,4 @@
-"""A fine-tuned checkpoint of HuBERT Base's shape with random weights: what it recognises is nonsense, what it costs is not."""
+"""A fine-tuned checkpoint with random weights, by default in the shape of HuBERT Base. It recognises nonsense at real cost."""
 
 from __future__ import annotations
 
@@ -28,10 +28,10 @@ RECIPE: Dict[str, Any] = {  # of config/pretrain/soft_hubert_tiny.yaml
 
 
 def write_finetuned_checkpoint(path: Path, *, seed: int = 0, sharpness: float = 8.0, **encoder: Any) -> Path:
-    """Write a ``hubert_ctc`` checkpoint as our task's fine-tuning leaves it.
+    """Write a ``hubert_ctc`` checkpoint as fine-tuning with our task does, and its ``dict.ltr.txt`` beside it.
 
     Args:
-        sharpness: factor on the letter projection, so that the random model's frames disagree with one another as a trained one's do.
+        sharpness: factor on the letter projection, so that frames of the random model differ as much as those of a trained one.
         encoder: settings of the encoder that differ from Base's.
     """
     import torch

@@ -1,11 +1,11 @@
-"""HuBERT Base on a GPU in bfloat16: audio seconds a second of fairseq's ``hubert``, of ``soft_hubert`` and of PyPI's ``minimal-hubert``.
+"""Training HuBERT Base on a GPU in bfloat16: speed of fairseq's ``hubert``, of ``soft_hubert`` and of PyPI's ``minimal-hubert``.
 
     python -m tests.benchmarks.gpu [--utterances 6] [--seconds 14.6] [--steps 20] [--systems stock ours compiled minimal]
 
-A step is forward, backward, clipping and update of utterances of noise in training mode, dropout and all, with 500 hard labels, in a
-process of its own. Six utterances of 14.6 s are the recipe's 87.5 s a GPU; more ``--utterances`` show what a larger batch gives.
-``compiled`` is ``soft_hubert`` with ``model.compile``; ``minimal`` is left out where minimal-hubert (Python 3.12) is not installed.
-Layer drop, which makes all of them faster alike, is off.
+A step is forward, backward, clipping and update, on utterances of noise with 500 hard labels, in training mode with dropout. Each system
+runs in its own process. Speed is in seconds of audio per second. Six utterances of 14.6 s are the recipe's 87.5 s per GPU; more
+``--utterances`` show the effect of a larger batch. ``compiled`` is ``soft_hubert`` with ``model.compile``. ``minimal`` is left out if
+minimal-hubert (Python 3.12) is not installed. Layer drop is off, because it makes all systems faster alike.
 """
 
 from __future__ import annotations
@@ -27,7 +27,7 @@ WARM_UP = 5
 
 
 def stock_step(utterances: int, samples: int, device: str) -> Callable[[], Any]:
-    """A step of fairseq's model as ``common.bf16=true`` trains it: bfloat16 parameters, and fairseq's adam on a float32 copy."""
+    """Prepare a step of fairseq's model with ``common.bf16=true``: bfloat16 parameters, and fairseq's adam on a float32 copy."""
     from fairseq.dataclass.configs import FairseqConfig
     from fairseq.optim.adam import FairseqAdamConfig
     from fairseq.optim.fp16_optimizer import FP16Optimizer
@@ -55,7 +55,7 @@ def stock_step(utterances: int, samples: int, device: str) -> Callable[[], Any]:
 
 
 def our_step(utterances: int, samples: int, device: str, compiled: bool) -> Callable[[], Any]:
-    """A step of our model with ``model.autocast_bf16`` and the kernel of ``fused_adamw``."""
+    """Prepare a step of our model with ``model.autocast_bf16`` and the kernel of ``fused_adamw``."""
     model, criterion, batch = pretraining_step(True, samples, utterances=utterances, bf16=True, compiled=compiled)
     model.to(device)
     batch = moved(batch, device)
@@ -68,7 +68,7 @@ def our_step(utterances: int, samples: int, device: str, compiled: bool) -> Call
 
 
 def minimal_step(utterances: int, samples: int, device: str) -> Callable[[], Any]:
-    """A step of minimal-hubert's model, compiled and optimised as its own trainer does."""
+    """Prepare a step of minimal-hubert's model, compiled and optimised as in its own trainer."""
     from minimal_hubert import HuBERTPretrain
 
     model = HuBERTPretrain(CLUSTERS).to(device).train()
@@ -113,7 +113,7 @@ def _trained(model: Any, optimizer: Any, loss: Callable[[], Any]) -> Callable[[]
 
 
 def run(system: str, utterances: int, seconds: float, steps: int, device: str = "cuda") -> Tuple[float, float, float]:
-    """Seconds a step, peak memory in GiB, and the last loss a frame in nats."""
+    """Return the seconds per step, the peak memory in GiB, and the last loss per frame in nats."""
     samples = int(seconds * 16_000)
     step = _prepared(system, utterances, samples, device)
     for _ in range(min(WARM_UP, steps)):
@@ -130,13 +130,13 @@ def run(system: str, utterances: int, seconds: float, steps: int, device: str = 
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--utterances", type=int, default=6)
-    parser.add_argument("--seconds", type=float, default=14.6, help="of each utterance")
-    parser.add_argument("--steps", type=int, default=20, help="that count, after five that do not")
-    parser.add_argument("--systems", nargs="+", choices=SYSTEMS, default=list(SYSTEMS))
+    parser.add_argument("--utterances", type=int, default=6, help="utterances per batch (default: %(default)s)")
+    parser.add_argument("--seconds", type=float, default=14.6, help="length of each utterance in seconds (default: %(default)s)")
+    parser.add_argument("--steps", type=int, default=20, help="timed steps, after five that are not timed (default: %(default)s)")
+    parser.add_argument("--systems", nargs="+", choices=SYSTEMS, default=list(SYSTEMS), help="what to measure (default: all)")
     a = parser.parse_args()
     if not torch.cuda.is_available():
-        sys.exit("no CUDA device: this benchmark needs one ('python -m tests.benchmarks.pretraining step' measures on a CPU)")
+        sys.exit("no CUDA device, which this benchmark needs; to measure on a CPU, run 'python -m tests.benchmarks.pretraining step'")
     audio = a.utterances * a.seconds
     print(
         f"{torch.cuda.get_device_name()}, torch {torch.__version__}: HuBERT Base, bfloat16, {a.utterances} × {a.seconds:g} s = {audio:g} s"
@@ -147,7 +147,7 @@ def main() -> None:
             continue
         with multiprocessing.get_context("spawn").Pool(1) as pool:
             taken, memory, loss = pool.apply(run, (system, a.utterances, a.seconds, a.steps))
-        figures = f"{1e3 * taken:8.1f} ms a step   {audio / taken:8.0f} × real time   peak {memory:5.1f} GiB"
+        figures = f"{1e3 * taken:8.1f} ms per step   {audio / taken:8.0f} × real time   peak {memory:5.1f} GiB"
         print(f"  {system:<9} {figures}   loss {loss:.3f}", flush=True)
 
 

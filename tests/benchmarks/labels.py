@@ -1,12 +1,13 @@
-"""Label files: bytes and loss by encoding, random access against fairseq's ``.km``, and opening a large file.
+"""Label files: bytes and divergence of each encoding, and opening and random access compared with fairseq's ``.km``.
 
     python -m tests.benchmarks.labels [access] [encodings] [bound] [packing] [--frames 10000000] [--work FOLDER]
 
-``encodings`` is what unpacked files cost, ``packing`` what packed ones do, as files, with the speed of reading them; ``bound`` estimates
-how few bytes any coder of this kind could do with. These three take the posteriors of 500 diagonal components at perplexity 4 on the
-MFCC of the speech in SOFTHUBERT_SPEECH (made once, two minutes, kept in ``--work``). Divergences are in nats a frame; KL(dense‖stored) is
-infinite as soon as one component is left out, so there the missing share is spread over those left out: evenly, by how often they occur,
-or by how often they occur beside the most probable one.
+``encodings`` computes the cost of unpacked files. ``packing`` writes packed files and also measures how fast they are read. ``bound``
+estimates the fewest bytes that any coder of this kind could need. These three use the posteriors of 500 diagonal components at perplexity
+4, on MFCCs of the speech in SOFTHUBERT_SPEECH (made once in two minutes, and kept in ``--work``).
+
+Divergences are in nats per frame. KL(dense‖stored) is infinite as soon as one component is left out. So there the missing probability is
+spread over the components that were left out: evenly, by how often they occur, or by how often they occur beside the most probable one.
 """
 
 from __future__ import annotations
@@ -34,7 +35,7 @@ INFO = SoftLabelInfo(K, 50.0, "train", 0.999, 16, 1.0, "m" * 64, "", 0, 4.0, 4.0
 
 
 def _posteriors(work: Path) -> Tuple[np.ndarray, np.ndarray, Path]:
-    """``(frames, 500)`` posteriors of held-out and of training frames, and the folder that they come from."""
+    """Return posteriors ``(frames, 500)`` of held-out frames and of training frames, and the folder that they come from."""
     from softhubert_plugin.corpora.folder import write_folder_manifest
     from softhubert_plugin.features.mfcc import dump_mfcc
     from softhubert_plugin.gmm.learn_gmm import GmmOptions, learn_gmm
@@ -59,12 +60,12 @@ def _posteriors(work: Path) -> Tuple[np.ndarray, np.ndarray, Path]:
 
 
 def encodings(dense: np.ndarray) -> None:
-    """Bytes a frame and divergence by mass, maximum count and bits of a probability."""
+    """Print bytes per frame and divergence for each mass, maximum count and number of bits per probability."""
     entropy = -(dense * np.log(np.where(dense > 0, dense, 1))).sum(1)
     falling = -np.sort(-dense, axis=1)[:, :64]
     mass_before = np.cumsum(falling, axis=1) - falling
     print(f"{len(dense)} frames, {dense.shape[1]} components, mean perplexity {np.exp(entropy).mean():.2f}")
-    print("  mass   most  bits   entries  bytes a frame  KL(stored‖dense)")
+    print("  mass   most  bits   entries    bytes/frame  KL(stored‖dense)")
     for mass, most in ((0.9, 8), (0.99, 8), (0.99, 16), (0.999, 16), (0.999, 32), (0.9999, 64)):
         for bits in (8, 16):
             keep = (mass_before < mass) & (np.arange(64) < most)
@@ -78,9 +79,12 @@ def encodings(dense: np.ndarray) -> None:
 
 
 def bound(dense: np.ndarray, training: np.ndarray) -> None:
-    """What an ideal coder would need: the entropy of every component's step of √p, given its rank beside the frame's most probable one (by
-    their joint posterior in the training frames), and given that rank and its own step in the frame before. The estimate is from below:
-    the counts behind it are those of the very frames that are coded, and nothing is charged for their table."""
+    """Print the bytes per frame that an ideal coder would need.
+
+    That is the entropy of every component's step of √p, where the coder knows the component's rank: components are ranked by their joint
+    posterior with the frame's most probable one, in the training frames. The second estimate also knows the component's own step in the
+    frame before. Both are lower bounds: they use counts of the same frames that are coded, and do not include a table of these counts.
+    """
     rows = np.arange(len(dense))
     together = np.zeros((K, K))
     np.add.at(together, training.argmax(1), training)
@@ -88,7 +92,7 @@ def bound(dense: np.ndarray, training: np.ndarray) -> None:
     ranks = np.argsort(np.argsort(-together, axis=1, kind="stable"), axis=1)
     best = dense.argmax(1)
     near = np.floor(2 * np.log2(ranks[best] + 1)).astype(int)
-    print(f"{len(dense)} held-out frames: ideal bytes a frame, and KL(dense‖stored) by how the missing share is spread")
+    print(f"{len(dense)} held-out frames: ideal bytes per frame, and KL(dense‖stored) by how the missing probability is spread")
     print("  step    entries   by rank   and the frame before   KL(stored‖dense)   evenly   by usage   beside the best")
     for step in (0.005, 0.0075, 0.009, 0.01, 0.02, 0.03, 0.04):
         steps = np.rint(np.sqrt(dense) / step).astype(int)
@@ -111,7 +115,7 @@ def bound(dense: np.ndarray, training: np.ndarray) -> None:
 
 
 def _conditional_entropy(symbols: np.ndarray, context: np.ndarray) -> float:
-    """Bits of all symbols together, given their contexts."""
+    """Return the bits of all symbols together, given their contexts."""
     width = int(symbols.max()) + 1
     counts = np.bincount((context * width + symbols).ravel())
     counts = np.pad(counts, (0, -len(counts) % width)).reshape(-1, width)
@@ -124,7 +128,7 @@ def _kl(p: np.ndarray, q: np.ndarray) -> float:
 
 
 def packing(dense: np.ndarray, work: Path) -> None:
-    """Files of the held-out frames as ``gmm dump`` writes them by default, as wide as is worth packing, and packed."""
+    """Print size, divergence and reading time of files: as ``gmm dump`` writes them by default, with wider settings, and these packed."""
     from softhubert_plugin.gmm.dump_gmm_posteriors import dump_gmm_posteriors
     from softhubert_plugin.labels.pack import pack_labels
 
@@ -142,9 +146,11 @@ def packing(dense: np.ndarray, work: Path) -> None:
         table = 2 * K * K if labels.info.step else 0
         size = (path.stat().st_size - table) / len(dense)
         divergences = f"KL(stored‖dense) {_kl(stored, dense):.2e}   KL(dense‖stored, spread evenly) {_kl(dense, whole):.2e}"
-        print(f"  {name:<26} {size:7.2f} bytes a frame   {divergences}   {1e9 * seconds / len(dense):6.0f} ns a frame to read", flush=True)
+        print(
+            f"  {name:<26} {size:7.2f} bytes per frame   {divergences}   read in {1e9 * seconds / len(dense):6.0f} ns per frame", flush=True
+        )
 
-    print(f"files of {len(dense)} frames (a packed one holds a table of {2 * K * K / 1e6:.1f} MB, counted apart here)")
+    print(f"files of {len(dense)} frames (a packed file also holds a table of {2 * K * K / 1e6:.1f} MB, which is not counted here)")
     for mass, most in ((0.999, 16), (0.9999, 64)):
         with tempfile.TemporaryDirectory() as folder:
             dump_gmm_posteriors(work, "valid", work / "gmm.safetensors", 1, 0, folder, mass=mass, max_components=most)
@@ -174,7 +180,7 @@ def _best(work: Callable[[], Any], rounds: int = 5) -> float:
 
 
 def access(frames: int, folder: Path) -> None:
-    """Opening, and the labels of random utterances, against fairseq's offsets, seek and parse."""
+    """Compare opening a file and reading random utterances with fairseq's offsets, seek and parse."""
     from fairseq.data import Dictionary
     from fairseq.data.audio.hubert_dataset import load_label_offset
 
@@ -182,7 +188,7 @@ def access(frames: int, folder: Path) -> None:
     started = time.perf_counter()
     write_soft_labels(soft, _stream(frames), replace(INFO, frames=frames))
     taken, size = time.perf_counter() - started, soft.stat().st_size
-    print(f"{frames} frames of {ENTRIES} entries: written in {taken:.1f} s, {size / frames:.2f} bytes a frame")
+    print(f"{frames} frames of {ENTRIES} entries: written in {taken:.1f} s, {size / frames:.2f} bytes per frame")
     hard = folder / "train.km"
     with open(hard, "w", encoding="utf-8") as stream:
         for _, components, _ in _stream(frames):
@@ -197,26 +203,33 @@ def access(frames: int, folder: Path) -> None:
     chosen = np.random.default_rng(1).integers(0, count, 300)
 
     def stock() -> None:
-        for index in chosen:  # as fairseq's HubertDataset.get_label with store_labels=False, and its label processor
+        for index in chosen:  # like fairseq's HubertDataset.get_label with store_labels=False, and its label processor
             with open(hard, encoding="utf-8") as stream:
                 stream.seek(offsets[index][0])
                 text = stream.read(offsets[index][1] - offsets[index][0])
             dictionary.encode_line(text, append_eos=False, add_if_not_exist=False)
 
     opening = _best(lambda: open_soft_labels(soft)), _best(lambda: load_label_offset(str(hard), list(range(count)), count), 2)
-    print(f"  opening           ours {1e3 * opening[0]:8.2f} ms   stock .km {1e3 * opening[1]:8.1f} ms")
+    print(f"  opening             ours {1e3 * opening[0]:8.2f} ms   stock .km {1e3 * opening[1]:8.1f} ms")
     seconds = _best(stock)
     for name, one in (("soft", labels), ("hard", km)):
         ours = _best(lambda one=one: [one.utterance(int(index)) for index in chosen])
         times = f"ours {1e6 * ours / 300:8.1f} µs   stock .km {1e6 * seconds / 300:8.1f} µs"
-        print(f"  an utterance, {name} {times}   ratio {seconds / ours:.1f} ×")
+        print(f"  per utterance, {name} {times}   ratio {seconds / ours:.1f} ×")
 
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("what", nargs="*", choices=["access", "encodings", "bound", "packing", []], help="default: access")
-    parser.add_argument("--frames", type=int, default=10_000_000, help="of the file for access")
-    parser.add_argument("--work", type=Path, default=Path("/tmp/softhubert-benchmarks/labels"), help="default: %(default)s")
+    parser.add_argument(
+        "what", nargs="*", choices=["access", "encodings", "bound", "packing", []], help="what to measure (default: access)"
+    )
+    parser.add_argument("--frames", type=int, default=10_000_000, help="size of the file for access, in frames (default: %(default)s)")
+    parser.add_argument(
+        "--work",
+        type=Path,
+        default=Path("/tmp/softhubert-benchmarks/labels"),
+        help="folder for features and mixture (default: %(default)s)",
+    )
     a = parser.parse_args()
     what = a.what or ["access"]
     if set(what) - {"access"}:

@@ -1,11 +1,11 @@
-"""All layers in one pass against fairseq's ``dump_hubert_feature.py``, which needs a run a layer; HuBERT Base with random weights.
+"""All layers in one pass, compared with fairseq's ``dump_hubert_feature.py``, which needs one run per layer. HuBERT Base, random weights.
 
     python -m tests.benchmarks.layers [--seconds 60] [--every-layer]
 
-Reads LibriSpeech from SOFTHUBERT_SPEECH. The cost of fairseq's script grows by the same amount with every layer, so that by default
-layers 1 and 12 are run and the ten between are interpolated; ``--every-layer`` runs all twelve. Starting a process takes seconds
-whatever the audio: it is measured on one short utterance and taken off, which favours fairseq. ``--seconds 600 --every-layer`` is the
-whole thing.
+Reads LibriSpeech from SOFTHUBERT_SPEECH. The cost of fairseq's script grows by the same amount with every layer. So by default only layers
+1 and 12 are run, and the ten between are interpolated. ``--every-layer`` runs all twelve. Starting a process takes seconds, whatever the
+audio. That time is measured on one short utterance and subtracted, which favours fairseq. ``--seconds 600 --every-layer`` is the full
+benchmark.
 """
 
 from __future__ import annotations
@@ -29,7 +29,7 @@ LAYERS = 12
 
 
 def write_manifests(speech: Path, folder: Path, seconds: float) -> float:
-    """``train.tsv`` of so many seconds of LibriSpeech and ``one.tsv`` of its shortest utterance; returns the seconds."""
+    """Write ``train.tsv`` of this many seconds of LibriSpeech and ``one.tsv`` of its shortest utterance. Return the actual seconds."""
     rows: List[Tuple[int, Path]] = []
     for path in sorted((speech / "LibriSpeech").rglob("*.flac")):
         rows.append((soundfile.info(str(path)).frames, path))
@@ -42,7 +42,7 @@ def write_manifests(speech: Path, folder: Path, seconds: float) -> float:
 
 
 def timed(*command: Any) -> Tuple[float, float]:
-    """Seconds and peak memory in MiB of a command."""
+    """Run a Python module. Return its seconds and its peak memory in MiB."""
     started = time.perf_counter()
     with tempfile.TemporaryFile("w+") as log:
         process = subprocess.Popen([sys.executable, "-m", *map(str, command)], stdout=log, stderr=log)
@@ -55,7 +55,7 @@ def timed(*command: Any) -> Tuple[float, float]:
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--seconds", type=float, default=60.0, help="of LibriSpeech (default: %(default)s)")
+    parser.add_argument("--seconds", type=float, default=60.0, help="seconds of LibriSpeech (default: %(default)s)")
     parser.add_argument("--every-layer", action="store_true", help="run fairseq's script for all twelve layers")
     arguments = parser.parse_args()
     speech = Path(os.environ.get("SOFTHUBERT_SPEECH", "../shared/speech")).resolve()
@@ -77,7 +77,7 @@ def main() -> None:
 
         print(f"HuBERT Base, {seconds:.0f} s of LibriSpeech, {torch.get_num_threads()} threads", flush=True)
         start_ours, start_stock = ours("1", "one")[0], stock(1, "one")[0]
-        print(f"  starting a process: ours {start_ours:.1f} s, fairseq's script {start_stock:.1f} s; taken off below", flush=True)
+        print(f"  starting a process: ours {start_ours:.1f} s, fairseq's script {start_stock:.1f} s; subtracted below", flush=True)
         whole, memory = ours("all")
         print(f"  ours, 12 layers      {whole - start_ours:8.1f} s   peak {memory:6.0f} MiB", flush=True)
         for layer in ("12", "9", "6"):

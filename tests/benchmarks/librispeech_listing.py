@@ -2,8 +2,8 @@
 
     python -m tests.benchmarks.librispeech_listing [--utterances 300000] [--folder /tmp]
 
-The audio is a short file under as many names (hard links, so that it fits anywhere): what is measured is finding, reading transcripts
-and headers, and writing. Reading from a network or a spinning disk for the first time costs more.
+All audio files are hard links to a few short ones, so that the corpus fits anywhere. The benchmark measures finding files, reading
+transcripts and headers, and writing. Reading from a network or a spinning disk for the first time takes longer.
 """
 
 from __future__ import annotations
@@ -20,12 +20,12 @@ import soundfile
 
 from softhubert_plugin.corpora.librispeech import write_librispeech_manifests
 
-CHAPTER, CHAPTERS = 50, 6  # utterances a chapter, chapters a speaker: about LibriSpeech's own
-LINKS = 30_000  # to one file: ext4 allows 65,000
+CHAPTER, CHAPTERS = 50, 6  # utterances per chapter, chapters per speaker: about as in LibriSpeech
+LINKS = 30_000  # links to one file; ext4 allows 65,000
 
 
 def make_corpus(root: Path, utterances: int) -> None:
-    """``train-clean-100`` with so many utterances of 0.1 s."""
+    """Write a ``train-clean-100`` with this many utterances of 0.1 s."""
     folder = root / "LibriSpeech"
     folder.mkdir(parents=True)
     speakers, made = [], 0
@@ -50,7 +50,7 @@ def make_corpus(root: Path, utterances: int) -> None:
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--utterances", type=int, default=300_000)
+    parser.add_argument("--utterances", type=int, default=300_000, help="size of the corpus (default: %(default)s)")
     parser.add_argument("--folder", help="where to make the corpus (default: the temporary folder)")
     options = parser.parse_args()
     with tempfile.TemporaryDirectory(dir=options.folder) as name:

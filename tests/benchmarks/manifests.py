@@ -1,9 +1,9 @@
-"""Seconds and memory from a manifest to an open dataset, for corpora of many utterances.
+"""Seconds and memory of each step from a manifest to an open dataset, for corpora of many utterances.
 
     python -m tests.benchmarks.manifests [--utterances 100000 300000] [--seconds 1.0]
 
-Each step runs in a process of its own, as its command would. The audio does not exist: what is measured is what grows with the number of
-utterances. Memory is above what a process holds once everything is imported; mapped files that were read count.
+Each step runs in its own process, as its command would. The audio does not exist, because only costs that grow with the number of
+utterances are measured. Memory does not include what a process holds after its imports. It includes mapped files that were read.
 """
 
 from __future__ import annotations
@@ -47,6 +47,8 @@ def _targets(frames: List[int]) -> Iterator[StoredTargets]:
 
 
 def writing(folder: str, utterances: int, seconds: float) -> Work:
+    """Prepare writing the manifest."""
+
     def work() -> Dict[str, Any]:
         write_manifest(Path(folder) / "train.tsv", folder, _entries(utterances, seconds))
         return {}
@@ -55,6 +57,8 @@ def writing(folder: str, utterances: int, seconds: float) -> Work:
 
 
 def reading(folder: str) -> Work:
+    """Prepare reading and fingerprinting the manifest."""
+
     def work() -> Dict[str, Any]:
         return {"fingerprint": read_manifest(Path(folder) / "train.tsv").fingerprint}
 
@@ -62,7 +66,7 @@ def reading(folder: str) -> Work:
 
 
 def labelling(folder: str) -> Work:
-    """The writer's share of ``gmm dump``, shard by shard."""
+    """Prepare writing labels, shard by shard, as ``gmm dump`` does after computing them."""
 
     def work() -> Dict[str, Any]:
         manifest = read_manifest(Path(folder) / "train.tsv")
@@ -76,15 +80,17 @@ def labelling(folder: str) -> Work:
 
 
 def merging(folder: str) -> Work:
+    """Prepare merging the shards."""
     return lambda: {"said": merge_labels(folder, "train", SHARDS)}
 
 
 def verifying(folder: str) -> Work:
+    """Prepare verifying every label."""
     return lambda: {"said": verify_file(Path(folder) / "train.gmm", Path(folder) / "train.tsv")}
 
 
 def opening(folder: str) -> Work:
-    """What the task does at the start of training, but for the headers of the audio."""
+    """Prepare what the task does at the start of training, except for reading the headers of the audio."""
 
     def work() -> Dict[str, Any]:
         manifest = read_manifest(Path(folder) / "train.tsv")
@@ -109,12 +115,12 @@ STEPS: List[Tuple[str, Callable[..., Work]]] = [
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--utterances", type=int, nargs="+", default=[100_000, 300_000])
-    parser.add_argument("--seconds", type=float, default=1.0, help="mean length of an utterance")
+    parser.add_argument("--utterances", type=int, nargs="+", default=[100_000, 300_000], help="sizes of the corpora (default: %(default)s)")
+    parser.add_argument("--seconds", type=float, default=1.0, help="mean length of an utterance in seconds (default: %(default)s)")
     a = parser.parse_args()
     for utterances in a.utterances:
         with tempfile.TemporaryDirectory() as folder:
-            print(f"{utterances} utterances of {a.seconds:g} s, {RATE} labels a second with {ENTRIES} entries each")
+            print(f"{utterances} utterances of {a.seconds:g} s, {RATE} labels per second with {ENTRIES} entries each")
             _show("write the manifest", writing, folder, utterances, a.seconds)
             for name, prepare in STEPS:
                 _show(name, prepare, folder)

@@ -1,4 +1,4 @@
-"""Seconds and memory of one thing, each in a process of its own, so that neither a warm cache nor a high-water mark is inherited."""
+"""Measures seconds and memory of one piece of work in its own process, so that it inherits neither a warm cache nor a memory peak."""
 
 from __future__ import annotations
 
@@ -14,8 +14,14 @@ Work = Callable[[], Dict[str, Any]]
 
 @dataclass(frozen=True)
 class Measured:
-    """Best seconds of a few rounds, memory above what was held before in MiB, what the work gave back, and its best processor seconds
-    over all cores, which other work on the machine stretches less."""
+    """Cost and result of one piece of work.
+
+    Attributes:
+        seconds: elapsed seconds, the best of a few rounds.
+        peak: peak memory in MiB above what was held before the work.
+        result: what the work returned.
+        processor: processor seconds over all cores, the best of the rounds. Other work on the machine affects them less.
+    """
 
     seconds: float
     peak: float
@@ -24,7 +30,7 @@ class Measured:
 
 
 def measured(prepare: Callable[..., Work], *arguments: Any, rounds: int = 2) -> Measured:
-    """Run ``prepare(*arguments)`` and then its result ``1 + rounds`` times in a fresh process; the first time does not count."""
+    """Run ``prepare(*arguments)`` and then its result ``1 + rounds`` times in a new process. The first time does not count."""
     context = multiprocessing.get_context("spawn")
     with context.Pool(1) as pool:
         return pool.apply(_measure, (prepare, arguments, rounds))
@@ -50,7 +56,7 @@ def _resident() -> float:
 
 
 def compare(title: str, stock: Measured, ours: Measured, *, digits: int = 2) -> None:
-    """Print both and their ratio."""
+    """Print both measurements and their ratio."""
     print(title)
     for name, one in (("stock", stock), ("ours", ours)):
         print(f"  {name:<6} {one.seconds:10.{digits}f} s   processor {one.processor:8.{digits}f} s   peak {one.peak:8.0f} MiB")

@@ -1,10 +1,10 @@
-"""The pretraining step against fairseq's HuBERT: the codeword head, the whole step of HuBERT Base, and the step with frozen layers.
+"""The pretraining step, compared with fairseq's HuBERT: the codeword head, the whole step of HuBERT Base, its parts, and frozen layers.
 
     python -m tests.benchmarks.pretraining [head] [step] [freeze] [attention] [optimizer] [where] [--seconds 15.6] [--rounds 2]
 
-A step is forward and backward of two utterances of noise in training mode, dropout and all, with 500 hard labels: the same work for both.
-``where`` tells, by PyTorch's profiler, what the time of one step goes to. On a machine with other work, one thread and processor seconds
-say more than the clock.
+A step is forward and backward of two utterances of noise with 500 hard labels, in training mode with dropout: the same work for both.
+``where`` shows with PyTorch's profiler which operations one step spends its time on. On a busy machine, processor seconds of one thread
+are more reliable than elapsed seconds.
 """
 
 from __future__ import annotations
@@ -35,7 +35,7 @@ KINDS = {
 
 
 def prepare_head(ours: bool) -> Work:
-    """Scores, loss and gradients of one batch of frames."""
+    """Prepare scores, loss and gradients of one batch of frames."""
     _quiet()
     from fairseq.models.hubert.hubert import HubertModel
 
@@ -67,7 +67,7 @@ def prepare_head(ours: bool) -> Work:
 def pretraining_step(
     ours: bool, samples: int, *, utterances: int = 2, frozen_layers: int = 0, bf16: bool = False, compiled: bool = False
 ) -> Tuple[Any, Any, Dict[str, Any]]:
-    """HuBERT Base as its recipe trains it, fairseq's or ours: the model in training mode, its criterion and a batch of noise."""
+    """Build HuBERT Base as its recipe trains it, fairseq's or ours: the model in training mode, its criterion and a batch of noise."""
     from fairseq.criterions.hubert_criterion import HubertCriterion
     from fairseq.data import Dictionary
     from fairseq.models.hubert.hubert import HubertConfig, HubertModel
@@ -83,7 +83,7 @@ def pretraining_step(
         "label_rate": 50.0,
         "mask_prob": 0.8,
         "final_dim": 256,
-        "encoder_layerdrop": 0.0,  # 0.05 in the recipe: here all must do all layers
+        "encoder_layerdrop": 0.0,  # 0.05 in the recipe; here every step must run all layers
         "dropout_input": 0.1,
         "dropout_features": 0.1,
         "feature_grad_mult": 0.1,
@@ -110,7 +110,7 @@ def pretraining_step(
 
 
 def prepare_step(ours: bool, seconds: float, frozen_layers: int = 0, memory: bool = False, bf16: bool = False) -> Work:
-    """One step of HuBERT Base; with ``memory``, only its forward pass, for what that keeps."""
+    """Prepare one step of HuBERT Base. With ``memory``, prepare only its forward pass, to measure what it keeps."""
     _quiet()
     if ours:
         keep_freed_memory()  # as the task does
@@ -150,7 +150,7 @@ def _batch(ours: bool, utterances: int, samples: int) -> Dict[str, Any]:
 
 
 def moved(value: Any, device: str) -> Any:
-    """A batch on another device, lists and dictionaries of tensors included."""
+    """Move a batch to another device, with its lists and dictionaries of tensors."""
     if isinstance(value, torch.Tensor):
         return value.to(device)
     if isinstance(value, dict):
@@ -159,14 +159,14 @@ def moved(value: Any, device: str) -> Any:
 
 
 def draw_masks(utterances: int, frames: int) -> np.ndarray:
-    """``(utterances, frames)`` bool, as the recipe masks."""
+    """Draw masks ``(utterances, frames)``, bool, as the recipe does."""
     from softhubert_plugin.data.masking import SpanMasking
 
     return SpanMasking().frames([frames] * utterances, frames, [(1, 1, number) for number in range(utterances)])
 
 
 def _saved_by(forward: Any) -> float:
-    """MiB of what a forward pass keeps for its backward pass, parameters left out."""
+    """Return the MiB that a forward pass keeps for its backward pass, without parameters."""
     storages: Set[Tuple[int, int]] = set()
 
     def note(tensor: torch.Tensor) -> torch.Tensor:
@@ -192,6 +192,7 @@ def _threads() -> int:
 
 
 def head() -> None:
+    """Compare the codeword head."""
     stock, ours = measured(prepare_head, False, rounds=1), measured(prepare_head, True, rounds=5)
     compare(f"head, {FRAMES} frames × {CODEWORDS} codewords × {DIMENSION}, forward and backward", stock, ours, digits=4)
     print(f"  loss   {stock.result['loss']!r} and {ours.result['loss']!r}")
@@ -201,16 +202,19 @@ def head() -> None:
 
 
 def step(seconds: float, rounds: int) -> None:
+    """Compare the whole step, in float32 and in bfloat16."""
     stock, ours = (measured(prepare_step, which, seconds, rounds=rounds) for which in (False, True))
     compare(f"HuBERT Base step, 2 × {seconds:g} s, {_threads()} threads", stock, ours)
     half = measured(prepare_step, True, seconds, 0, False, True, rounds=rounds)
     print(f"  ours with model.autocast_bf16=true: {half.seconds:.2f} s, {stock.seconds / half.seconds:.2f} ×, peak {half.peak:.0f} MiB")
-    print(f"  loss a frame {ours.result['loss']:.5f} in float32, {half.result['loss']:.5f} in bfloat16 (dropout differs from step to step)")
+    print(
+        f"  loss per frame {ours.result['loss']:.5f} in float32, {half.result['loss']:.5f} in bfloat16 (dropout differs from step to step)"
+    )
     print(f"  masked frames {stock.result['frames']} and {ours.result['frames']}")
 
 
 def prepare_profile(ours: bool, seconds: float) -> Work:
-    """One step under the profiler: the seconds that each kind of operation takes itself."""
+    """Prepare one step under the profiler, which gives the seconds of each kind of operation."""
     work = prepare_step(ours, seconds)
 
     def profiled() -> Dict[str, Any]:
@@ -226,15 +230,16 @@ def prepare_profile(ours: bool, seconds: float) -> Work:
 
 
 def where(seconds: float) -> None:
+    """Print which kinds of operation one step spends its time on."""
     stock, ours = (measured(prepare_profile, which, seconds, rounds=1).result for which in (False, True))
     print(f"HuBERT Base step, 2 × {seconds:g} s, {_threads()} threads: seconds by kind of operation, under the profiler")
     for kind in stock:
         print(f"  {kind:<16} stock {stock[kind]:7.2f}   ours {ours[kind]:7.2f}")
-    print(f"  {'in all':<16} stock {sum(stock.values()):7.2f}   ours {sum(ours.values()):7.2f}", flush=True)
+    print(f"  {'total':<16} stock {sum(stock.values()):7.2f}   ours {sum(ours.values()):7.2f}", flush=True)
 
 
 def prepare_attention(ours: bool, seconds: float) -> Work:
-    """Attention with dropout of one layer of HuBERT Base, forward and backward: PyTorch's, and ours for a CPU."""
+    """Prepare the attention with dropout of one layer of HuBERT Base, forward and backward: PyTorch's, or ours for a CPU."""
     _quiet()
     from softhubert_plugin.models.attention import attend
 
@@ -253,12 +258,13 @@ def prepare_attention(ours: bool, seconds: float) -> Work:
 
 
 def attention(seconds: float, rounds: int) -> None:
+    """Compare the attention of one layer."""
     stock, ours = (measured(prepare_attention, which, seconds, rounds=2 * rounds) for which in (False, True))
     compare(f"attention of one layer with dropout, 2 × {seconds:g} s, PyTorch's and ours, {_threads()} threads", stock, ours, digits=3)
 
 
 def prepare_optimizer(ours: bool) -> Work:
-    """One update of as many parameters as HuBERT Base has."""
+    """Prepare one update of about the number of parameters of HuBERT Base."""
     _quiet()
     from fairseq.optim import build_optimizer
     from fairseq.optim.adam import FairseqAdamConfig
@@ -283,12 +289,14 @@ def prepare_optimizer(ours: bool) -> Work:
 
 
 def optimizer(rounds: int) -> None:
+    """Compare one update of the optimizers."""
     stock, ours = (measured(prepare_optimizer, which, rounds=3 * rounds) for which in (False, True))
     title = f"update of {ours.result['parameters'] / 1e6:.0f} M parameters, fairseq's adam and optimizer._name=fused_adamw"
     compare(title, stock, ours, digits=3)
 
 
 def freeze(seconds: float, rounds: int) -> None:
+    """Compare our step with and without frozen layers."""
     print(f"HuBERT Base step, 2 × {seconds:g} s, unfrozen and with the front end and 6 of 12 layers frozen")
     whole, frozen = (measured(prepare_step, True, seconds, layers, rounds=rounds) for layers in (0, 6))
     kept = [measured(prepare_step, True, seconds, layers, True, rounds=1).result["saved"] for layers in (0, 6)]
@@ -301,10 +309,12 @@ def freeze(seconds: float, rounds: int) -> None:
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     everything = ["head", "step", "freeze", "attention", "optimizer"]
-    parser.add_argument("what", nargs="*", choices=[*everything, "where", []], help="default: all but where")
-    parser.add_argument("--seconds", type=float, default=15.6, help="of each of the two utterances")
-    parser.add_argument("--rounds", type=int, default=2, help="steps that count, after one that does not")
-    parser.add_argument("--threads", type=int, default=os.cpu_count(), help="default: all cores")
+    parser.add_argument("what", nargs="*", choices=[*everything, "where", []], help="what to measure (default: all except where)")
+    parser.add_argument(
+        "--seconds", type=float, default=15.6, help="length of each of the two utterances in seconds (default: %(default)s)"
+    )
+    parser.add_argument("--rounds", type=int, default=2, help="timed steps, after one that is not timed (default: %(default)s)")
+    parser.add_argument("--threads", type=int, default=os.cpu_count(), help="number of threads (default: one per core)")
     a = parser.parse_args()
     os.environ[THREADS] = str(a.threads)
     what = a.what or everything

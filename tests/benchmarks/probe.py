@@ -1,9 +1,9 @@
-"""The linear probe against scikit-learn's ``LogisticRegression``: test accuracy and seconds on the same frames and regularisation.
+"""The linear probe, compared with scikit-learn's ``LogisticRegression``: test accuracy and seconds on the same frames and regularisation.
 
     python -m tests.benchmarks.probe [--frames 20000]
 
-Frames are of the embedded corpus: 768-dimensional random projections of spliced MFCCs with their phones, other speakers for the test.
-scikit-learn gets the standardised features in float32 and its default tolerance; no time is counted for reading or standardising them.
+Frames come from a generated corpus: 768-dimensional random projections of spliced MFCCs, with their phones. The test frames are of other
+speakers. scikit-learn gets the standardised features in float32 and its default tolerance. Reading and standardising are not timed.
 """
 
 from __future__ import annotations
@@ -31,7 +31,7 @@ WIDTH = 768
 
 
 def frames_of(corpus: Path, split: str, phones: List[str]) -> Tuple[np.ndarray, np.ndarray]:
-    """Features ``(n, 768)`` and phones ``(n,)`` of a split."""
+    """Return features ``(n, 768)`` and phones ``(n,)`` of a split. New phones are appended to ``phones``."""
     manifest = read_manifest(corpus / f"{split}.tsv")
     aligned = Alignments(corpus / "alignments", manifest)
     projection = torch.randn(39 * 9, WIDTH, generator=torch.Generator().manual_seed(0)) / 19
@@ -53,7 +53,7 @@ def frames_of(corpus: Path, split: str, phones: List[str]) -> Tuple[np.ndarray, 
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--frames", type=int, default=20_000, help="to train on (default: %(default)s)")
+    parser.add_argument("--frames", type=int, default=20_000, help="frames to train on (default: %(default)s)")
     arguments = parser.parse_args()
     phones: List[str] = []
     with tempfile.TemporaryDirectory() as name:
