@@ -1,9 +1,9 @@
-"""A WAV (or FLAC) file → a picture of its soft units: which components of the mixture each 20 ms frame could be, and how sure that is.
+"""Draw the soft units of a WAV or FLAC file: the posterior of each mixture component in every 20 ms frame, and the perplexity.
 
     python examples/posteriorgram.py speech.wav checkpoint_best.pt gmm.safetensors posteriorgram.png
 
-The mixture must have been learnt from a layer of this model ('softhubert features hubert', 'softhubert gmm learn'). Only the components
-that matter somewhere are drawn, in the order in which they first do.
+The mixture must have been fitted to a layer of this model ('softhubert features hubert', then 'softhubert gmm learn'). Only components
+that are probable in some frame are drawn, in the order in which they first become probable.
 """
 
 from __future__ import annotations
@@ -22,14 +22,14 @@ def draw(posteriors: torch.Tensor, waveform: torch.Tensor, seconds: float, pictu
     """Draw the waveform, the posteriorgram and the perplexity of each frame.
 
     Args:
-        posteriors: ``(frames, K)``.
+        posteriors: ``(frames, K)``, the posterior of each of K components.
         waveform: ``(samples,)``.
-        seconds: how long both are.
-        picture: where to write; the format follows from the name.
-        least: a component is drawn if it is ever this probable.
+        seconds: duration of both, in seconds.
+        picture: file to write; its extension gives the format.
+        least: a component is drawn if its posterior reaches this value in some frame.
 
     Returns:
-        How many components are drawn.
+        The number of components drawn.
     """
     rows = torch.nonzero(posteriors.amax(0) >= least).flatten()
     rows = rows[(posteriors[:, rows] >= least).float().argmax(0).argsort()]
@@ -59,11 +59,12 @@ def draw(posteriors: torch.Tensor, waveform: torch.Tensor, seconds: float, pictu
 
 
 def main() -> None:
+    """Read the command line, compute the posteriors and draw them."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("audio", help="WAV or FLAC at 16 kHz")
-    parser.add_argument("checkpoint", help="a checkpoint, or a folder of transformers'")
-    parser.add_argument("mixture", help="gmm.safetensors")
-    parser.add_argument("picture", help=".png, .svg or .pdf to write")
+    parser.add_argument("audio", help="WAV or FLAC file at 16 kHz")
+    parser.add_argument("checkpoint", help="checkpoint, or folder in the format of transformers")
+    parser.add_argument("mixture", help="mixture file, such as gmm.safetensors")
+    parser.add_argument("picture", help="picture to write: .png, .svg or .pdf")
     arguments = parser.parse_args()
     try:
         model = softhubert_plugin.load(arguments.checkpoint, mixture=arguments.mixture)
@@ -72,7 +73,7 @@ def main() -> None:
         except (soundfile.LibsndfileError, RuntimeError) as error:
             raise SoftHubertError(f"{arguments.audio}: not readable as audio ({error}); give a WAV or FLAC file") from None
         if rate != model.sample_rate:
-            raise SoftHubertError(f"{arguments.audio}: sampled at {rate} Hz, expected {model.sample_rate} Hz; resample it")
+            raise SoftHubertError(f"{arguments.audio}: sampled at {rate} Hz, expected {model.sample_rate} Hz; resample the file")
         waveform = torch.from_numpy(samples.mean(1))
         posteriors, _ = model.posteriors(waveform)
     except SoftHubertError as error:

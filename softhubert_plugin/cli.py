@@ -1,7 +1,7 @@
-"""The ``softhubert`` command: parses, calls one function of one stage, prints its result.
+"""The ``softhubert`` command. It parses the command line, calls one function of one stage and prints its result.
 
-Positional arguments keep the order of fairseq's own scripts. Each stage is imported only when it is asked for, so that ``-h`` is
-instant and clustering works on a machine without fairseq.
+Positional arguments keep the order of fairseq's own scripts. A stage is imported only when its command runs, so that ``-h`` is fast and
+clustering works on a machine without fairseq.
 """
 
 from __future__ import annotations
@@ -24,32 +24,39 @@ from softhubert_plugin.version import __version__
 
 
 def build_parser() -> argparse.ArgumentParser:
-    """The whole command line."""
-    parser = Parser(prog="softhubert", description="HuBERT pretraining on uncertain targets, from speech to a word error rate.")
+    """Build the parser of all commands."""
+    parser = Parser(prog="softhubert", description="Pretrain HuBERT models on uncertain targets, from speech to a word error rate.")
     parser.add_argument("--version", action="version", version=f"softhubert {__version__}")
     commands = Commands(parser)
-    add_corpus(commands.group("corpus", "make a small corpus to try things on"))
-    add_manifest(commands.group("manifest", "list audio files and transcripts as fairseq wants them"))
-    add_features(commands.group("features", "write features of a split, shard by shard"))
+    add_corpus(commands.group("corpus", "make a small corpus for first experiments"))
+    add_manifest(commands.group("manifest", "write manifests and transcripts in fairseq's formats"))
+    add_features(commands.group("features", "compute features of a split, shard by shard"))
     add_gmm(commands.group("gmm", "fit a Gaussian mixture, and label frames with its posteriors"))
-    add_labels(commands.group("labels", "merge, inspect and verify label files"))
+    add_labels(commands.group("labels", "merge, inspect, convert, pack, verify and measure label files"))
     add_probing(commands)
     add_recognition(commands)
     add_reporting(commands)
-    add_export(commands.group("export", "hand a checkpoint to transformers, torchaudio or stock fairseq"))
-    add_import(commands.group("import", "take a model of another toolkit"))
+    add_export(commands.group("export", "convert a checkpoint for transformers, torchaudio or stock fairseq"))
+    add_import(commands.group("import", "make a checkpoint from a model of another toolkit"))
     add_fairseq_tool(commands)
     return parser
 
 
 def main(argv: Optional[Sequence[str]] = None) -> int:
-    """Run one command; 0 on success, 2 for bad input with one line on stderr."""
+    """Run one command.
+
+    Args:
+        argv: the command line without the program's name; by default the process's own.
+
+    Returns:
+        Exit status 0 on success. Bad input exits with status 2 and one line on stderr.
+    """
     arguments = build_parser().parse_args(argv)
     try:
         message = arguments.run(arguments)
     except SoftHubertError as error:
         exit_with(error)
-    except BrokenPipeError:  # the reader of our output has gone: nothing to report, and nobody to report it to
+    except BrokenPipeError:  # the reader of our output has closed it, as head does: not an error
         sys.stderr.close()
         return 0
     if message:

@@ -1,6 +1,6 @@
-"""Where the hydra configurations are: beside the package in a clone, within it once installed.
+"""Find the hydra configurations: in a clone they are beside the package, after installation inside it.
 
-fairseq reads them by itself; this only finds the folder for its ``--config-dir``.
+This module only finds the folder, for fairseq's ``--config-dir``. fairseq itself reads the configurations.
 """
 
 from __future__ import annotations
@@ -11,15 +11,15 @@ from softhubert_plugin.errors import SoftHubertError
 
 
 def configuration_folder() -> Path:
-    """The folder that holds ``pretrain/``, ``finetune/`` and ``decode/``.
+    """Return the folder that contains ``pretrain/``, ``finetune/`` and ``decode/``.
 
     Raises:
-        SoftHubertError: it is in neither place, as after copying the package alone.
+        SoftHubertError: the folder is in neither place, for example because only the package was copied.
     """
     package = Path(__file__).resolve().parent
     for folder in (package / "config", package.parent / "config"):
         if (folder / "pretrain").is_dir():
             return folder
     raise SoftHubertError(
-        f"{package / 'config'}: no configurations here, nor in {package.parent}; install SoftHuBERT from its wheel or a clone"
+        f"{package / 'config'}: no configurations here or in {package.parent}; install SoftHuBERT from its wheel or a clone"
     )

@@ -1,7 +1,8 @@
-"""What ``softhubert doctor`` prints: the versions in this environment, the machine, and what is wrong, each with a remedy.
+"""The report of ``softhubert doctor``: versions in this environment, the machine, and problems, each with a remedy.
 
-It stands outside the flow and works where nothing else does: it needs neither fairseq nor torch, reads versions and requirements from the
-packages' metadata, and tries imports in another process, so that a library that aborts on import is a line of the report.
+It is not part of the pipeline and works even if nothing else does: it never imports fairseq or torch itself. It reads versions and
+requirements from the packages' metadata and tries imports in another process, so that a library that aborts on import becomes a line of
+the report.
 """
 
 from __future__ import annotations
@@ -19,28 +20,28 @@ from typing import Dict, List, Mapping, Optional, Sequence, Tuple
 from softhubert_plugin.requirements import Requirement, release, requirements
 from softhubert_plugin.version import __version__
 
-# Of each extra that people use: what it is for.
+# The purpose of each extra that users may want.
 EXTRAS = {
     "demo": "the spoken demonstration corpus",
     "lm": "decoding with a language model",
-    "transformers": "opening what 'softhubert export transformers' writes",
-    "slurm": "handing stages of a recipe to Slurm",
+    "transformers": "loading the output of 'softhubert export transformers'",
+    "slurm": "running the stages of a recipe on Slurm",
 }
-# What is imported for a trial: those whose shared libraries are known to go missing, fairseq last since it needs the others.
+# Modules whose import is tried, because their shared libraries are sometimes missing. fairseq comes last because it needs the others.
 TRIED = ("torch", "torchaudio", "soundfile", "sklearn", "npy_append_array", "fairseq")
-# hydra-core and omegaconf, as (at least, below), that each distribution of fairseq was written against.
+# Versions of hydra-core and omegaconf that each distribution of fairseq was written for: (lowest, first that no longer fits).
 CONFIGURATION_VERSIONS = {
     "fairseq": {"hydra-core": ((1, 0, 7), (1, 1)), "omegaconf": ((2, 0), (2, 1))},
     "fairseq-fixed": {"hydra-core": ((1, 3, 2), (1, 4)), "omegaconf": ((2, 3), (2, 4))},
 }
-# The last torchaudio is built on torch's stable interface: it also loads beside every later torch.
+# From this version on, torchaudio is built on torch's stable interface, so that it also loads with every later torch.
 STABLE_TORCHAUDIO = (2, 11)
 IMPORT_SECONDS = 300
 LITTLE_DISK = 1e9
 
 INSTALL = "run 'bash install.sh' in a clone of SoftHuBERT"
 
-# Runs in the other process: one line of JSON an import, flushed, so that what came before a crash is known.
+# Runs in the other process. It writes one line of JSON per import and flushes it, so that results before a crash are known.
 _TRIAL = """
 import json, sys
 out, sys.stdout = sys.stdout, sys.stderr
@@ -65,7 +66,14 @@ for name in json.loads(sys.argv[2]):
 
 @dataclass(frozen=True)
 class Finding:
-    """One line of the report: a subject and what was found, and where something is wrong, what it is and what to do."""
+    """One line of the report.
+
+    Attributes:
+        subject: what was examined, such as the name of a package.
+        found: what was found; empty for no line.
+        problem: what is wrong and what to do; empty if nothing is wrong.
+        note: a remark that is not a problem; empty for none.
+    """
 
     subject: str
     found: str
@@ -75,7 +83,13 @@ class Finding:
 
 @dataclass(frozen=True)
 class Trial:
-    """How importing one module went: ``error`` is empty where it succeeded. ``cuda`` and ``devices`` are those torch tells of."""
+    """The result of importing one module.
+
+    Attributes:
+        error: the error; empty if the import succeeded.
+        cuda: for torch, the CUDA version that it was built for; ``None`` for a CPU build.
+        devices: for torch, name and memory of each CUDA device.
+    """
 
     error: str = ""
     cuda: Optional[str] = None
@@ -83,13 +97,13 @@ class Trial:
 
 
 def diagnose() -> Tuple[str, int]:
-    """The report on this environment as text, and the number of problems in it."""
+    """Examine this environment. Return the report as text, and the number of problems in it."""
     findings = examine()
     return report_text(findings), sum(bool(finding.problem) for finding in findings)
 
 
 def examine() -> List[Finding]:
-    """Everything found in this environment; takes as long as importing torch and fairseq does. Never raises for what it finds."""
+    """Examine this environment. It takes as long as importing torch and fairseq. Problems never raise; they become findings."""
     python = sys.version_info[:2]
     needed = requirements(python)
     installed = {name: installed_version(name) for name in ("fairseq", "fairseq-fixed", "pip", *(each.name for each in needed))}
@@ -106,7 +120,7 @@ def examine() -> List[Finding]:
 
 
 def report_text(findings: Sequence[Finding]) -> str:
-    """The findings as aligned lines, then notes, then problems with their remedies."""
+    """Format findings as text: aligned lines, then notes, then problems with their remedies."""
     shown = [finding for finding in findings if finding.found]
     width = max((len(finding.subject) for finding in shown), default=0)
     lines = [f"SoftHuBERT {__version__}"]
@@ -114,22 +128,22 @@ def report_text(findings: Sequence[Finding]) -> str:
     notes = [f"  {finding.subject}: {finding.note}" for finding in findings if finding.note]
     problems = [f"  {finding.subject}: {finding.problem}" for finding in findings if finding.problem]
     if notes:
-        lines += ["", "Worth knowing:", *notes]
+        lines += ["", "Notes:", *notes]
     lines += ["", "Problems:", *problems] if problems else ["", "No problems found."]
     return "\n".join(lines)
 
 
 def installed_version(name: str) -> Optional[str]:
-    """The version that a distribution's metadata gives; None where it is not installed or its metadata is damaged."""
+    """Return the version in a distribution's metadata; ``None`` if it is not installed or its metadata is damaged."""
     try:
         version: Optional[str] = metadata.version(name)
-    except Exception:  # damaged metadata raises whatever its parser does, and the doctor must go on
+    except Exception:  # damaged metadata can raise any error, and the doctor must continue
         return None
     return version or None
 
 
 def check_python(python: Tuple[int, int]) -> List[Finding]:
-    """Whether this Python is one that fairseq and torch are available for."""
+    """Check that fairseq and torch are available for this Python."""
     found = f"{sys.version.split()[0]} ({sys.executable})"
     if (3, 8) <= python <= (3, 13):
         return [Finding("Python", found)]
@@ -137,14 +151,14 @@ def check_python(python: Tuple[int, int]) -> List[Finding]:
 
 
 def check_fairseq(python: Tuple[int, int], installed: Mapping[str, Optional[str]]) -> List[Finding]:
-    """Which fairseq is there, whether this Python can import it, and whether hydra and omegaconf are those it was written for."""
+    """Check which fairseq is installed, whether this Python can import it, and whether hydra and omegaconf fit it."""
     stock, fixed, pip = installed.get("fairseq"), installed.get("fairseq-fixed"), installed.get("pip")
     modern = python >= (3, 11)
-    # pip's resolver turns away omegaconf 2.0.6, whose metadata ("PyYAML (>=5.1.*)") is malformed by today's rules.
+    # pip's resolver refuses omegaconf 2.0.6, because its metadata ("PyYAML (>=5.1.*)") is malformed by current rules.
     pip_refuses = not modern and pip is not None and release(pip) >= (24, 1)
     pip_refusal = (
-        f"pip {pip} refuses omegaconf 2.0.6, which stock fairseq needs, for its malformed metadata; "
-        "use uv ('pip install uv' brings it), or pip<24.1"
+        f"pip {pip} refuses omegaconf 2.0.6, which stock fairseq needs, because its metadata is malformed; "
+        "use uv ('pip install uv' installs it), or pip<24.1"
     )
     findings = []
     if stock and fixed:
@@ -153,7 +167,7 @@ def check_fairseq(python: Tuple[int, int], installed: Mapping[str, Optional[str]
             Finding(
                 "fairseq",
                 f"{stock}, and fairseq-fixed {fixed}",
-                problem="two distributions write the same files; "
+                problem="both distributions install the same files; "
                 f"uninstall both, then install {keep} alone (on Python {_dotted(python)} {drop} is not needed)",
             )
         )
@@ -173,7 +187,7 @@ def check_fairseq(python: Tuple[int, int], installed: Mapping[str, Optional[str]
         why = f" ({pip_refusal})" if pip_refuses else ""
         findings.append(Finding("fairseq", "not installed", problem=f"not installed; {INSTALL}, or 'uv pip install {remedy}'{why}"))
     if pip_refuses and (stock or fixed):
-        findings.append(Finding("pip", str(pip), note=f"{pip_refusal}, when you add packages to this environment"))
+        findings.append(Finding("pip", str(pip), note=f"when you add packages to this environment: {pip_refusal}"))
 
     if bool(stock) != bool(fixed):
         name = "fairseq" if stock else "fairseq-fixed"
@@ -186,9 +200,9 @@ def check_fairseq(python: Tuple[int, int], installed: Mapping[str, Optional[str]
 
 
 def check_packages(needed: Sequence[Requirement], installed: Mapping[str, Optional[str]]) -> List[Finding]:
-    """The packages of :func:`~softhubert_plugin.requirements.requirements`, but for fairseq, which :func:`check_fairseq` looks at.
+    """Check all packages of :func:`~softhubert_plugin.requirements.requirements` except fairseq (see :func:`check_fairseq`).
 
-    A required one that is missing, and any of a version that does not fit, is a problem; an optional one may be missing.
+    It is a problem if a required package is missing, or if any package has a version that does not fit. Optional packages may be missing.
     """
     findings = []
     for each in needed:
@@ -210,7 +224,7 @@ def check_packages(needed: Sequence[Requirement], installed: Mapping[str, Option
 
 
 def check_torch_pair(installed: Mapping[str, Optional[str]], trials: Mapping[str, Trial]) -> List[Finding]:
-    """Whether torch and torchaudio are of one release, and torchaudio finds the libraries that torch's build brings."""
+    """Check that torch and torchaudio are of the same release, and that torchaudio finds the libraries of torch's build."""
     torch, torchaudio = installed.get("torch"), installed.get("torchaudio")
     if not torch or not torchaudio:
         return []
@@ -219,39 +233,39 @@ def check_torch_pair(installed: Mapping[str, Optional[str]], trials: Mapping[str
     error = trials.get("torchaudio", Trial()).error
     if torch_release != audio_release:
         if audio_release >= STABLE_TORCHAUDIO and torch_release > audio_release and not error:
-            note = f"{torchaudio} beside torch {torch} imports, but is not a pair that is tested; constraints.txt lists those that are"
+            note = f"{torchaudio} imports with torch {torch}, but this pair is not tested; constraints.txt lists the tested pairs"
             findings.append(Finding("torchaudio", "", note=note))
         else:
             problem = f"{torchaudio} was built for torch {_dotted(audio_release)}, not {torch}; "
-            problem += "install both of one release, as constraints.txt lists them"
+            problem += "install both from the same release, as listed in constraints.txt"
             return [Finding("torchaudio", "", problem=problem)]
     if error and "torch" in trials and not trials["torch"].error:
         if trials["torch"].cuda is None:
-            problem = f"{torchaudio} does not import beside torch {torch}, which is a build for CPUs only ({_short(error)}); "
-            problem += "install the torch of the package index, or torchaudio from where that torch came"
+            problem = f"{torchaudio} does not import with torch {torch}, which is a build for CPUs only ({_short(error)}); "
+            problem += "install torch from the package index, or torchaudio from the index of this torch"
         else:
-            problem = f"{torchaudio} does not import beside torch {torch} ({_short(error)}); install both anew, from one index"
+            problem = f"{torchaudio} does not import with torch {torch} ({_short(error)}); install both again, from the same index"
         findings.append(Finding("torchaudio", "", problem=problem))
     return findings
 
 
 def check_imports(trials: Mapping[str, Trial]) -> List[Finding]:
-    """Modules that are there and do not import, but for those that fail because one before them does."""
+    """Report modules that are installed but do not import, except those that fail because a module before them fails."""
     torch_works = "torch" in trials and not trials["torch"].error
     audio_works = torch_works and "torchaudio" in trials and not trials["torchaudio"].error
     findings: List[Finding] = []
     for name, trial in trials.items():
         follows = {
-            "torchaudio": True,  # from torch's failure, or check_torch_pair says what is wrong
-            "fairseq": not audio_works or "mutable default" in trial.error,  # the latter is said by check_fairseq
+            "torchaudio": True,  # it fails because torch fails, or check_torch_pair reports the problem
+            "fairseq": not audio_works or "mutable default" in trial.error,  # check_fairseq reports the second case
         }.get(name, False)
         if trial.error and not follows:
-            findings.append(Finding(name, "", problem=f"it is installed but does not import: {_short(trial.error)}; install it anew"))
+            findings.append(Finding(name, "", problem=f"it is installed but does not import: {_short(trial.error)}; install it again"))
     return findings
 
 
 def check_user_dir(fairseq_folder: Optional[Path], plugin_folder: Path) -> List[Finding]:
-    """Whether fairseq finds the plugin by its bare name: it looks in the working directory, then beside its own package."""
+    """Check that fairseq finds the plugin by its bare name. It searches the working directory, then the folder of its own package."""
     if fairseq_folder is None:
         return [Finding("plugin", str(plugin_folder))]
     beside = fairseq_folder.resolve().parent / plugin_folder.name
@@ -260,21 +274,19 @@ def check_user_dir(fairseq_folder: Optional[Path], plugin_folder: Path) -> List[
             Finding(
                 "plugin",
                 str(plugin_folder),
-                problem=f"it does not lie beside fairseq ({beside.parent}), so common.user_dir={plugin_folder.name} works only with "
-                f"{plugin_folder.parent} as working directory, which hydra leaves; "
+                problem=f"it is not beside fairseq ({beside.parent}), so common.user_dir={plugin_folder.name} works only with "
+                f"{plugin_folder.parent} as working directory, but hydra changes the working directory; "
                 f"{INSTALL} (a non-editable installation), or give common.user_dir={plugin_folder}",
             )
         ]
     if beside != plugin_folder:
-        note = (
-            f"this command runs from {plugin_folder}, while fairseq loads {beside}; after editing, 'bash install.sh' brings them together"
-        )
+        note = f"this command runs from {plugin_folder}, but fairseq loads {beside}; after editing the code, run 'bash install.sh'"
         return [Finding("plugin", str(plugin_folder), note=note)]
     return [Finding("plugin", str(plugin_folder))]
 
 
 def check_machine(torch: Trial) -> List[Finding]:
-    """Cores, memory, CUDA devices and the free disk where the command was started."""
+    """Report CPU cores, memory, CUDA devices, and the free disk space of the working directory."""
     memory = _memory_bytes()
     findings = [
         Finding("CPU", f"{_cores()} cores"),
@@ -285,17 +297,24 @@ def check_machine(torch: Trial) -> List[Finding]:
         here = os.getcwd()
         free = shutil.disk_usage(here).free
     except OSError as error:
-        problem = f"the working directory cannot be read ({error.strerror}); change to one that can"
+        problem = f"the working directory cannot be read ({error.strerror}); change to another directory"
         return [*findings, Finding("free disk", "unknown", problem=problem)]
     problem = f"less than {LITTLE_DISK / 1e9:.0f} GB is free at {here}; features and checkpoints need more" if free < LITTLE_DISK else ""
     return [*findings, Finding("free disk", f"{free / 1e9:.1f} GB at {here}", problem=problem)]
 
 
 def try_imports(names: Sequence[str], *, seconds: float = IMPORT_SECONDS) -> Dict[str, Trial]:
-    """Import the modules one after another in a fresh process with this one's search path.
+    """Import the modules one after another, in a new process with this process's search path.
 
-    A module that ends the process, or does not come back within ``seconds``, has that as its error; those after it are tried in
-    another process.
+    If a module ends the process or takes longer than ``seconds``, this is recorded as its error. The modules after it are tried in another
+    process.
+
+    Args:
+        names: names of the modules.
+        seconds: time limit of the process.
+
+    Returns:
+        The result for each module, in order.
     """
     trials: Dict[str, Trial] = {}
     remaining = list(names)
@@ -313,7 +332,7 @@ def try_imports(names: Sequence[str], *, seconds: float = IMPORT_SECONDS) -> Dic
                 told = json.loads(line)
                 trials[told["name"]] = Trial(told["error"], told.get("cuda"), tuple(told.get("devices", ())))
             except (ValueError, KeyError, TypeError):
-                continue  # a module wrote to the descriptor itself
+                continue  # a line that a module wrote to the file descriptor itself
         remaining = [name for name in remaining if name not in trials]
         if remaining:
             trials[remaining.pop(0)] = Trial(error=ending)
@@ -321,7 +340,7 @@ def try_imports(names: Sequence[str], *, seconds: float = IMPORT_SECONDS) -> Dic
 
 
 def _module_folder(name: str) -> Optional[Path]:
-    """Where a top-level module lies, without importing it; None where it is not to be found."""
+    """Find the folder of a top-level module without importing it; ``None`` if there is no such module."""
     try:
         spec = util.find_spec(name)
     except (ImportError, ValueError, AttributeError):
@@ -331,13 +350,13 @@ def _module_folder(name: str) -> Optional[Path]:
 
 def _cores() -> int:
     try:
-        return len(os.sched_getaffinity(0))  # those this process may use, fewer than the machine's under Slurm
+        return len(os.sched_getaffinity(0))  # cores that this process may use; under Slurm, fewer than the machine has
     except AttributeError:  # not on macOS
         return os.cpu_count() or 1
 
 
 def _memory_bytes() -> int:
-    """The machine's memory, or the container's limit where that is less; 0 where neither is told."""
+    """Return the machine's memory, or the container's limit if that is less; 0 if the memory is unknown."""
     try:
         memory = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
     except (AttributeError, OSError, ValueError):

@@ -1,7 +1,7 @@
-"""The one exception for bad input, so that every program reports it in the same single line.
+"""The exception for bad input, which every program reports in the same way: one line.
 
-Functions raise :class:`SoftHubertError` with a message that says what was found, where, and what to do. The ``softhubert``
-command prints it and exits with status 2; inside fairseq's trainer :func:`refuse_in_one_line` does the same.
+Functions raise :class:`SoftHubertError` with a message that says what was found, where, and what to do. The ``softhubert`` command prints
+the message and exits with status 2. Inside fairseq's trainer, :func:`refuse_in_one_line` does the same.
 """
 
 from __future__ import annotations
@@ -12,7 +12,7 @@ from typing import Iterator, NoReturn
 
 
 class SoftHubertError(Exception):
-    """Bad input: names the file (and line or utterance), what was expected, what was found, and the remedy."""
+    """Bad input. The message names the file (and line or utterance), what was expected, what was found, and what to do."""
 
 
 def exit_with(error: SoftHubertError) -> NoReturn:
@@ -25,8 +25,8 @@ def exit_with(error: SoftHubertError) -> NoReturn:
 def refuse_in_one_line() -> Iterator[None]:
     """Turn a :class:`SoftHubertError` into one line on stderr and exit status 2.
 
-    For code that fairseq calls: hydra would otherwise bury the message in a traceback (on Python 3.10 and later hydra 1.0 even
-    replaces it by a failure of its own error printer), whereas it lets ``SystemExit`` pass.
+    This is for code that fairseq calls. hydra would hide the message in a traceback; on Python 3.10 and later, hydra 1.0 even replaces
+    it with a failure of its own error printer. hydra does let ``SystemExit`` pass.
     """
     try:
         yield

@@ -1,4 +1,4 @@
-"""Writing files so that a reader sees the whole of one or nothing, and fingerprints to tell files apart."""
+"""Write files atomically, so that a reader sees a complete file or none; read text files; compute fingerprints of files."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ PathLike = Union[str, "os.PathLike[str]"]
 
 @contextlib.contextmanager
 def atomic_path(path: PathLike) -> Iterator[Path]:
-    """Yield a temporary path beside ``path``; on success it is fsynced and renamed to ``path``, on failure removed.
+    """Yield a temporary path beside ``path``. On success it is fsynced and renamed to ``path``; on failure it is removed.
 
     Raises:
         SoftHubertError: the disk is full or the folder cannot be written.
@@ -45,10 +45,10 @@ def atomic_path(path: PathLike) -> Iterator[Path]:
 
 @contextlib.contextmanager
 def disk_errors(target: PathLike) -> Iterator[None]:
-    """Turn a full disk, a limit on the size of files or a folder that may not be written into one line that names ``target``.
+    """Turn errors of the disk into a message of one line that names ``target``.
 
     Raises:
-        SoftHubertError: one of these happened.
+        SoftHubertError: the disk is full, the file is larger than allowed, or the folder cannot be written.
     """
     try:
         yield
@@ -59,24 +59,24 @@ def disk_errors(target: PathLike) -> Iterator[None]:
         if number in (errno.ENOSPC, errno.EDQUOT):
             raise SoftHubertError(f"{target}: no space left on the device; free some and run the same command again") from error
         if number == errno.EFBIG:
-            raise SoftHubertError(f"{target}: larger than files may be here; write to another disk, or raise 'ulimit -f'") from error
+            raise SoftHubertError(f"{target}: larger than the file size limit; write to another disk, or raise 'ulimit -f'") from error
         if number in (errno.EACCES, errno.EROFS, errno.EPERM):
-            raise SoftHubertError(f"{target}: cannot be written ({os.strerror(number)}); choose a folder you may write to") from error
+            raise SoftHubertError(f"{target}: cannot be written ({os.strerror(number)}); choose a folder with write permission") from error
         raise
 
 
 def _error_number(error: Optional[BaseException]) -> Optional[int]:
-    """The system's number for what went wrong, also where a library hides it."""
+    """Return the system's error number, even if a library hides it; ``None`` if there is none."""
     while error is not None:
         if isinstance(error, OSError) and error.errno is not None:
             return error.errno
-        # safetensors has an exception of its own with the number in its text; numpy only says that less was written than it wanted.
+        # safetensors has its own exception, with the number in its text. numpy only reports that it wrote less than requested.
         found = re.search(r"\(os error (\d+)\)", str(error))
         if found is not None:
             return int(found.group(1))
         if isinstance(error, OSError) and re.search(r"\d+ requested and \d+ written", str(error)):
             return errno.ENOSPC
-        # torch.save fails once more while it closes its file.
+        # torch.save fails a second time when it closes its file; the first failure is that error's context.
         error = error.__context__ if isinstance(error, RuntimeError) else None
     return None
 
@@ -88,21 +88,25 @@ def _umask() -> int:
 
 
 def write_text(path: PathLike, text: str) -> None:
-    """Atomically write ``text`` as UTF-8."""
+    """Write ``text`` atomically, as UTF-8."""
     with atomic_path(path) as temporary:
         temporary.write_text(text, encoding="utf-8")
 
 
 def write_json(path: PathLike, value: Any) -> None:
-    """Atomically write ``value`` as indented JSON."""
+    """Write ``value`` atomically, as indented JSON."""
     write_text(path, json.dumps(value, indent=2, ensure_ascii=False) + "\n")
 
 
 def read_json(path: PathLike, *, remedy: str) -> Any:
     """Read a JSON file.
 
+    Args:
+        path: the file.
+        remedy: what to do if the file is not usable, for the error message.
+
     Raises:
-        SoftHubertError: it is missing or is not JSON; ``remedy`` says what would make it.
+        SoftHubertError: the file is missing or is not JSON.
     """
     try:
         return json.loads(Path(path).read_text(encoding="utf-8"))
@@ -113,11 +117,13 @@ def read_json(path: PathLike, *, remedy: str) -> Any:
 
 
 def read_lines_of(path: PathLike) -> List[str]:
-    """The lines of a UTF-8 file. Only line feeds end one: a transcript or a file name may hold Unicode's other separators.
+    """Read the lines of a UTF-8 file.
+
+    Only line feeds end a line, because transcripts and file names may contain Unicode's other line separators.
 
     Raises:
         FileNotFoundError: there is no such file.
-        SoftHubertError: it is not UTF-8; the line is named.
+        SoftHubertError: the file is not UTF-8; the message names the line.
     """
     content = Path(path).read_bytes()
     try:
@@ -130,7 +136,7 @@ def read_lines_of(path: PathLike) -> List[str]:
 
 
 def sha256_of(path: PathLike) -> str:
-    """The SHA-256 of a file's bytes, as 64 hexadecimal digits."""
+    """Compute the SHA-256 of a file's bytes, as 64 hexadecimal digits."""
     digest = hashlib.sha256()
     with open(path, "rb") as stream:
         for block in iter(lambda: stream.read(1 << 20), b""):

@@ -1,8 +1,8 @@
-"""fairseq's manifests, transcripts and dictionaries: read, write, check.
+"""Read, write and check fairseq's manifests, transcripts and dictionaries. All formats are exactly fairseq's own.
 
-A manifest ``{split}.tsv`` holds the audio root on its first line, then ``relative path<TAB>samples`` for each utterance.
-Transcripts stand beside it, line by line in the same order: ``{split}.wrd`` (words) and ``{split}.ltr`` (letters with ``|``
-between words), with ``dict.ltr.txt`` listing the letters. All of them are exactly fairseq's own formats.
+A manifest ``{split}.tsv`` has the audio root on its first line, then one line ``relative path<TAB>samples`` per utterance. Transcripts are
+in the same folder, with one line per utterance in the same order: ``{split}.wrd`` (words) and ``{split}.ltr`` (letters with ``|`` between
+words). ``dict.ltr.txt`` lists the letters.
 """
 
 from __future__ import annotations
@@ -29,8 +29,8 @@ class Manifest:
     Attributes:
         path: the ``.tsv`` file.
         root: the folder that ``names`` are relative to.
-        names: relative audio paths, one an utterance.
-        sizes: ``(utterances,)`` int64, length of each in samples.
+        names: relative audio paths, one per utterance.
+        sizes: ``(utterances,)`` int64, length of each utterance in samples.
     """
 
     path: Path
@@ -42,16 +42,16 @@ class Manifest:
         return len(self.names)
 
     def audio_path(self, index: int) -> Path:
-        """Where utterance ``index`` lies on disk."""
+        """Return the path of the audio file of utterance ``index``."""
         return self.root / self.names[index]
 
     def utterance_id(self, index: int) -> str:
-        """The file name without folder and extension, as in ``84-121123-0001``."""
+        """Return the file name without folder and extension, such as ``84-121123-0001``."""
         return Path(self.names[index]).stem
 
     @property
     def fingerprint(self) -> str:
-        """SHA-256 of the utterances, their order and lengths; the root is left out, so that a moved corpus keeps its labels."""
+        """SHA-256 of the utterances' names, lengths and order. The root is left out, so that labels still fit a corpus that was moved."""
         digest = hashlib.sha256()
         for name, size in zip(self.names, self.sizes):
             digest.update(f"{name}\t{size}\n".encode())
@@ -62,7 +62,7 @@ def read_manifest(path: PathLike) -> Manifest:
     """Read ``{split}.tsv``.
 
     Raises:
-        SoftHubertError: the file is missing, holds no utterance, or has a malformed line (which is named).
+        SoftHubertError: the file is missing, has no utterance, or has a malformed line; the message names the line.
     """
     path = Path(path)
     try:
@@ -85,18 +85,18 @@ def read_manifest(path: PathLike) -> Manifest:
 
 
 def write_manifest(path: PathLike, root: PathLike, entries: Iterable[Tuple[str, int]]) -> None:
-    """Write ``{split}.tsv`` from ``(relative path, samples)`` pairs; ``root`` is made absolute."""
+    """Write ``{split}.tsv`` from ``(relative path, samples)`` pairs. ``root`` is written as an absolute path."""
     lines = [os.path.abspath(root), *(f"{name}\t{samples}" for name, samples in entries)]
     write_text(path, "\n".join(lines) + "\n")
 
 
 def letters(words: str) -> str:
-    """``"GO ON"`` → ``"G O | O N |"``, fairseq's letter transcript."""
+    """Convert words to fairseq's letter transcript: ``"GO ON"`` becomes ``"G O | O N |"``."""
     return " ".join("|" if character == " " else character for character in " ".join(words.split()) + " ")
 
 
 def write_transcripts(directory: PathLike, split: str, texts: Sequence[str]) -> None:
-    """Write ``{split}.wrd`` and ``{split}.ltr``, a line an utterance in the manifest's order.
+    """Write ``{split}.wrd`` and ``{split}.ltr``, one line per utterance in the manifest's order.
 
     Raises:
         SoftHubertError: a transcript is empty.
@@ -123,7 +123,7 @@ def write_cluster_dictionary(directory: PathLike, label: str, clusters: int) -> 
 
 
 def read_dictionary(path: PathLike) -> List[str]:
-    """The symbols of a fairseq dictionary, in order, without the four special ones that fairseq adds.
+    """Read the symbols of a fairseq dictionary, in order, without the four special symbols that fairseq adds.
 
     Raises:
         SoftHubertError: the file is missing, empty, or has a line that is not ``symbol count``.
@@ -132,12 +132,12 @@ def read_dictionary(path: PathLike) -> List[str]:
     try:
         lines = read_lines_of(path)
     except FileNotFoundError:
-        raise SoftHubertError(f"{path}: no such dictionary; it lists one 'symbol count' a line beside the labels") from None
+        raise SoftHubertError(f"{path}: no such dictionary; expected a file with one 'symbol count' per line, beside the labels") from None
     symbols = []
     for number, line in enumerate(lines, start=1):
         symbol, _, count = line.rstrip().rpartition(" ")
         if not symbol or not count.isdigit():
-            raise SoftHubertError(f"{path}, line {number}: expected 'symbol count', found {line!r}")
+            raise SoftHubertError(f"{path}, line {number}: expected 'symbol count', found {line!r}; correct the line")
         symbols.append(symbol)
     if not symbols:
         raise SoftHubertError(f"{path}: the dictionary is empty, so every label would be unknown; write it again from the labels")
@@ -145,10 +145,12 @@ def read_dictionary(path: PathLike) -> List[str]:
 
 
 def read_lines(path: PathLike, *, expected: int, of: PathLike) -> List[str]:
-    """The lines of a per-utterance text file (``.ltr``, ``.wrd``, ``.km``).
+    """Read a text file with one line per utterance (``.ltr``, ``.wrd``, ``.km``).
 
     Args:
-        expected: how many utterances the manifest ``of`` has.
+        path: the file.
+        expected: number of utterances in the manifest.
+        of: the manifest's path, for the error message.
 
     Raises:
         SoftHubertError: the file is missing or has another number of lines.
@@ -157,10 +159,10 @@ def read_lines(path: PathLike, *, expected: int, of: PathLike) -> List[str]:
     try:
         lines = read_lines_of(path)
     except FileNotFoundError:
-        raise SoftHubertError(f"{path}: no such file, but {of} has {expected} utterances to label") from None
+        raise SoftHubertError(f"{path}: no such file; expected one line for each of the {expected} utterances of {of}") from None
     if len(lines) != expected:
         raise SoftHubertError(
-            f"{path}: {len(lines)} lines for the {expected} utterances of {of}; label and manifest must come from the same run "
-            "(were the shards merged?)"
+            f"{path}: {len(lines)} lines for the {expected} utterances of {of}; use a file and a manifest from the same run "
+            "(were all shards merged?)"
         )
     return lines

@@ -1,6 +1,6 @@
-"""What a recipe costs before it is started: disk, CPU hours and GPU hours of each stage.
+"""Estimate the cost of the LibriSpeech recipe before it starts: disk space, CPU hours and GPU hours of each stage.
 
-The rates stand here with where they come from: measured, published, or guessed. Sizes of features follow from frames and widths.
+Each rate below says where it comes from: measured, published or guessed. Sizes of features follow from the number of frames and values.
 """
 
 from __future__ import annotations
@@ -8,29 +8,30 @@ from __future__ import annotations
 from typing import List, NamedTuple, Sequence
 
 SECONDS = 3600
-MFCC_RATE, HUBERT_RATE = 100, 50  # frames a second
+MFCC_RATE, HUBERT_RATE = 100, 50  # frames per second
 
-# Measured on two shared AMD EPYC cores with 'softhubert features mfcc' and 'gmm dump' on an hour of train-clean-100, start-up included:
-# hours of audio an hour of one core.
+# Measured on two shared AMD EPYC cores with 'softhubert features mfcc' and 'gmm dump' on one hour of train-clean-100, start-up included:
+# hours of audio per hour of one core.
 MFCC_SPEED = 460.0
 LABEL_SPEED = 380.0
-LABEL_BYTES = 54  # a frame of a soft-label file, measured there (100 components, perplexity 4, mass 0.999)
-# Guesses, until somebody has timed a full-size run: core hours of fitting a clusterer, and of decoding with a language model, a system.
+LABEL_BYTES = 54  # bytes per frame of a soft-label file, measured there (100 components, perplexity 4, mass 0.999)
+# Guesses, because no full-size run was timed yet: core hours per system for fitting a clusterer and for decoding with a language model.
 CLUSTERING_HOURS, DECODING_HOURS = 2.0, 20.0
 # Hsu et al. (2021), section IV-B: 100k updates of 32 × 87.5 s of audio took 9.5 hours on 32 GPUs (V100).
 PUBLISHED_GPUS, PUBLISHED_BATCH, PUBLISHED_SECONDS = 32, 87.5, 9.5 * SECONDS / 100_000
-GPU_TRAINING_SPEED = PUBLISHED_BATCH / PUBLISHED_SECONDS  # audio seconds a second of one GPU
-GPU_FORWARD_SPEED = 3 * GPU_TRAINING_SPEED  # a training step is a forward pass and twice as much backward
+GPU_TRAINING_SPEED = PUBLISHED_BATCH / PUBLISHED_SECONDS  # seconds of audio per second of one GPU
+GPU_FORWARD_SPEED = 3 * GPU_TRAINING_SPEED  # in a training step, the backward pass takes twice as long as the forward pass
 
 
 class Size(NamedTuple):
-    """A full-size recipe.
+    """The size of a full recipe.
 
     Attributes:
-        updates: of pretraining in each iteration, of 32 × 87.5 s of audio.
-        finetuning: updates of 8 × 200 s.
-        cost: GPU time an update, relative to Base.
-        dimensions, layers: of the model's hidden states.
+        updates: pretraining updates in each iteration, of 32 × 87.5 s of audio each.
+        finetuning: fine-tuning updates, of 8 × 200 s of audio each.
+        cost: GPU time per update, relative to Base.
+        dimensions: dimensions of the model's hidden states.
+        layers: number of transformer layers.
     """
 
     updates: Sequence[int]
@@ -41,7 +42,7 @@ class Size(NamedTuple):
 
 
 class Stage(NamedTuple):
-    """One stage's demands; disk in GB."""
+    """What one stage needs: disk space in GB, CPU-core hours and GPU hours."""
 
     number: int
     name: str
@@ -51,17 +52,21 @@ class Stage(NamedTuple):
 
 
 BASE = Size((250_000, 400_000), 80_000, 1.0, 768, 12)
-# Large, 60k h: 400k updates of 128 × 56.25 s from Base's second-iteration labels (Hsu et al. 2021); cost by parameters, 317 M to 95 M.
+# Large, 60k h: 400k updates of 128 × 56.25 s from Base's second-iteration labels (Hsu et al. 2021).
+# Its cost follows from the ratio of parameters, 317 M to 95 M.
 LARGE = Size((250_000, 400_000), 320_000, 3.3, 1024, 24)
 
 
 def plan(hours: float, systems: int, *, percent: float = 0.1) -> List[Stage]:
-    """Stages 0 to 10 of ``examples/librispeech``.
+    """Estimate stages 0 to 10 of ``examples/librispeech``.
 
     Args:
-        hours: of speech to pretrain on.
-        systems: pretraining targets compared, each with its own two iterations.
-        percent: share of the speech that layers are probed on and clustered.
+        hours: hours of speech to pretrain on; above 10,000 the Large model is planned.
+        systems: number of pretraining targets compared; each has its own two iterations.
+        percent: fraction of the speech that is used to probe layers and to fit clusters.
+
+    Returns:
+        The stages, in order.
     """
     size = LARGE if hours > 10_000 else BASE
     audio = 0.06 * hours  # FLAC at 16 kHz: LibriSpeech's 960 h are 58 GB
@@ -97,7 +102,14 @@ def plan(hours: float, systems: int, *, percent: float = 0.1) -> List[Stage]:
 
 
 def plan_tables(hours: Sequence[float], systems: int, gpus: int, percent: float) -> str:
-    """The plans as tables for people."""
+    """Write the plans as text tables.
+
+    Args:
+        hours: hours of speech, one table per value.
+        systems: number of pretraining targets compared.
+        gpus: number of GPUs used at the same time, for the wall-clock hours.
+        percent: fraction of the speech for probing.
+    """
     parts = []
     for amount in hours:
         stages = plan(amount, systems, percent=percent)
@@ -114,7 +126,7 @@ def plan_tables(hours: Sequence[float], systems: int, gpus: int, percent: float)
         lines.append(f"{'':<4}{'all':<36}{total[0]:>9.1f}{total[1]:>12.1f}{total[2]:>9.0f}{wall:>9.1f}")
         parts.append("\n".join(lines))
     parts.append(
-        "GPU hours are those of the V100s that HuBERT's authors give their times for; wall hours count 16 CPU cores. "
-        "Layer features (stages 5, 6) can be removed once labelled."
+        "GPU hours are for V100 GPUs, on which HuBERT's authors report their times. Wall hours assume 16 CPU cores. "
+        "Layer features (stages 5 and 6) can be deleted once they are labelled."
     )
     return "\n\n".join(parts)

@@ -1,6 +1,6 @@
-"""How every plot of this package looks, and how it becomes a file: colours, style, SVG text.
+"""Colours and style of all plots of this package, and their output as SVG text.
 
-Figures are made with :class:`matplotlib.figure.Figure` and never with ``pyplot``, so that no display and no backend is looked for.
+Figures are made with :class:`matplotlib.figure.Figure` and never with ``pyplot``, so that matplotlib needs no display and no backend.
 """
 
 from __future__ import annotations
@@ -11,7 +11,7 @@ from typing import Any
 import matplotlib
 from matplotlib.figure import Figure
 
-# Okabe and Ito's colours, told apart by colour-blind readers too.
+# The colours of Okabe and Ito, which colour-blind readers can distinguish.
 COLOURS = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9", "#000000")
 STYLE = {
     "svg.fonttype": "none",  # text stays text: smaller, searchable, in the page's font
@@ -27,23 +27,23 @@ STYLE = {
 
 
 def plot_style() -> Any:
-    """A context within which figures are made in this package's style."""
+    """Return a context manager that sets this package's style for figures made inside it."""
     return matplotlib.rc_context(STYLE)
 
 
 def colour(index: int) -> str:
-    """The colour of the ``index``-th series, from 0; they repeat after seven."""
+    """Return the colour of series ``index``, counted from 0. Colours repeat after seven series."""
     return COLOURS[index % len(COLOURS)]
 
 
 def svg_document(figure: Figure, title: str) -> str:
-    """A figure as an SVG file. It holds no date: the same data give the same bytes."""
+    """Return a figure as the text of an SVG file. It contains no date, so that the same data give the same bytes."""
     stream = io.StringIO()
     figure.savefig(stream, format="svg", metadata={"Date": None, "Title": title})
     return stream.getvalue()
 
 
 def svg_element(figure: Figure, title: str) -> str:
-    """A figure as an SVG element to put into HTML: without XML declaration, named for screen readers."""
+    """Return a figure as an SVG element for HTML: without XML declaration, and with a title for screen readers."""
     text = svg_document(figure, title)
     return text[text.index("<svg") :].replace("<svg ", '<svg role="img" ', 1)

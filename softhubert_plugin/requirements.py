@@ -1,7 +1,7 @@
-"""What this package requires: from ``setup.py`` in a clone, from its metadata where it is installed.
+"""Read this package's requirements: from ``setup.py`` in a clone, from the package's metadata after installation.
 
-It is read without a library, because ``softhubert doctor`` must work where nothing is installed. It understands the forms that
-``setup.py`` uses: ``name>=1,<2; python_version < '3.11'`` and, in metadata, ``extra == 'demo'``.
+No library is used, because ``softhubert doctor`` must work even if nothing is installed. Only the forms that ``setup.py`` uses are
+understood: ``name>=1,<2; python_version < '3.11'`` and, in metadata, ``extra == 'demo'``.
 """
 
 from __future__ import annotations
@@ -24,11 +24,12 @@ _COMPARISONS = {
 
 
 class Requirement(NamedTuple):
-    """A distribution that is needed.
+    """A required distribution.
 
     Attributes:
-        bounds: its versions, as in ``>=1,<2``; empty for any.
-        extra: the extra that needs it; empty where the package itself does.
+        name: name of the distribution.
+        bounds: the versions that fit, such as ``>=1,<2``; empty if all do.
+        extra: the extra that needs it; empty if the package itself needs it.
     """
 
     name: str
@@ -36,18 +37,18 @@ class Requirement(NamedTuple):
     extra: str = ""
 
     def admits(self, version: str) -> bool:
-        """Whether an installed version is within the bounds."""
+        """Return whether a version is within the bounds."""
         return all(_COMPARISONS[operator](release(version), release(wanted)) for operator, wanted in _comparisons(self.bounds))
 
 
 def release(version: str) -> Tuple[int, ...]:
-    """The numbers a version begins with: 2.11.0+cu130 is (2, 11, 0), 2.1.0.dev20 is (2, 1, 0)."""
+    """Return the numbers at the start of a version: 2.11.0+cu130 gives (2, 11, 0), 2.1.0.dev20 gives (2, 1, 0)."""
     match = re.match(r"\d+(?:\.\d+)*", version)
     return tuple(int(number) for number in match.group().split(".")) if match else ()
 
 
 def requirements(python: Tuple[int, int]) -> List[Requirement]:
-    """What a Python of this version needs for the package and for each of its extras; empty where neither source is there."""
+    """Return the requirements of the package and of its extras for a version of Python; empty if there are no metadata and no clone."""
     found = []
     for line, extra in _lines():
         specification, _, marker = line.partition(";")
@@ -60,7 +61,7 @@ def requirements(python: Tuple[int, int]) -> List[Requirement]:
 
 
 def _lines() -> Iterator[Tuple[str, str]]:
-    """Each requirement as it is written, and the extra it belongs to where that is not part of it."""
+    """Iterate over the requirements as written, each with its extra (empty if there is none, or if the requirement names it itself)."""
     if not SETUP.is_file():
         with contextlib.suppress(metadata.PackageNotFoundError):
             yield from ((line, "") for line in metadata.requires(DISTRIBUTION) or [])
@@ -74,7 +75,7 @@ def _lines() -> Iterator[Tuple[str, str]]:
 
 
 def _holds(term: str, python: Tuple[int, int]) -> bool:
-    """Whether one comparison of a marker holds; those other than ``python_version`` count as holding."""
+    """Return whether one comparison of a marker holds. Comparisons other than of ``python_version`` count as true."""
     if not term.startswith("python_version"):
         return True
     ((operator, wanted),) = _comparisons(term[len("python_version") :])

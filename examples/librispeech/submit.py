@@ -1,6 +1,7 @@
-"""Runs one command as a Slurm job through submitit, and waits for it: what ``run.sh --slurm`` does with each of its commands.
+"""Run one command as a Slurm job through submitit and wait for it. ``run.sh --slurm`` runs each of its commands this way.
 
-What the command prints goes to the job's log as it comes, and from there to our own output once the job has ended; its exit status is ours.
+The job's log receives the command's output as it comes. When the job has ended, the log is printed. This program exits with the command's
+exit status.
 """
 
 from __future__ import annotations
@@ -13,14 +14,15 @@ from typing import List, NoReturn, Optional, Sequence
 
 
 def main(argv: Optional[Sequence[str]] = None) -> int:
+    """Submit the job, wait for it, print its log and return its exit status."""
     parser = argparse.ArgumentParser(description=__doc__.split("\n")[0] if __doc__ else None)
-    parser.add_argument("--folder", required=True, help="for the jobs' logs")
-    parser.add_argument("--cluster", default="slurm", help="slurm, or local to try it without one (default: %(default)s)")
-    parser.add_argument("--partition", help="Slurm partition")
-    parser.add_argument("--gpus", type=int, default=0, help="of one node (default: %(default)s)")
-    parser.add_argument("--cpus", type=int, default=16, help="default: %(default)s")
-    parser.add_argument("--hours", type=int, default=72, help="at most (default: %(default)s)")
-    parser.add_argument("command", nargs="+", help="after --")
+    parser.add_argument("--folder", required=True, help="folder for the logs of jobs")
+    parser.add_argument("--cluster", default="slurm", help="slurm, or local to run the job on this machine (default: %(default)s)")
+    parser.add_argument("--partition", help="Slurm partition (default: the cluster's own)")
+    parser.add_argument("--gpus", type=int, default=0, help="number of GPUs, all on one node (default: %(default)s)")
+    parser.add_argument("--cpus", type=int, default=16, help="number of CPU cores (default: %(default)s)")
+    parser.add_argument("--hours", type=int, default=72, help="time limit of the job, in hours (default: %(default)s)")
+    parser.add_argument("command", nargs="+", help="the command and its arguments, after --")
     options = parser.parse_args(argv)
     try:
         import submitit
@@ -29,7 +31,7 @@ def main(argv: Optional[Sequence[str]] = None) -> int:
     try:
         executor = submitit.AutoExecutor(folder=options.folder, cluster=options.cluster)
     except (RuntimeError, ValueError) as error:
-        refuse(f"--cluster {options.cluster}: not here ({one_line(error)}); start this where sbatch is, or try it with --cluster local")
+        refuse(f"--cluster {options.cluster}: not available here ({one_line(error)}); run this where sbatch is, or give --cluster local")
     executor.update_parameters(timeout_min=60 * options.hours, cpus_per_task=options.cpus, gpus_per_node=options.gpus, name="softhubert")
     if options.partition:
         executor.update_parameters(slurm_partition=options.partition)
@@ -54,7 +56,7 @@ def main(argv: Optional[Sequence[str]] = None) -> int:
 
 
 def run(command: List[str], folder: str) -> int:
-    """In the job: run the command, which inherits the job's log."""
+    """Run the command inside the job, with its output in the job's log. Return the command's exit status."""
     try:
         return subprocess.call(command, cwd=folder)
     except FileNotFoundError as error:
@@ -63,10 +65,12 @@ def run(command: List[str], folder: str) -> int:
 
 
 def one_line(error: Exception) -> str:
+    """Return an error's message on one line, at most its last 300 characters."""
     return " ".join(str(error).split())[-300:]
 
 
 def refuse(message: str) -> NoReturn:
+    """Print an error in one line on stderr and exit with status 2."""
     print(f"softhubert: error: {message}", file=sys.stderr)
     sys.exit(2)
 

@@ -1,8 +1,8 @@
-"""The acoustic side of recognition: from waveforms to a score of every symbol at every frame, whatever they are batched with.
+"""The acoustic side of recognition: waveforms in, a score of every symbol at every frame out.
 
-fairseq pads waveforms before the convolutions, whose normalisation runs over time: there an utterance's scores depend on its batch, and
-frames of padding are decoded too. Here each waveform goes through the convolutions alone, and only what follows is batched, behind a
-padding mask.
+An utterance's scores never depend on its batch. Each waveform goes through the convolutions alone; only the later layers run in batches,
+with a padding mask. fairseq pads waveforms before the convolutions, whose normalisation runs over time: there the scores do depend on the
+batch, and frames of padding are decoded too.
 """
 
 from __future__ import annotations
@@ -26,12 +26,14 @@ class AcousticModel:
     """A fine-tuned ``hubert_ctc``, ready to score audio.
 
     Attributes:
-        symbols: what the model scores, in order, fairseq's special symbols included.
-        blank, end: the places of the CTC blank, and of ``</s>``, which fairseq never prints.
-        frame_seconds: from one frame to the next.
+        symbols: the symbols that the model scores, in order, including fairseq's special symbols.
+        blank: index of the CTC blank in ``symbols``.
+        end: index of ``</s>`` in ``symbols``; fairseq never prints this symbol.
+        device: the device that the model runs on.
+        frame_seconds: time from one frame to the next, in seconds.
 
     Raises:
-        SoftHubertError: the checkpoint is unusable or not fine-tuned, or there is no such device.
+        SoftHubertError: the checkpoint is not usable or not fine-tuned, or the device does not exist.
     """
 
     def __init__(self, checkpoint: PathLike, device: Optional[str] = None) -> None:
@@ -52,21 +54,28 @@ class AcousticModel:
         self._shortest = receptive_field(loaded.conv_layers)
 
     def check(self, manifest: Manifest) -> None:
-        """Every utterance can be scored.
+        """Check that every utterance can be scored.
 
         Raises:
-            SoftHubertError: an audio file is missing, damaged, of another rate or length, or too short for a frame.
+            SoftHubertError: an audio file is missing or damaged, has another sample rate or length, or is too short for one frame.
         """
         check_audio(manifest)
         check_long_enough(manifest, range(len(manifest)), self._shortest)
 
     def read(self, manifest: Manifest, index: int) -> torch.Tensor:
-        """``(samples,)`` of an utterance, as the model wants them."""
+        """Read the ``(samples,)`` waveform of an utterance, normalised if the model expects that."""
         return read_waveform(manifest, index, normalize=self._loaded.normalize)
 
     @torch.inference_mode()
     def logits(self, waveforms: Sequence[torch.Tensor]) -> List[torch.Tensor]:
-        """Unnormalised log probabilities, ``(frames, symbols)`` float32 on the CPU for each ``(samples,)`` waveform."""
+        """Score waveforms.
+
+        Args:
+            waveforms: one ``(samples,)`` tensor per utterance.
+
+        Returns:
+            For each waveform its unnormalised log probabilities, ``(frames, symbols)``, float32 on the CPU.
+        """
         from softhubert_plugin.models.transformer import encode
 
         encoder = self._model.w2v_encoder.w2v_model

@@ -1,6 +1,6 @@
-"""Beam search with a lexicon and a KenLM model, or with neither or one of them: torchaudio's ``ctc_decoder`` over flashlight-text.
+"""Beam search with torchaudio's ``ctc_decoder`` over flashlight-text. The lexicon and the KenLM model are both optional.
 
-The same search as fairseq's ``KenLMDecoder``, with its defaults, and the same hypotheses on the same scores.
+The search and its defaults are those of fairseq's ``KenLMDecoder``. On the same scores it gives the same hypotheses.
 """
 
 from __future__ import annotations
@@ -23,17 +23,17 @@ _INSTALL = "install the extra 'lm': bash install.sh --extras lm"
 
 @dataclass(frozen=True)
 class BeamSettings:
-    """What to search with. The defaults are those of fairseq's ``infer.py``.
+    """Settings of the beam search. The defaults are those of fairseq's ``infer.py``.
 
     Attributes:
-        lm: KenLM model, ARPA or binary; over words with a lexicon, over the model's own symbols without.
-        lexicon: file of ``WORD<TAB>spelling``; without one, any string of symbols can be found.
-        beam: hypotheses kept a frame.
-        beam_threshold: hypotheses whose score falls so far behind the best are dropped.
+        lm: KenLM model, ARPA or binary. With a lexicon it models words; without one, the acoustic model's own symbols.
+        lexicon: file with one ``WORD<TAB>spelling`` per line. Without a lexicon, any string of symbols can be found.
+        beam: hypotheses kept per frame.
+        beam_threshold: hypotheses whose score is more than this below the best are dropped.
         lm_weight: factor on the language model's score (natural logarithm).
-        word_score: added for each word.
-        sil_score: added for each word boundary.
-        nbest: hypotheses returned.
+        word_score: score added for each word.
+        sil_score: score added for each word boundary.
+        nbest: hypotheses returned per utterance.
     """
 
     lm: Optional[str] = None
@@ -51,7 +51,7 @@ class BeamSettings:
                 raise SoftHubertError(f"--{name} {value}: expected 1 or more hypotheses")
 
 
-_OPEN = "???"  # hydra's word for a value that has to be given
+_OPEN = "???"  # hydra's mark for a value that must be given
 _KEYS = {
     "lmpath": "lm",
     "lexicon": "lexicon",
@@ -65,34 +65,40 @@ _KEYS = {
 
 
 def search_settings(given: Dict[str, Any], config: Optional[PathLike] = None) -> Optional[BeamSettings]:
-    """The search that was asked for; ``None`` is greedy decoding.
+    """Combine given settings and a configuration into the settings of a beam search.
 
     Args:
-        given: fields of :class:`BeamSettings`; those that are not ``None`` count more than the configuration's.
-        config: of fairseq's form.
+        given: fields of :class:`BeamSettings`. Values that are not ``None`` override the configuration's.
+        config: a decoding configuration in fairseq's format.
+
+    Returns:
+        The settings, or ``None`` for greedy decoding.
 
     Raises:
-        SoftHubertError: the configuration is not usable or leaves a setting open, or settings of a search were given without one.
+        SoftHubertError: the configuration is not usable or leaves a required setting open, or beam-search settings were given for greedy
+            decoding.
     """
     chosen = read_search_config(config) if config is not None else {}
     chosen.update({name: value for name, value in given.items() if value is not None})
     left_open = [name for name, value in chosen.items() if value == _OPEN]
     if left_open:
-        raise SoftHubertError(f"{config}: leaves open what --{' and --'.join(left_open)} would say; give it here or there")
+        raise SoftHubertError(f"{config}: does not set --{' and --'.join(left_open)}; set it there or on the command line")
     if {"lm", "lexicon", "beam"} & chosen.keys():
         return BeamSettings(**chosen)
     if chosen:
         options = ", ".join(f"--{name.replace('_', '-')}" for name in chosen)
-        raise SoftHubertError(f"{options}: of a search, and this is greedy decoding; give --lm and --lexicon, or --beam, as well")
+        raise SoftHubertError(f"{options}: settings of a beam search, but this is greedy decoding; add --lm and --lexicon, or --beam")
     return None
 
 
 def read_search_config(path: PathLike) -> Dict[str, Any]:
-    """Settings of the section ``decoding`` of one of fairseq's decoding configurations, under our names; empty for greedy decoding.
-    What has to be given is ``???``.
+    """Read the section ``decoding`` of a decoding configuration in fairseq's format.
+
+    Returns:
+        Values by field name of :class:`BeamSettings`; empty for greedy decoding. A value that must still be given is ``???``.
 
     Raises:
-        SoftHubertError: the file is missing or not YAML, has no such section, or asks for a decoder that is not here.
+        SoftHubertError: the file is missing or not YAML, has no section ``decoding``, or names a decoder other than viterbi and kenlm.
     """
     import yaml
 
@@ -102,24 +108,26 @@ def read_search_config(path: PathLike) -> Dict[str, Any]:
     except FileNotFoundError:
         raise SoftHubertError(f"{path}: no such configuration; see config/decode") from None
     except (yaml.YAMLError, KeyError, TypeError, AttributeError):
-        raise SoftHubertError(f"{path}: no section 'decoding' in it; see config/decode/kenlm.yaml") from None
+        raise SoftHubertError(f"{path}: has no section 'decoding'; see config/decode/kenlm.yaml") from None
     if kind not in ("viterbi", "kenlm"):
-        raise SoftHubertError(f"{path}: decoding.type is {kind!r}, and there are viterbi and kenlm; use fairseq's infer.py for others")
+        raise SoftHubertError(f"{path}: decoding.type is {kind!r}, expected viterbi or kenlm; for other decoders use fairseq's infer.py")
     if kind == "viterbi":
         return {}
     return {ours: section[theirs] for theirs, ours in _KEYS.items() if section.get(theirs) is not None}
 
 
 class BeamDecoder:
-    """One search, set up once.
+    """A beam search. It is set up once and can then decode any number of utterances.
 
     Args:
-        symbols: the model's, in order.
-        blank, end: places of the blank and of ``</s>``.
-        checked: :func:`check_models` has been here already.
+        symbols: the acoustic model's symbols, in order.
+        blank: index of the CTC blank in ``symbols``.
+        end: index of ``</s>`` in ``symbols``.
+        checked: :func:`check_models` has already run on these settings and symbols.
 
     Raises:
-        SoftHubertError: the extra is not installed, a file is missing or damaged, or language model, lexicon and symbols do not fit.
+        SoftHubertError: the extra ``lm`` is not installed, a file is missing or damaged, or language model, lexicon and symbols do not
+            fit each other.
     """
 
     def __init__(self, settings: BeamSettings, symbols: Sequence[str], blank: int, end: int, *, checked: bool = False) -> None:
@@ -129,7 +137,7 @@ class BeamDecoder:
             raise SoftHubertError(f"beam search needs flashlight-text and kenlm ({str(error).splitlines()[0]}); {_INSTALL}") from None
         if not checked:
             check_models(settings, symbols)
-        boundary = "|" if "|" in symbols else symbols[end]  # as fairseq has it
+        boundary = "|" if "|" in symbols else symbols[end]  # fairseq's choice
         try:
             with _silent():
                 self._search: Any = ctc_decoder(
@@ -151,6 +159,14 @@ class BeamDecoder:
         self._symbols, self._end, self._has_words = symbols, end, settings.lexicon is not None
 
     def __call__(self, logits: torch.Tensor) -> List[Hypothesis]:
+        """Decode one utterance.
+
+        Args:
+            logits: ``(frames, symbols)`` unnormalised log probabilities, float32 on the CPU.
+
+        Returns:
+            The ``nbest`` hypotheses, the best first. If nothing was found, one empty hypothesis with score -inf.
+        """
         found = []
         for each in self._search(logits[None].contiguous())[0]:
             units = spell(self._symbols, each.tokens.tolist(), self._end)
@@ -160,7 +176,10 @@ class BeamDecoder:
 
 @contextlib.contextmanager
 def _silent() -> Iterator[None]:
-    """KenLM draws a bar on the process's stderr while it reads a model, terminal or not; its errors are exceptions."""
+    """Silence file descriptor 2. KenLM draws a progress bar there while it reads a model, even without a terminal.
+
+    No error is lost: KenLM reports errors as exceptions.
+    """
     sys.stderr.flush()
     kept = os.dup(2)
     try:
@@ -173,11 +192,11 @@ def _silent() -> Iterator[None]:
 
 
 def check_models(settings: BeamSettings, symbols: Sequence[str]) -> None:
-    """Language model, lexicon and symbols speak of the same things.
+    """Check that language model, lexicon and symbols fit each other.
 
     Raises:
-        SoftHubertError: a file is missing or malformed; the lexicon spells with symbols that the model lacks; the language model has
-            none of the lexicon's words; or, without a lexicon, it lacks some of the model's symbols.
+        SoftHubertError: a file is missing or malformed; the lexicon spells with symbols that the acoustic model does not have; the
+            language model has none of the lexicon's words; or, without a lexicon, it lacks some of the acoustic model's symbols.
     """
     lexicon = read_lexicon(settings.lexicon) if settings.lexicon is not None else None
     if lexicon is not None:
@@ -198,7 +217,7 @@ def check_models(settings: BeamSettings, symbols: Sequence[str]) -> None:
         if not any(word in model for word, _ in lexicon):
             raise SoftHubertError(
                 f"{settings.lm}: has none of the {len(lexicon)} words of {settings.lexicon} (the first: {lexicon[0][0]!r}); "
-                "is one in capitals and the other not, or is it a model of letters?"
+                "is one in capitals and the other not, or is it a language model of letters? Make both with one call of 'softhubert lm'"
             )
         return
     missing = [symbol for symbol in symbols[4:] if symbol not in model]  # fairseq's four special symbols come first
@@ -210,10 +229,10 @@ def check_models(settings: BeamSettings, symbols: Sequence[str]) -> None:
 
 
 def load_language_model(path: PathLike) -> Any:
-    """A kenlm model.
+    """Load a language model with kenlm.
 
     Raises:
-        SoftHubertError: it is missing or damaged, or kenlm is not installed.
+        SoftHubertError: the file is missing or damaged, or kenlm is not installed.
     """
     try:
         import kenlm
@@ -232,7 +251,7 @@ def load_language_model(path: PathLike) -> Any:
 
 
 def read_lexicon(path: PathLike) -> List[Tuple[str, List[str]]]:
-    """Words and their spellings.
+    """Read the words of a lexicon and their spellings.
 
     Raises:
         SoftHubertError: the file is missing or empty, or a line is malformed.
@@ -245,7 +264,7 @@ def read_lexicon(path: PathLike) -> List[Tuple[str, List[str]]]:
     for number, line in enumerate(lines, start=1):
         fields = line.split()
         if len(fields) < 2:
-            raise SoftHubertError(f"{path}, line {number}: expected a word and its spelling, found {line[:60]!r}")
+            raise SoftHubertError(f"{path}, line {number}: expected a word and its spelling, found {line[:60]!r}; correct the line")
         entries.append((fields[0], fields[1:]))
     if not entries:
         raise SoftHubertError(f"{path}: the lexicon is empty; make it again with 'softhubert lm'")

@@ -1,6 +1,7 @@
-"""CTC targets of transcripts: letters, or sentencepiece units, in the files that fairseq's fine-tuning reads.
+"""CTC targets from transcripts: letters or sentencepiece units, in the files that fairseq's fine-tuning reads.
 
-A transcript that cannot be spelled would silently become ``<unk>`` in training; here it is counted, named and refused, or left out.
+In fairseq, a character outside the dictionary silently becomes ``<unk>`` in training. Here such transcripts are counted and named, and
+either refused or left out.
 """
 
 from __future__ import annotations
@@ -24,8 +25,12 @@ def write_letter_targets(
 
     Args:
         data: folder of ``{split}.tsv`` and ``{split}.wrd``.
-        dictionary: the letters that there may be; by default those of the first split.
-        drop: leave out utterances with other letters, or without words, from the manifest and all transcripts.
+        dest: folder to write to.
+        dictionary: file that lists the allowed letters; by default the letters of the first split.
+        drop: leave out utterances with other letters or without words, from the manifest and from all transcripts.
+
+    Returns:
+        One line that says what was written.
 
     Raises:
         SoftHubertError: a file is missing or does not fit its manifest, or a transcript cannot be spelled.
@@ -42,11 +47,22 @@ def write_letter_targets(
 
 
 def write_piece_targets(data: PathLike, splits: Sequence[str], dest: PathLike, *, units: int, drop: bool = False) -> str:
-    """Learn ``units`` sentencepiece units (unigram, Kudo 2018) from the first split; write ``sp{units}.model``, ``{split}.sp{units}`` and
-    ``dict.sp{units}.txt``. Fine-tune on them with ``task.labels=[sp{units}]`` and ``criterion.post_process=sentencepiece``.
+    """Learn sentencepiece units (unigram, Kudo 2018) from the first split and write the targets of each split.
+
+    Writes ``sp{units}.model``, ``{split}.sp{units}`` and ``dict.sp{units}.txt``. Fine-tune on them with ``task.labels=[sp{units}]`` and
+    ``criterion.post_process=sentencepiece``.
+
+    Args:
+        data: folder of ``{split}.tsv`` and ``{split}.wrd``.
+        dest: folder to write to.
+        units: number of units to learn.
+        drop: leave out utterances that the units cannot spell or that have no words, from the manifest and from all transcripts.
+
+    Returns:
+        One line that says what was written.
 
     Raises:
-        SoftHubertError: as :func:`write_letter_targets`, or the text does not give so many units.
+        SoftHubertError: as :func:`write_letter_targets`, or the text is too small for this number of units.
     """
     import sentencepiece
 
@@ -74,17 +90,17 @@ def write_piece_targets(data: PathLike, splits: Sequence[str], dest: PathLike, *
 
 
 def load_pieces(path: PathLike) -> Any:
-    """A sentencepiece model.
+    """Load a sentencepiece model.
 
     Raises:
-        SoftHubertError: it is missing or damaged.
+        SoftHubertError: the file is missing or damaged.
     """
     import sentencepiece
 
     try:
         return sentencepiece.SentencePieceProcessor(model_file=str(path))
     except (OSError, RuntimeError):
-        raise SoftHubertError(f"{path}: no sentencepiece model; make one with 'softhubert targets --units'") from None
+        raise SoftHubertError(f"{path}: missing, or not a sentencepiece model; make one with 'softhubert targets --units'") from None
 
 
 def _texts(data: Path, split: str) -> Tuple[Manifest, List[str]]:
@@ -101,12 +117,12 @@ def _count(texts: Sequence[str], spell: Spell) -> Counter[str]:
 
 
 def _ordered(counts: Counter[str]) -> List[str]:
-    """The most frequent first, as in fairseq's dictionaries."""
+    """Sort the symbols, the most frequent first, as in fairseq's dictionaries."""
     return [symbol for symbol, _ in sorted(counts.items(), key=lambda item: (-item[1], item[0]))]
 
 
 def _write_targets(data: Path, splits: Sequence[str], dest: Path, label: str, symbols: Set[str], spell: Spell, drop: bool) -> str:
-    """Check all splits, then write them. Returns what was left out, in words."""
+    """Check all splits, then write them. Return a phrase that says what was left out."""
     spelt: Dict[str, List[Optional[List[str]]]] = {}
     manifests: Dict[str, Manifest] = {}
     unknown: Counter[str] = collections.Counter()
@@ -130,7 +146,7 @@ def _write_targets(data: Path, splits: Sequence[str], dest: Path, label: str, sy
     for split in splits:
         kept = [index for index, units in enumerate(spelt[split]) if units is not None]
         if not kept:
-            raise SoftHubertError(f"{data}/{split}.wrd: no transcript is left to train on; give the dictionary of these transcripts")
+            raise SoftHubertError(f"{data}/{split}.wrd: no transcript can be used; give the dictionary of these transcripts")
         if len(kept) < len(spelt[split]) or dest.resolve() != data.resolve():
             _copy(data, dest, split, manifests[split], kept)
         write_text(dest / f"{split}.{label}", "".join(" ".join(units) + "\n" for units in spelt[split] if units is not None))
@@ -142,7 +158,7 @@ def _named(unknown: Counter[str]) -> str:
 
 
 def _copy(data: Path, dest: Path, split: str, manifest: Manifest, kept: Sequence[int]) -> None:
-    """The manifest and every transcript beside it, without the utterances left out."""
+    """Write the kept lines of the manifest and of every transcript beside it."""
     for path in sorted(data.glob(f"{split}.*")):
         if path.suffix in (".wrd", ".ltr") or path.suffix.startswith(".sp"):
             lines = read_lines(path, expected=len(manifest), of=manifest.path)

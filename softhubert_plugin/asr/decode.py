@@ -1,7 +1,7 @@
-"""Decoding of a split with a fine-tuned checkpoint, written as fairseq's ``infer.py`` and ``fairseq-generate`` do.
+"""Decode a split with a fine-tuned checkpoint. The output files are those of fairseq's ``infer.py`` and ``fairseq-generate``.
 
-Stands between fine-tuning and scoring; it needs the checkpoint and the audio, no label files and no pretraining checkpoint. On a CPU
-the work is spread over processes of one thread each, which wait for nobody.
+Decoding comes after fine-tuning and before scoring. It needs the checkpoint and the audio, but no label files and no pretraining
+checkpoint. On a CPU the work runs in several processes of one thread each.
 """
 
 from __future__ import annotations
@@ -28,10 +28,13 @@ GPU_BATCH_SECONDS = 160.0
 
 @dataclass(frozen=True)
 class Recogniser:
-    """All that a process needs to recognise utterances.
+    """Everything that a process needs to recognise utterances.
 
     Attributes:
-        search: how to search; ``None`` is greedy.
+        manifest: the utterances.
+        checkpoint: path of a fine-tuned ``hubert_ctc`` checkpoint.
+        device: device to run on.
+        search: settings of the beam search; ``None`` for greedy decoding.
     """
 
     manifest: Manifest
@@ -40,7 +43,7 @@ class Recogniser:
     search: Optional[BeamSettings]
 
     def build(self) -> Callable[[List[int]], List[List[Hypothesis]]]:
-        """Load the models; what is returned recognises a batch of utterances."""
+        """Load the models. Return a function from the indices of a batch of utterances to their hypotheses, the best first."""
         model = AcousticModel(self.checkpoint, self.device)
         decoder: Decoder
         if self.search is None:
@@ -62,20 +65,27 @@ def decode_split(
     processes: Optional[int] = None,
     max_seconds: Optional[float] = None,
 ) -> str:
-    """Decode a split and write ``hypo.word``, ``hypo.units``, ``generate.txt`` (``T-`` and ``H-`` lines, all of the n best),
-    ``decode.json`` (settings and time) and, where ``{split}.ltr`` or ``.wrd`` exists, ``ref.word`` and ``ref.units``.
+    """Decode a split and write the hypotheses.
+
+    Writes ``hypo.word``, ``hypo.units``, ``generate.txt`` (``T-`` and ``H-`` lines, with all n best hypotheses) and ``decode.json``
+    (settings and time). Where ``{split}.ltr`` or ``{split}.wrd`` exists, also ``ref.word`` and ``ref.units``.
 
     Args:
         data: folder of the manifest.
+        split: name of the split; the manifest is ``{split}.tsv``.
         checkpoint: a fine-tuned ``hubert_ctc`` checkpoint.
-        search: beam search with these settings, instead of greedy decoding.
-        device: ``cpu``, ``cuda`` …; a GPU if there is one.
-        processes: as many at once; by default one a CPU core, or one on another device.
-        max_seconds: audio in one batch, padding included; by default one utterance at a time on a CPU, 160 s elsewhere. It does not
-            change what is recognised.
+        dest: folder to write to.
+        search: settings of the beam search; ``None`` for greedy decoding.
+        device: ``cpu``, ``cuda`` …; by default a GPU if there is one.
+        processes: number of processes; by default one per CPU core, or one in all on another device.
+        max_seconds: seconds of audio per batch, including padding; by default one utterance per batch on a CPU, and 160 s on other
+            devices. The value does not change what is recognised.
+
+    Returns:
+        One line that says what was written.
 
     Raises:
-        SoftHubertError: the manifest, an audio file, the transcripts, the checkpoint, lexicon or language model are not usable.
+        SoftHubertError: the manifest, an audio file, the transcripts, the checkpoint, the lexicon or the language model is not usable.
     """
     manifest = read_manifest(Path(data) / f"{split}.tsv")
     references = _references(Path(data), split, manifest)
@@ -106,14 +116,18 @@ def decode_split(
             "seconds": round(seconds, 1),
         },
     )
-    return f"{dest}: {len(manifest)} hypotheses of {split}, {len(manifest) / seconds:.2f} a second"
+    return f"{dest}: {len(manifest)} hypotheses of {split}, {len(manifest) / seconds:.2f} per second"
 
 
 def utterance_batches(manifest: Manifest, device: str, max_seconds: Optional[float]) -> List[List[int]]:
-    """Utterances to score together, the longest first, so that little is padded and processes end together.
+    """Group utterances into batches of similar length, the longest first, so that padding is small and processes end at the same time.
 
     Args:
-        max_seconds: audio in a batch, padding included; by default one utterance on a CPU, :data:`GPU_BATCH_SECONDS` elsewhere.
+        max_seconds: seconds of audio per batch, including padding; by default one utterance per batch on a CPU, and
+            :data:`GPU_BATCH_SECONDS` on other devices.
+
+    Returns:
+        The utterance indices of each batch.
     """
     if max_seconds is None:
         max_seconds = 0.0 if device == "cpu" else GPU_BATCH_SECONDS
@@ -121,7 +135,7 @@ def utterance_batches(manifest: Manifest, device: str, max_seconds: Optional[flo
 
 
 def _references(data: Path, split: str, manifest: Manifest) -> Optional[List[str]]:
-    """The units of each transcript, where there are transcripts."""
+    """Read the units of each transcript; ``None`` if the split has no transcripts."""
     for label in ("ltr", "wrd"):
         path = data / f"{split}.{label}"
         if path.exists():

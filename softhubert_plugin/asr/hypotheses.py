@@ -1,4 +1,4 @@
-"""From CTC scores to words without a language model, and the spelling that fairseq prints."""
+"""Greedy CTC decoding: from scores to words without a language model. Units and words are spelled as fairseq prints them."""
 
 from __future__ import annotations
 
@@ -8,7 +8,13 @@ import torch
 
 
 class Hypothesis(NamedTuple):
-    """What was recognised: symbols as fairseq prints them, words, and the decoder's score of them."""
+    """One recognised utterance.
+
+    Attributes:
+        units: symbols as fairseq prints them, joined by spaces.
+        words: the same as words.
+        score: the decoder's score, a log probability; higher is better.
+    """
 
     units: str
     words: str
@@ -16,13 +22,17 @@ class Hypothesis(NamedTuple):
 
 
 class Decoder(Protocol):
-    """``(frames, symbols)`` unnormalised log probabilities → hypotheses, the best first."""
+    """A function from ``(frames, symbols)`` unnormalised log probabilities to hypotheses, the best first."""
 
     def __call__(self, logits: torch.Tensor) -> List[Hypothesis]: ...
 
 
 def collapse_path(path: Sequence[int], blank: int) -> List[int]:
-    """The labels of a CTC path: repetitions merged, then blanks dropped (Graves et al. 2006).
+    """Turn a CTC path into labels: merge repetitions, then drop blanks (Graves et al. 2006).
+
+    Args:
+        path: the symbol of each frame.
+        blank: index of the CTC blank.
 
     >>> collapse_path([0, 5, 5, 0, 5, 7, 7], blank=0)
     [5, 5, 7]
@@ -31,7 +41,7 @@ def collapse_path(path: Sequence[int], blank: int) -> List[int]:
 
 
 def words_of(units: str) -> str:
-    """Units joined to words, as fairseq's ``post_process`` does for letters (``|`` ends a word) and for sentencepiece (``▁`` starts one).
+    """Join units into words, as fairseq's ``post_process`` does: letters (``|`` ends a word) or sentencepiece (``▁`` starts a word).
 
     >>> words_of("G O | O N |"), words_of("▁GO ▁O N")
     ('GO ON', 'GO ON')
@@ -41,12 +51,18 @@ def words_of(units: str) -> str:
 
 
 def spell(symbols: Sequence[str], labels: Sequence[int], end: int) -> str:
-    """Symbols joined by spaces; ``</s>`` is never printed."""
+    """Join symbols with spaces, leaving out ``</s>`` (index ``end``), which fairseq never prints."""
     return " ".join(symbols[label] for label in labels if label != end)
 
 
 class GreedyDecoder:
-    """The most probable symbol of every frame."""
+    """Decode with the most probable symbol of every frame.
+
+    Args:
+        symbols: the acoustic model's symbols, in order.
+        blank: index of the CTC blank in ``symbols``.
+        end: index of ``</s>`` in ``symbols``.
+    """
 
     def __init__(self, symbols: Sequence[str], blank: int, end: int) -> None:
         self._symbols, self._blank, self._end = symbols, blank, end

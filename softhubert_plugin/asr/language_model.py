@@ -1,4 +1,4 @@
-"""A language model and a lexicon from transcripts, so that decoding with a language model needs no download."""
+"""Make a language model and a lexicon from transcripts, so that decoding with a language model needs no download."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from softhubert_plugin.errors import SoftHubertError
 from softhubert_plugin.files import PathLike, atomic_path, read_lines_of, write_text
 from softhubert_plugin.manifests import letters, read_dictionary
 
-ORDERS = range(2, 7)  # KenLM as built for Python reads up to six
+ORDERS = range(2, 7)  # KenLM as built for Python reads orders up to 6
 
 
 def write_language_model(
@@ -24,19 +24,23 @@ def write_language_model(
     sentencepiece: Optional[PathLike] = None,
     lexicon_from: Optional[PathLike] = None,
 ) -> str:
-    """Write ``lm.arpa``, and for a model of words ``lexicon.txt``.
+    """Write ``lm.arpa`` and, for a model of words, ``lexicon.txt``.
 
     Args:
-        texts: files with a sentence a line.
-        order: words (or units) an n-gram holds at most.
-        units: ``words``; or ``letters`` or ``pieces``, for decoding without a lexicon.
-        dictionary: the ``dict.*.txt`` of the acoustic model; words that it cannot spell are left out of the lexicon, and counted; a model
-            of letters or pieces knows all of its symbols.
-        sentencepiece: model whose units spell the lexicon (or are modelled), instead of letters.
-        lexicon_from: the lexicon's words, one a line, instead of those of the texts.
+        texts: text files with one sentence per line.
+        dest: folder to write to.
+        order: longest n-gram, in words (or units).
+        units: what is modelled: ``words``; or ``letters`` or ``pieces``, for decoding without a lexicon.
+        dictionary: the ``dict.*.txt`` of the acoustic model. Words that it cannot spell are counted and left out of the lexicon. A model
+            of letters or pieces includes all of its symbols.
+        sentencepiece: sentencepiece model. Its units replace letters: they spell the lexicon, or are modelled.
+        lexicon_from: file with the lexicon's words, one per line; by default the words of the texts.
+
+    Returns:
+        One line that says what was written.
 
     Raises:
-        SoftHubertError: a file is missing or empty, or no word can be spelled.
+        SoftHubertError: a setting is not possible, a file is missing or empty, or no word can be spelled.
     """
     if order not in ORDERS:
         raise SoftHubertError(f"--order {order}: expected {ORDERS[0]} to {ORDERS[-1]}")
@@ -50,13 +54,13 @@ def write_language_model(
     try:
         model = KneserNey(sentences, order, () if units == "words" or symbols is None else symbols)
     except ValueError as error:
-        raise SoftHubertError(f"{', '.join(map(str, texts))}: {error}; give text with a sentence a line") from None
+        raise SoftHubertError(f"{', '.join(map(str, texts))}: {error}; give text with one sentence per line") from None
     with atomic_path(Path(dest) / "lm.arpa") as temporary, open(temporary, "w", encoding="utf-8") as stream:
         stream.writelines(model.arpa())
     said = f"{dest}: {order}-gram model of {len(model.vocabulary) - 3} {units} in {len(sentences)} sentences"
     guessed = [str(number) for number, estimated in enumerate(model.estimated, start=1) if not estimated]
     if guessed:
-        said += f" (too little text to estimate the discounts of order {', '.join(guessed)}: fixed ones)"
+        said += f" (too little text to estimate the discounts of order {', '.join(guessed)}; fixed discounts are used)"
     if units != "words":
         return said
     known = _lines(lexicon_from) if lexicon_from is not None else model.vocabulary[3:]
@@ -95,4 +99,4 @@ def _lines(path: PathLike) -> List[str]:
     try:
         return read_lines_of(path)
     except FileNotFoundError:
-        raise SoftHubertError(f"{path}: no such file; give text with a sentence a line, such as train.wrd") from None
+        raise SoftHubertError(f"{path}: no such file; give text with one sentence per line, such as train.wrd") from None

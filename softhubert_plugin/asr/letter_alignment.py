@@ -1,8 +1,9 @@
-"""Letter alignments by CTC, for corpora without phone alignments: ``.lab`` files that probing and label quality read.
+"""Letter alignments by CTC, for corpora without phone alignments. They are ``.lab`` files, which probing and label quality read.
 
-A fine-tuned checkpoint says when each letter of the transcript is emitted. CTC emits a letter in a frame or two and blanks around it, so
-the time between two letters is divided in the middle; what comes before the first and after the last letter, and word boundaries, is
-silence. Letters are a coarse stand-in for phones: use them to compare layers, not to quote phone accuracies.
+A fine-tuned checkpoint gives the time at which each letter of the transcript is emitted. CTC emits a letter in one or two frames, with
+blanks around it, so the time between two letters is split in the middle. The time before the first letter, the time after the last letter
+and word boundaries count as silence. Letters are a coarse substitute for phones: use them to compare layers, not to report phone
+accuracies.
 """
 
 from __future__ import annotations
@@ -22,11 +23,21 @@ from softhubert_plugin.manifests import SAMPLE_RATE, read_lines, read_manifest
 
 
 def align_split(data: PathLike, split: str, checkpoint: PathLike, dest: PathLike, *, device: Optional[str] = None) -> str:
-    """Write ``DEST/{utterance}.lab`` for every utterance of a split; those that are there already are left alone.
+    """Write ``DEST/{utterance}.lab`` for every utterance of a split. Files that exist already are kept.
+
+    Args:
+        data: folder of ``{split}.tsv`` and ``{split}.ltr``.
+        split: name of the split.
+        checkpoint: a fine-tuned ``hubert_ctc`` checkpoint.
+        dest: folder to write to.
+        device: ``cpu``, ``cuda`` …; by default a GPU if there is one.
+
+    Returns:
+        One line that says what was written.
 
     Raises:
-        SoftHubertError: manifest, transcripts, audio or checkpoint are not usable, a transcript has a letter that the model does not
-            know or more letters than its audio has frames, or two utterances have one name.
+        SoftHubertError: manifest, transcripts, audio or checkpoint are not usable; a transcript is empty, has a letter that the model does
+            not have, or has more letters than its audio has frames; or two utterances have the same name.
     """
     from torchaudio.functional import forced_align
 
@@ -34,17 +45,17 @@ def align_split(data: PathLike, split: str, checkpoint: PathLike, dest: PathLike
     transcripts = read_lines(Path(data) / f"{split}.ltr", expected=len(manifest), of=manifest.path)
     names = [manifest.utterance_id(index) for index in range(len(manifest))]
     if len(set(names)) < len(names):
-        raise SoftHubertError(f"{manifest.path}: two utterances have one name; alignments are named by utterance, so rename the audio")
+        raise SoftHubertError(f"{manifest.path}: two utterances have the same name; alignments are named by utterance, so rename the audio")
     model = AcousticModel(checkpoint, device)
     model.check(manifest)
-    place = {symbol: number for number, symbol in enumerate(model.symbols) if number >= 4}  # after fairseq's four special ones
+    place = {symbol: number for number, symbol in enumerate(model.symbols) if number >= 4}  # after fairseq's four special symbols
     targets = []
     for number, line in enumerate(transcripts, start=1):
         letters = line.split()
         unknown = [letter for letter in letters if letter not in place]
         if unknown or not letters:
-            problem = f"the letter {unknown[0]!r} is not among those of {checkpoint}" if unknown else "the transcript is empty"
-            raise SoftHubertError(f"{data}/{split}.ltr, line {number}: {problem}; mend the transcript or remove the utterance")
+            problem = f"the letter {unknown[0]!r} is not a letter of {checkpoint}" if unknown else "the transcript is empty"
+            raise SoftHubertError(f"{data}/{split}.ltr, line {number}: {problem}; correct the transcript or remove the utterance")
         targets.append([place[letter] for letter in letters])
     for index, name in enumerate(tqdm(names, desc=f"aligning {split}", unit="utt", disable=None)):
         path = Path(dest) / f"{name}.lab"
@@ -52,7 +63,7 @@ def align_split(data: PathLike, split: str, checkpoint: PathLike, dest: PathLike
             continue
         scores = model.logits([model.read(manifest, index)])[0].log_softmax(-1)
         labels = targets[index]
-        needed = len(labels) + sum(a == b for a, b in zip(labels, labels[1:]))  # CTC keeps a blank between equal letters
+        needed = len(labels) + sum(a == b for a, b in zip(labels, labels[1:]))  # CTC needs a blank between equal letters
         if needed > len(scores):
             raise SoftHubertError(
                 f"{manifest.audio_path(index)}: {len(labels)} letters do not fit into {len(scores)} frames; is line {index + 1} of "
@@ -71,14 +82,16 @@ def _name(symbols: Sequence[str], symbol: Optional[int]) -> str:
 
 
 def letter_intervals(path: List[int], blank: int, frame_seconds: float, seconds: float) -> List[Tuple[float, float, Optional[int]]]:
-    """A CTC path as contiguous intervals from 0 to ``seconds``.
+    """Turn a CTC path into contiguous intervals from 0 to ``seconds``.
 
     Args:
         path: the symbol of each frame.
-        frame_seconds: from one frame to the next.
+        blank: index of the CTC blank.
+        frame_seconds: time from one frame to the next, in seconds.
+        seconds: length of the utterance, in seconds.
 
     Returns:
-        Start and end in seconds and the symbol, ``None`` for what comes before the first and after the last.
+        Start and end in seconds, and the symbol. The symbol is ``None`` before the first letter and after the last.
 
     >>> letter_intervals([0, 5, 0, 0, 7, 7], blank=0, frame_seconds=0.5, seconds=3.5)
     [(0.0, 0.5, None), (0.5, 1.5, 5), (1.5, 3.0, 7), (3.0, 3.5, None)]

@@ -1,7 +1,8 @@
-"""Interpolated modified Kneser–Ney n-gram models (Chen and Goodman 1999), exactly, from counts that fit into memory.
+"""Interpolated modified Kneser–Ney n-gram models (Chen and Goodman 1999), computed exactly from counts that fit into memory.
 
-No maintained Python package estimates them (KenLM's wheel has no ``lmplz``; NLTK's has a single discount). For transcripts this is enough:
-LibriSpeech's 9.4 million words of training text. For larger text, KenLM's ``lmplz`` computes the same model on disk.
+No maintained Python package estimates them: KenLM's wheel has no ``lmplz``, and NLTK's estimator has a single discount. This module is
+made for transcripts, such as LibriSpeech's 9.4 million words of training text. For larger text, KenLM's ``lmplz`` computes the same model
+on disk.
 """
 
 from __future__ import annotations
@@ -13,19 +14,20 @@ from typing import Dict, Iterable, Iterator, List, Optional, Sequence, Tuple
 import numpy as np
 
 UNKNOWN, START, END = "<unk>", "<s>", "</s>"
-_FALLBACK = (0.5, 1.0, 1.5)  # lmplz's, for text too small to estimate discounts from
+_FALLBACK = (0.5, 1.0, 1.5)  # lmplz's discounts for text that is too small to estimate them from
 
 
 @dataclass
 class _Order:
-    """All n-grams of one order, found in the text.
+    """All n-grams of one order that occur in the text. Each attribute is an array with one value per n-gram.
 
     Attributes:
-        prefixes: place of each without its last word, among those of the order below.
-        suffixes: likewise, without its first word.
-        words: its last word.
-        counts: how often it occurs; for all but the highest order, adjusted.
-        probabilities, backoffs: of the finished model.
+        prefixes: index, in the order below, of the n-gram without its last word.
+        suffixes: index, in the order below, of the n-gram without its first word.
+        words: number of the last word in the vocabulary.
+        counts: number of occurrences; adjusted (see ``_adjust``) for all but the highest order.
+        probabilities: probabilities of the finished model.
+        backoffs: back-off weights of the finished model.
     """
 
     prefixes: np.ndarray
@@ -37,20 +39,20 @@ class _Order:
 
 
 class KneserNey:
-    """A model of sentences.
+    """An n-gram model of sentences.
 
     Args:
-        sentences: each a list of words.
-        order: words an n-gram holds at most.
-        words: words that it has to know even where no sentence has them.
+        sentences: lists of words.
+        order: longest n-gram, in words.
+        words: words to include even if no sentence has them.
 
     Attributes:
         vocabulary: the special symbols, then the words in order of appearance.
-        discounts: for each order, what is taken from counts of 1, 2, and 3 or more.
-        estimated: for each order, whether the text was large enough to estimate them.
+        discounts: for each order, the discounts of counts of 1, of 2, and of 3 or more.
+        estimated: for each order, whether the text was large enough to estimate its discounts.
 
     Raises:
-        ValueError: there are no words, or one of them is a special symbol.
+        ValueError: there are no words, or a word is a special symbol.
     """
 
     def __init__(self, sentences: Iterable[Sequence[str]], order: int, words: Iterable[str] = ()) -> None:
@@ -83,7 +85,7 @@ class KneserNey:
             lower = order.probabilities
 
     def arpa(self) -> Iterator[str]:
-        """The lines of the model in ARPA's format."""
+        """Iterate over the lines of the model in ARPA format."""
         yield "\\data\\\n"
         for number, order in enumerate(self._orders, start=1):
             yield f"ngram {number}={len(order.counts)}\n"
@@ -100,7 +102,7 @@ class KneserNey:
         yield "\n\\end\\\n"
 
     def log_probability(self, history: Sequence[str], word: str) -> float:
-        """Natural logarithm of a word's probability after a history, which may begin with ``<s>``."""
+        """Return the natural logarithm of a word's probability after a history. The history may begin with ``<s>``."""
         place = {known: number for number, known in enumerate(self.vocabulary)}
         ids = [place.get(known, 0) for known in (*history, word)][-len(self._orders) :]
         total = 0.0
@@ -125,7 +127,11 @@ class KneserNey:
 
 
 def _encode(sentences: Iterable[Sequence[str]], words: Iterable[str]) -> Tuple[np.ndarray, np.ndarray, List[str]]:
-    """Word numbers of all sentences with their marks, the place of each in its sentence, and the vocabulary."""
+    """Number the words of all sentences, with ``<s>`` and ``</s>`` around each sentence.
+
+    Returns:
+        The word numbers of all sentences, the position of each word in its sentence, and the vocabulary.
+    """
     place: Dict[str, int] = {UNKNOWN: 0, START: 1, END: 2}
     tokens: List[int] = []
     places: List[int] = []
@@ -134,7 +140,7 @@ def _encode(sentences: Iterable[Sequence[str]], words: Iterable[str]) -> Tuple[n
             continue
         for mark in (UNKNOWN, START, END):
             if mark in sentence:
-                raise ValueError(f"the text holds {mark}, which has a meaning of its own")
+                raise ValueError(f"the text contains {mark}, which is a special symbol")
         tokens += [1, *(place.setdefault(word, len(place)) for word in sentence), 2]
         places += range(len(sentence) + 2)
     if not tokens:
@@ -145,12 +151,12 @@ def _encode(sentences: Iterable[Sequence[str]], words: Iterable[str]) -> Tuple[n
 
 
 def _count(tokens: np.ndarray, places: np.ndarray, vocabulary: int, highest: int) -> List[_Order]:
-    """Every n-gram that occurs, numbered within its order by the number of its prefix and its last word."""
+    """Count every n-gram that occurs. Within its order an n-gram is identified by its prefix and its last word."""
     empty = np.zeros(0)
     counts = np.bincount(tokens, minlength=vocabulary)
     nothing = np.zeros(vocabulary, dtype=np.int64)
     orders = [_Order(nothing, nothing, np.arange(vocabulary), counts, empty, np.ones(vocabulary))]
-    numbers = tokens  # of the n-gram that ends at each token
+    numbers = tokens  # for each token, the number of the n-gram that ends there
     for order in range(2, highest + 1):
         ends = np.flatnonzero(places >= order - 1)
         if not len(ends):
@@ -165,14 +171,21 @@ def _count(tokens: np.ndarray, places: np.ndarray, vocabulary: int, highest: int
 
 
 def _adjust(orders: List[_Order]) -> None:
-    """Below the highest order an n-gram counts the distinct words before it; one that begins with ``<s>`` has none, and its count stays."""
+    """Adjust the counts below the highest order: an n-gram counts the distinct words that occur before it.
+
+    No word occurs before ``<s>``, so n-grams that begin with ``<s>`` keep their counts.
+    """
     for lower, higher in zip(orders, orders[1:]):
         before = np.bincount(higher.suffixes, minlength=len(lower.counts))
         lower.counts = np.where(before > 0, before, lower.counts)
 
 
 def _discounts(counts: np.ndarray) -> Tuple[Tuple[float, float, float], bool]:
-    """Chen and Goodman's (1999, equation 26), and whether they could be estimated."""
+    """Estimate the discounts of one order (Chen and Goodman 1999, equation 26).
+
+    Returns:
+        The discounts of counts of 1, of 2, and of 3 or more; and whether they could be estimated. If not, they are fixed.
+    """
     n1, n2, n3, n4 = (int((counts == times).sum()) for times in (1, 2, 3, 4))
     if min(n1, n2, n3) == 0:
         return _FALLBACK, False

@@ -1,4 +1,4 @@
-"""Independent pieces of work in several processes that share one model."""
+"""Run independent pieces of work in several processes that share one model."""
 
 from __future__ import annotations
 
@@ -13,24 +13,34 @@ import torch
 
 from softhubert_plugin.errors import SoftHubertError
 
-MOST_PROCESSES = 16  # unless more are asked for
+MOST_PROCESSES = 16  # limit of the default; a caller may ask for more
 
 
 def default_processes(device: str) -> int:
-    """One process per core on a CPU, one process on a GPU."""
+    """Return the default number of processes: one per core on a CPU (at most 16), one on a GPU."""
     return min(len(os.sched_getaffinity(0)), MOST_PROCESSES) if device == "cpu" else 1
 
 
-_ready: Optional[Callable[[Any], Any]] = None  # of this process; a forked one finds its parent's
+_ready: Optional[Callable[[Any], Any]] = None  # this process's worker; a forked process inherits its parent's
 
 
 def in_processes(build: Callable[[], Callable[[Any], Any]], work: List[Any], processes: int, device: str) -> Iterator[Any]:
-    """What ``build()`` makes of each piece of work, in order.
+    """Apply a worker to each piece of work, in several processes.
 
-    On a CPU it is built once and shared by forking, as data loaders do; elsewhere each process builds its own. One process is this one.
+    On a CPU the worker is built once, in this process, and shared by forking, as data loaders do. On other devices each process builds its
+    own. With one process, the work runs in this process.
+
+    Args:
+        build: builds the worker, a function of one piece of work.
+        work: the pieces of work.
+        processes: number of processes.
+        device: device of the worker.
+
+    Yields:
+        The worker's results, in the order of ``work``.
 
     Raises:
-        SoftHubertError: a process was killed, as those are that ask for more memory than there is.
+        SoftHubertError: a process was killed, for example because memory ran out.
     """
     global _ready
     if processes <= 1:
@@ -39,7 +49,7 @@ def in_processes(build: Callable[[], Callable[[Any], Any]], work: List[Any], pro
     forks = device == "cpu"
     with ExitStack() as stack:
         if forks:
-            # A thread pool does not survive a fork: have none until then.
+            # Thread pools do not survive a fork, so use one thread until the fork.
             stack.callback(torch.set_num_threads, torch.get_num_threads())
             torch.set_num_threads(1)
             _ready = build()

@@ -1,6 +1,6 @@
-"""The language model's weight and the word score that give the lowest word error rate on a development set.
+"""Find the language model weight and the word score that give the lowest word error rate on a development set.
 
-The audio is scored once; the search is repeated over a grid, first a coarse one and then twice around the best point so far.
+The audio is scored once. The search then runs over a coarse grid, and twice more over finer grids around the best point so far.
 """
 
 from __future__ import annotations
@@ -27,14 +27,22 @@ from softhubert_plugin.manifests import Manifest, read_lines, read_manifest
 
 WEIGHTS = (0.0, 1.0, 2.0, 3.0, 4.0)
 SCORES = (-2.0, 0.0, 2.0)
-_STEPS = ((0.5, 1.0), (0.25, 0.5))  # of weight and score, around the best so far
+_STEPS = ((0.5, 1.0), (0.25, 0.5))  # steps of weight and score for the grids around the best point so far
 
 Point = Tuple[float, float]
 
 
 @dataclass(frozen=True)
 class _Scores:
-    """The scores of all utterances on disk, for processes to map."""
+    """The acoustic scores of all utterances, in a file that processes map into memory.
+
+    Attributes:
+        path: file of float32 scores, frame by frame, in the manifest's order.
+        symbols: the acoustic model's symbols.
+        blank: index of the CTC blank.
+        end: index of ``</s>``.
+        bounds: frame offsets, ``(utterances + 1,)``; utterance i has the frames ``bounds[i]`` to ``bounds[i + 1] - 1``.
+    """
 
     path: Path
     symbols: List[str]
@@ -43,6 +51,7 @@ class _Scores:
     bounds: np.ndarray
 
     def of(self, index: int) -> torch.Tensor:
+        """Return the ``(frames, symbols)`` scores of an utterance."""
         start, end = self.bounds[index], self.bounds[index + 1]
         mapped = np.memmap(self.path, dtype=np.float32, mode="r").reshape(-1, len(self.symbols))
         return torch.from_numpy(np.array(mapped[start:end]))
@@ -61,14 +70,25 @@ def tune_weights(
     weights: Sequence[float] = WEIGHTS,
     scores: Sequence[float] = SCORES,
 ) -> str:
-    """Write the best ``lm_weight`` and ``word_score``, and every point tried, as JSON.
+    """Find the best ``lm_weight`` and ``word_score``. Write them, and every point that was tried, as JSON.
 
     Args:
-        search: the search, whose weight and score are tried.
-        weights, scores: the coarse grid.
+        data: folder of ``{split}.tsv`` and ``{split}.wrd``.
+        split: name of the development set.
+        checkpoint: a fine-tuned ``hubert_ctc`` checkpoint.
+        dest: JSON file to write.
+        search: settings of the beam search; its ``lm_weight`` and ``word_score`` are replaced by the values tried.
+        device: ``cpu``, ``cuda`` …; by default a GPU if there is one.
+        processes: number of processes for the search; by default one per CPU core.
+        max_seconds: seconds of audio per batch, as in :func:`softhubert_plugin.asr.decode.decode_split`.
+        weights: ``lm_weight`` values of the coarse grid.
+        scores: ``word_score`` values of the coarse grid.
+
+    Returns:
+        One line that says what was found.
 
     Raises:
-        SoftHubertError: as :func:`softhubert_plugin.asr.decode.decode_split`, there is no language model, or no transcripts.
+        SoftHubertError: as :func:`softhubert_plugin.asr.decode.decode_split`; or there is no language model or no transcript.
     """
     if search is None or search.lm is None:
         raise SoftHubertError("tuning needs a language model: give --lm (and --lexicon)")
@@ -76,7 +96,7 @@ def tune_weights(
     references = [line.split() for line in read_lines(Path(data) / f"{split}.wrd", expected=len(manifest), of=manifest.path)]
     words = sum(map(len, references))
     if not words:
-        raise SoftHubertError(f"{data}/{split}.wrd: no words, so there is no word error rate to tune; give a set with transcripts")
+        raise SoftHubertError(f"{data}/{split}.wrd: no words, so there is no word error rate to tune for; give a split with transcripts")
     if processes is None:
         processes = len(os.sched_getaffinity(0))
     device = usable_device(device)
@@ -101,24 +121,27 @@ def tune_weights(
         for (weight, score), errors in sorted(found.items(), key=lambda item: (item[1], item[0]))
     ]
     write_json(dest, {"split": split, "lm_weight": best[0], "word_score": best[1], "wer": found[best] / words, "tried": tried})
-    return f"{dest}: LM weight {best[0]:g}, word score {best[1]:g}, WER {100 * found[best] / words:.2f} % on {split}, of {len(found)} tried"
+    return (
+        f"{dest}: LM weight {best[0]:g}, word score {best[1]:g}, WER {100 * found[best] / words:.2f} % on {split}, "
+        f"best of {len(found)} settings tried"
+    )
 
 
 def read_tuned(path: PathLike) -> Point:
-    """LM weight and word score, as :func:`tune_weights` wrote them.
+    """Read the LM weight and the word score that :func:`tune_weights` wrote.
 
     Raises:
-        SoftHubertError: the file is missing or something else.
+        SoftHubertError: the file is missing or is not such a file.
     """
     value = read_json(path, remedy="make it with 'softhubert tune'")
     try:
         return float(value["lm_weight"]), float(value["word_score"])
     except (KeyError, TypeError, ValueError):
-        raise SoftHubertError(f"{path}: holds no lm_weight and word_score; make it with 'softhubert tune'") from None
+        raise SoftHubertError(f"{path}: does not contain lm_weight and word_score; make it with 'softhubert tune'") from None
 
 
 def _score(model: AcousticModel, manifest: Manifest, path: Path, batches: Sequence[Sequence[int]]) -> _Scores:
-    """Write the scores of every utterance, in the order of computation."""
+    """Score every utterance and write the scores to disk."""
     frames = np.zeros(len(manifest), dtype=np.int64)
     order: List[int] = []
     with open(path, "wb") as stream, tqdm(total=len(manifest), desc="scoring audio", unit="utt", disable=None) as progress:
@@ -132,7 +155,7 @@ def _score(model: AcousticModel, manifest: Manifest, path: Path, batches: Sequen
 
 
 def _reorder(path: Path, model: AcousticModel, frames: np.ndarray, order: Sequence[int]) -> _Scores:
-    """The scores in the manifest's order."""
+    """Rewrite the scores from the order of computation into the manifest's order."""
     width = len(model.symbols)
     mapped = np.memmap(path, dtype=np.float32, mode="r").reshape(-1, width)
     ends = np.cumsum(frames[list(order)])
@@ -147,6 +170,8 @@ def _reorder(path: Path, model: AcousticModel, frames: np.ndarray, order: Sequen
 
 @dataclass(frozen=True)
 class _Trial:
+    """Counts the word errors of search settings on all utterances."""
+
     search: BeamSettings
     emitted: _Scores
     references: List[List[str]]
@@ -155,7 +180,7 @@ class _Trial:
         return self._errors
 
     def _errors(self, point: Point) -> int:
-        """Word errors of the whole set with one setting."""
+        """Return the number of word errors on the whole set with one ``(lm_weight, word_score)``."""
         settings = replace(self.search, lm_weight=point[0], word_score=point[1], nbest=1)
         decoder = BeamDecoder(settings, self.emitted.symbols, self.emitted.blank, self.emitted.end, checked=True)
         total = 0
@@ -165,11 +190,12 @@ class _Trial:
 
 
 def _best(found: Dict[Point, int]) -> Point:
-    """The fewest errors; of equals, the smaller weight."""
+    """Return the point with the fewest errors; among equals, the one with the smallest weight."""
     return min(found, key=lambda point: (found[point], point))
 
 
 def _around(found: Dict[Point, int], step: Point) -> List[Point]:
+    """Return the best point so far and its neighbours at this step."""
     weight, score = _best(found)
     near = [(max(weight + up * step[0], 0.0), score + right * step[1]) for up in (-1, 0, 1) for right in (-1, 0, 1)]
     return list(dict.fromkeys(near))

@@ -1,1 +1,1 @@
-"""Reading audio and checking it: the one place that opens sound files of a manifest."""
+"""Read and check audio. The sound files of a manifest are opened here and nowhere else."""

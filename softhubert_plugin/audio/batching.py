@@ -1,4 +1,4 @@
-"""Which utterances are computed together: those of similar length, so that little is padded."""
+"""Group utterances of similar length into batches, so that padding is small."""
 
 from __future__ import annotations
 
@@ -8,11 +8,14 @@ import numpy as np
 
 
 def batches_by_length(lengths: Sequence[int], budget: float) -> Iterator[List[int]]:
-    """Positions of items, the longest first, as many together as fit into a budget with their padding, at least one.
+    """Group items into batches, the longest items first. A batch with its padding fits into a budget, or has one item only.
 
     Args:
-        lengths: of each item, in any unit; of two equal ones the first comes first.
-        budget: number of items times length of the longest, in that unit.
+        lengths: length of each item, in any unit. Items of equal length stay in order.
+        budget: maximum of the number of items times the length of the longest, in the same unit.
+
+    Yields:
+        The positions of a batch's items in ``lengths``.
     """
     batch: List[int] = []
     for position in np.argsort(-np.asarray(lengths), kind="stable").tolist():

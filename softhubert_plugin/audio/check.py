@@ -1,6 +1,6 @@
-"""Whether audio can be used: readable, at the right rate, of the length that its manifest says, and long enough for a frame.
+"""Check whether audio can be used: it is readable, has the right sample rate and its manifest's length, and is long enough for one frame.
 
-Only headers are read here. The manifest commands check files by path, the later stages check what a manifest lists.
+Only headers are read here. The manifest commands check files by path; the later stages check the files that a manifest lists.
 """
 
 from __future__ import annotations
@@ -14,22 +14,26 @@ from softhubert_plugin.audio.threads import soundfile_threads
 from softhubert_plugin.errors import SoftHubertError
 from softhubert_plugin.manifests import SAMPLE_RATE, Manifest
 
-THREADS = 8  # headers are read faster side by side, most of all from a network file system
+THREADS = 8  # headers are read faster in parallel, above all from a network file system
 
 
 class UnreadableAudio(SoftHubertError):
-    """A file that is not audio, or holds none."""
+    """A file that is missing, is not audio, or has no samples."""
 
 
 def audio_length(path: Path, *, sample_rate: int = SAMPLE_RATE) -> int:
-    """The length of a file in samples, from its header.
+    """Read the length of a file from its header.
 
     Args:
-        sample_rate: the rate it must have, in Hz.
+        path: the audio file.
+        sample_rate: the sample rate that the file must have, in Hz.
+
+    Returns:
+        Its length in samples.
 
     Raises:
-        UnreadableAudio: it is missing, cannot be read, or has no samples.
-        SoftHubertError: it has another rate.
+        UnreadableAudio: the file is missing, cannot be read, or has no samples.
+        SoftHubertError: the file has another sample rate.
     """
     try:
         header = soundfile.info(str(path))
@@ -38,7 +42,7 @@ def audio_length(path: Path, *, sample_rate: int = SAMPLE_RATE) -> int:
             raise UnreadableAudio(f"{path}: no such audio file; restore it or write the manifest again") from None
         raise UnreadableAudio(f"{path}: not readable as audio ({error}); replace or remove the file") from None
     if header.frames == 0:
-        raise UnreadableAudio(f"{path}: audio without a single sample; replace or remove the file")
+        raise UnreadableAudio(f"{path}: audio without samples; replace or remove the file")
     if header.samplerate != sample_rate:
         raise SoftHubertError(
             f"{path}: sampled at {header.samplerate} Hz, expected {sample_rate} Hz; "
@@ -48,7 +52,7 @@ def audio_length(path: Path, *, sample_rate: int = SAMPLE_RATE) -> int:
 
 
 def audio_lengths(paths: Sequence[Path]) -> List[int]:
-    """The length of each file in samples.
+    """Read the length of each file, in samples.
 
     Raises:
         SoftHubertError: as :func:`audio_length`.
@@ -58,7 +62,10 @@ def audio_lengths(paths: Sequence[Path]) -> List[int]:
 
 
 def readable_lengths(paths: Sequence[Path]) -> Tuple[Dict[Path, int], List[str]]:
-    """The lengths of the files that can be read, and for each of the others what is wrong with it.
+    """Read the lengths of the files that can be read.
+
+    Returns:
+        The length in samples of each readable file; and one message per unreadable file, which says what is wrong with it.
 
     Raises:
         SoftHubertError: a file is not at 16 kHz.
@@ -76,10 +83,13 @@ def readable_lengths(paths: Sequence[Path]) -> Tuple[Dict[Path, int], List[str]]
 
 
 def check_audio(manifest: Manifest, *, sample_rate: int = SAMPLE_RATE) -> None:
-    """Read every audio file's header and compare it with the manifest.
+    """Read the header of every audio file and compare it with the manifest.
+
+    Args:
+        sample_rate: the sample rate that every file must have, in Hz.
 
     Raises:
-        SoftHubertError: a file is missing or unreadable, has another sample rate, or another length than the manifest says.
+        SoftHubertError: a file is missing or unreadable, has another sample rate, or has another length than in the manifest.
     """
 
     def problem(index: int) -> Optional[str]:
@@ -102,13 +112,14 @@ def check_audio(manifest: Manifest, *, sample_rate: int = SAMPLE_RATE) -> None:
 
 
 def check_long_enough(manifest: Manifest, indices: Iterable[int], samples: int) -> None:
-    """Every utterance must give at least one frame.
+    """Check that every utterance gives at least one frame.
 
     Args:
-        samples: how many samples one frame needs.
+        indices: utterances to check, as positions in the manifest.
+        samples: number of samples that one frame needs.
 
     Raises:
-        SoftHubertError: an utterance is shorter.
+        SoftHubertError: an utterance is shorter than one frame.
     """
     for index in indices:
         if manifest.sizes[index] < samples:

@@ -1,6 +1,6 @@
-"""The audio of a manifest, found by position and read in part.
+"""Read parts of a manifest's audio files, found by position in the manifest.
 
-A worker process is handed a path and finds the names by itself: neither 300 000 names nor their positions travel to it.
+A worker process receives only the manifest's path and finds the file names by itself, so that 300 000 names need not be sent to it.
 """
 
 from __future__ import annotations
@@ -19,10 +19,10 @@ NEWLINE = ord("\n")
 
 
 class AudioFiles:
-    """Audio of a manifest's utterances.
+    """The audio of a manifest's utterances.
 
     Args:
-        manifest: already read and checked; only its path and root are kept.
+        manifest: a manifest that was read and checked; only its path and root are kept.
     """
 
     def __init__(self, manifest: Manifest) -> None:
@@ -32,7 +32,7 @@ class AudioFiles:
         self._starts: np.ndarray = np.zeros(0, dtype=np.int64)
 
     def location(self, utterance: int) -> Path:
-        """Where an utterance of the manifest lies on disk."""
+        """Return the path of an utterance's audio file."""
         if self._text is None:
             with open(self.path, "rb") as stream:
                 self._text = mmap.mmap(stream.fileno(), 0, access=mmap.ACCESS_READ)
@@ -41,19 +41,28 @@ class AudioFiles:
         return self.root / self._text.readline().rpartition(b"\t")[0].decode()
 
     def read(self, utterance: int, start: int = 0, frames: int = -1) -> np.ndarray:
-        """Samples ``start … start + frames - 1`` (all from ``start`` by default), float32, several channels averaged.
+        """Read the samples ``start … start + frames - 1`` of an utterance.
+
+        Args:
+            utterance: position in the manifest.
+            start: first sample.
+            frames: number of samples; by default all from ``start`` on.
+
+        Returns:
+            ``(samples,)`` float32, the average of the channels.
 
         Raises:
-            SoftHubertError: the file has gone, or is not the one that was checked.
+            SoftHubertError: the file cannot be read, or has changed since it was checked.
         """
         path = self.location(utterance)
         try:
             samples, _ = soundfile.read(str(path), frames=frames, start=start, dtype="float32")
         except (soundfile.LibsndfileError, RuntimeError) as error:
-            raise SoftHubertError(f"{path}: cannot be read any more ({error}); restore it, or write {self.path} again") from None
+            raise SoftHubertError(f"{path}: can no longer be read ({error}); restore it, or write {self.path} again") from None
         if frames >= 0 and len(samples) != frames:
             raise SoftHubertError(
-                f"{path}: {len(samples)} samples from {start} on, expected {frames}; the audio changed since {self.path} was made"
+                f"{path}: {len(samples)} samples from {start} on, expected {frames}; "
+                f"the audio changed since {self.path} was made: write the manifest again"
             )
         return samples if samples.ndim == 1 else samples.mean(-1)
 

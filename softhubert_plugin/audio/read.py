@@ -1,4 +1,4 @@
-"""Whole utterances as a model takes them."""
+"""Read whole utterances in the form that a model expects."""
 
 from __future__ import annotations
 
@@ -11,20 +11,21 @@ from softhubert_plugin.manifests import Manifest
 
 
 def read_waveform(manifest: Manifest, index: int, *, normalize: bool) -> torch.Tensor:
-    """The ``(samples,)`` float32 audio of an utterance.
+    """Read the ``(samples,)`` float32 audio of an utterance.
 
     Args:
-        normalize: scale it to zero mean and unit variance, as models with ``task.normalize`` want it.
+        index: position in the manifest.
+        normalize: scale the audio to zero mean and unit variance, as models with ``task.normalize`` expect.
 
     Raises:
-        SoftHubertError: it has another length than the manifest says.
+        SoftHubertError: the audio has another length than in the manifest, or several channels.
     """
     path = manifest.audio_path(index)
     samples, _ = soundfile.read(str(path), dtype="float32")
     if samples.shape != (manifest.sizes[index],):
         raise SoftHubertError(
             f"{path}: {' × '.join(map(str, samples.shape))} samples, but {manifest.path}, line {index + 2} says {manifest.sizes[index]}; "
-            "the audio changed, or has several channels: write the manifest again from one-channel audio"
+            "the audio changed or has several channels: write the manifest again, from one-channel audio"
         )
     waveform = torch.from_numpy(samples)
     return F.layer_norm(waveform, waveform.shape) if normalize else waveform

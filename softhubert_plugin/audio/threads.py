@@ -1,7 +1,7 @@
-"""Threads that use soundfile.
+"""Thread pools that can use soundfile safely.
 
-Its binding builds the C types of libsndfile's functions at their first use, and where two threads come to that at once, cffi (2.0 to 2.1.1
-at least) aborts the process: "Assertion `(((uintptr_t)opcodes[index]) & 1) == 1' failed".
+soundfile's binding builds the C types of libsndfile's functions at their first use. If two threads do this at the same time, cffi (2.0 to
+2.1.1 at least) aborts the process: "Assertion `(((uintptr_t)opcodes[index]) & 1) == 1' failed".
 """
 
 from __future__ import annotations
@@ -13,14 +13,14 @@ from pathlib import Path
 
 
 def soundfile_threads(workers: int) -> ThreadPoolExecutor:
-    """A pool of so many threads that may use soundfile at once."""
+    """Make a pool of ``workers`` threads that can use soundfile at the same time."""
     prepare_soundfile()
     return ThreadPoolExecutor(workers)
 
 
 @functools.lru_cache(maxsize=None)
 def prepare_soundfile() -> None:
-    """Use, in this thread, all of soundfile that threads will use; to be called before they start."""
+    """Use, in this thread, every part of soundfile that other threads will use. Call it before they start."""
     import numpy as np
     import soundfile
 

@@ -1,1 +1,1 @@
-"""What the ``softhubert`` command understands: one module for each group of subcommands, put together in :mod:`softhubert_plugin.cli`."""
+"""The subcommands of ``softhubert``, one module per group. :mod:`softhubert_plugin.cli` puts them together."""

@@ -1,4 +1,4 @@
-"""``softhubert corpus`` and ``softhubert manifest``."""
+"""The commands ``softhubert corpus`` and ``softhubert manifest``."""
 
 from __future__ import annotations
 
@@ -9,6 +9,8 @@ from softhubert_plugin.errors import SoftHubertError
 
 
 def add_corpus(commands: Commands) -> None:
+    """Add the subcommands ``spoken`` and ``digits``."""
+
     def spoken(a: argparse.Namespace) -> str:
         from softhubert_plugin.corpora.spoken import make_spoken_corpus
 
@@ -16,14 +18,14 @@ def add_corpus(commands: Commands) -> None:
 
     parser = commands.add(
         "spoken",
-        "synthetic commands and digits, spoken by eSpeak NG, with transcripts and phone alignments",
+        "make a corpus of commands and digits spoken by eSpeak NG, with transcripts and phone alignments",
         "softhubert corpus spoken exp/data --utterances 1500 --speakers 12",
         spoken,
     )
-    parser.add_argument("dest", metavar="DEST", help="folder for audio, manifests, transcripts and alignments")
-    parser.add_argument("--utterances", type=int, default=1500, help="utterances in all (default: %(default)s)")
-    parser.add_argument("--speakers", type=int, default=12, help="voices in all (default: %(default)s)")
-    parser.add_argument("--seed", type=int, default=1, help="same seed, same corpus (default: %(default)s)")
+    parser.add_argument("dest", metavar="DEST", help="folder to write audio, manifests, transcripts and alignments to")
+    parser.add_argument("--utterances", type=int, default=1500, help="number of utterances, all splits together (default: %(default)s)")
+    parser.add_argument("--speakers", type=int, default=12, help="number of voices, all splits together (default: %(default)s)")
+    parser.add_argument("--seed", type=int, default=1, help="random seed; the same seed gives the same corpus (default: %(default)s)")
 
     def digits(a: argparse.Namespace) -> str:
         from softhubert_plugin.corpora.digits import make_digits_corpus
@@ -32,17 +34,19 @@ def add_corpus(commands: Commands) -> None:
 
     parser = commands.add(
         "digits",
-        "digit strings joined from recordings of the Free Spoken Digit Dataset",
+        "make a corpus of digit strings, joined from recordings of the Free Spoken Digit Dataset",
         "softhubert corpus digits free-spoken-digit-dataset/recordings exp/data",
         digits,
     )
-    parser.add_argument("recordings", metavar="RECORDINGS", help="folder of {digit}_{speaker}_{take}.wav")
-    parser.add_argument("dest", metavar="DEST", help="folder for audio, manifests and transcripts")
-    parser.add_argument("--utterances", type=int, default=300, help="digit strings a speaker (default: %(default)s)")
-    parser.add_argument("--seed", type=int, default=1, help="same seed, same corpus (default: %(default)s)")
+    parser.add_argument("recordings", metavar="RECORDINGS", help="folder of recordings named {digit}_{speaker}_{take}.wav")
+    parser.add_argument("dest", metavar="DEST", help="folder to write audio, manifests and transcripts to")
+    parser.add_argument("--utterances", type=int, default=300, help="number of digit strings per speaker (default: %(default)s)")
+    parser.add_argument("--seed", type=int, default=1, help="random seed; the same seed gives the same corpus (default: %(default)s)")
 
 
 def add_manifest(commands: Commands) -> None:
+    """Add the subcommands ``folder`` and ``librispeech``."""
+
     def folder(a: argparse.Namespace) -> str:
         from softhubert_plugin.corpora.folder import write_folder_manifest
 
@@ -52,38 +56,46 @@ def add_manifest(commands: Commands) -> None:
 
     parser = commands.add(
         "folder",
-        "train.tsv and valid.tsv of all audio files below a folder",
+        "write train.tsv and valid.tsv of all audio files below a folder",
         "softhubert manifest folder /data/speech --dest exp/data --ext flac --valid-percent 0.01",
         folder,
     )
-    parser.add_argument("root", metavar="ROOT", help="folder that holds the audio, at any depth")
-    parser.add_argument("--dest", required=True, help="where to write the manifests")
-    parser.add_argument("--ext", default="flac", help="file name extension (default: %(default)s)")
-    parser.add_argument("--valid-percent", type=float, default=0.01, help="share set aside for validation, 0 to 1 (default: %(default)s)")
-    parser.add_argument("--seed", type=int, default=42, help="of the choice of validation files (default: %(default)s)")
-    parser.add_argument("--skip-unreadable", action="store_true", help="leave out and name files that are damaged or empty")
+    parser.add_argument("root", metavar="ROOT", help="folder that contains the audio, at any depth")
+    parser.add_argument("--dest", required=True, help="folder to write the manifests to")
+    parser.add_argument("--ext", default="flac", help="file name extension of the audio (default: %(default)s)")
+    parser.add_argument(
+        "--valid-percent", type=float, default=0.01, help="fraction of the files for validation, 0 to 1 (default: %(default)s)"
+    )
+    parser.add_argument("--seed", type=int, default=42, help="random seed for the choice of validation files (default: %(default)s)")
+    parser.add_argument(
+        "--skip-unreadable", action="store_true", help="leave out files that are damaged or empty, and print their names (default: stop)"
+    )
 
     def librispeech(a: argparse.Namespace) -> str:
         from softhubert_plugin.corpora.librispeech import write_librispeech_manifests, write_speaker_splits
 
         if a.by_speaker:
             if len(a.subsets) != 1:
-                raise SoftHubertError(f"--by-speaker splits one subset, {len(a.subsets)} were given")
+                raise SoftHubertError(f"--by-speaker: expected one subset in --subsets, found {len(a.subsets)}; give one")
             return write_speaker_splits(a.root, a.dest, subset=a.subsets[0], download=a.download, partial=a.partial)
         options = {"download": a.download, "partial": a.partial, "combine": a.combine, "limited": a.limited}
         return write_librispeech_manifests(a.root, a.dest, subsets=a.subsets, **options)
 
     parser = commands.add(
         "librispeech",
-        "manifests, transcripts and letters of LibriSpeech subsets",
+        "write manifests, transcripts and letters of LibriSpeech subsets",
         "softhubert manifest librispeech /data --dest exp/data --subsets train-clean-100 dev-clean test-clean",
         librispeech,
     )
-    parser.add_argument("root", metavar="ROOT", help="folder that holds LibriSpeech/")
-    parser.add_argument("--dest", required=True, help="where to write {subset}.tsv, .wrd, .ltr and .spk")
-    parser.add_argument("--subsets", nargs="+", required=True, help="train-clean-100, dev-clean, …")
-    parser.add_argument("--download", action="store_true", help="fetch what is missing (torchaudio, openslr.org)")
-    parser.add_argument("--partial", action="store_true", help="accept speakers of whom SPEAKERS.TXT says there is more")
-    parser.add_argument("--combine", metavar="NAME", help="also write all training subsets as one, such as train-960")
-    parser.add_argument("--limited", nargs="+", default=[], metavar="SET", help="also write train-10h, train-1h, train-10min: 10h 1h 10min")
+    parser.add_argument("root", metavar="ROOT", help="folder that contains LibriSpeech/")
+    parser.add_argument("--dest", required=True, help="folder to write {subset}.tsv, .wrd, .ltr and .spk to")
+    parser.add_argument("--subsets", nargs="+", required=True, help="subsets to write: train-clean-100, dev-clean, …")
+    parser.add_argument("--download", action="store_true", help="download missing subsets from openslr.org (with torchaudio)")
+    parser.add_argument(
+        "--partial", action="store_true", help="accept speakers with less speech than SPEAKERS.TXT lists (default: refuse them)"
+    )
+    parser.add_argument("--combine", metavar="NAME", help="also write all training subsets as one split with this name, such as train-960")
+    parser.add_argument(
+        "--limited", nargs="+", default=[], metavar="SET", help="also write small training sets train-SET; SET is 10h, 1h or 10min"
+    )
     parser.add_argument("--by-speaker", action="store_true", help="split one subset into train, valid and test without common speakers")

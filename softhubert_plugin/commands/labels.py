@@ -1,4 +1,4 @@
-"""``softhubert labels``."""
+"""The command ``softhubert labels``."""
 
 from __future__ import annotations
 
@@ -9,6 +9,8 @@ from softhubert_plugin.commands.parser import Commands, add_alignment_arguments
 
 
 def add_labels(commands: Commands) -> None:
+    """Add the subcommands ``merge``, ``inspect``, ``convert``, ``pack``, ``verify`` and ``quality``."""
+
     def merge(a: argparse.Namespace) -> str:
         from softhubert_plugin.labels.merge import merge_labels
 
@@ -16,7 +18,7 @@ def add_labels(commands: Commands) -> None:
 
     parser = commands.add("merge", "join the label shards of a split", "softhubert labels merge exp/labels train 1", merge)
     parser.add_argument("lab_dir", metavar="LAB_DIR", help="folder of {split}_{rank}_{nshard}.gmm")
-    parser.add_argument("split", metavar="SPLIT", help="train, valid, …")
+    parser.add_argument("split", metavar="SPLIT", help="name of the split: train, valid, …")
     parser.add_argument("nshard", metavar="NSHARD", type=int, help="number of shards")
 
     def inspect(a: argparse.Namespace) -> str:
@@ -29,13 +31,13 @@ def add_labels(commands: Commands) -> None:
 
     parser = commands.add(
         "inspect",
-        "what a label file holds, as JSON, as text or as a picture",
+        "describe a label file, as JSON, text or a picture",
         "softhubert labels inspect exp/labels/train.gmm --text --png exp/entropy.png",
         inspect,
     )
     parser.add_argument("file", metavar="FILE", help="a .gmm file")
-    parser.add_argument("--text", action="store_true", help="for people, with a histogram of the frames' entropies, instead of JSON")
-    parser.add_argument("--png", metavar="PATH", help="draw that histogram")
+    parser.add_argument("--text", action="store_true", help="print text with a histogram of the frames' entropies (default: print JSON)")
+    parser.add_argument("--png", metavar="PATH", help="also draw this histogram to a picture file")
 
     def convert(a: argparse.Namespace) -> str:
         from softhubert_plugin.labels.convert import convert_labels
@@ -44,16 +46,16 @@ def add_labels(commands: Commands) -> None:
 
     parser = commands.add(
         "convert",
-        "soft labels from and to dense .npy (with .len) and fairseq's .km",
+        "convert soft labels from and to dense .npy (with .len) and fairseq's .km",
         "softhubert labels convert posteriors/train.npy exp/labels/train.gmm --label-rate 50 --manifest exp/data/train.tsv",
         convert,
     )
-    parser.add_argument("source", metavar="SOURCE", help="a .gmm, .npy or .km file")
-    parser.add_argument("dest", metavar="DEST", help="what to write; its ending says what, and one of the two is .gmm")
-    parser.add_argument("--label-rate", type=float, help="frames a second; needed to make soft labels")
-    parser.add_argument("--manifest", help="the split's .tsv, to bind new soft labels to it")
-    parser.add_argument("--mass", type=float, default=0.999, help="how much of a dense posterior to keep (default: 0.999)")
-    parser.add_argument("--max-components", type=int, default=16, help="at most so many entries a frame (default: 16)")
+    parser.add_argument("source", metavar="SOURCE", help="file to convert: .gmm, .npy or .km")
+    parser.add_argument("dest", metavar="DEST", help="file to write: .gmm, .npy or .km; SOURCE or DEST must be .gmm")
+    parser.add_argument("--label-rate", type=float, help="frames per second of the labels; needed to make a .gmm file")
+    parser.add_argument("--manifest", help="the split's .tsv, to bind the new .gmm file to it")
+    parser.add_argument("--mass", type=float, default=0.999, help="probability mass kept per frame, 0 to 1 (default: 0.999)")
+    parser.add_argument("--max-components", type=int, default=16, help="maximum number of components kept per frame (default: 16)")
 
     def pack(a: argparse.Namespace) -> str:
         from softhubert_plugin.labels.pack import pack_labels
@@ -62,14 +64,17 @@ def add_labels(commands: Commands) -> None:
 
     parser = commands.add(
         "pack",
-        "the same soft labels in a third to a quarter of the bytes, read by all the rest as they are",
+        "write the same soft labels in a third to a quarter of the bytes; every command and the task read them",
         "softhubert labels pack exp/labels/train.gmm exp/packed/train.gmm --step 0.02",
         pack,
     )
     parser.add_argument("source", metavar="SOURCE", help="a .gmm file; best made with --mass 0.9999 --max-components 64")
-    parser.add_argument("dest", metavar="DEST", help="the packed .gmm file to write")
+    parser.add_argument("dest", metavar="DEST", help="packed .gmm file to write")
     parser.add_argument(
-        "--step", type=float, default=0.02, help="of the square root of a probability: smaller is closer and larger (default: %(default)s)"
+        "--step",
+        type=float,
+        default=0.02,
+        help="rounding step for the square root of a probability; smaller is more precise and takes more bytes (default: %(default)s)",
     )
 
     def verify(a: argparse.Namespace) -> str:
@@ -79,13 +84,13 @@ def add_labels(commands: Commands) -> None:
 
     parser = commands.add(
         "verify",
-        "check every label of a file, and that they belong to a manifest",
+        "check every label of a file, and that the labels belong to a manifest",
         "softhubert labels verify exp/labels/train.gmm --manifest exp/data/train.tsv",
         verify,
     )
     parser.add_argument("file", metavar="FILE", help="a .gmm file, or a .km file with its dictionary beside it")
     parser.add_argument("--manifest", required=True, help="the split's .tsv")
-    parser.add_argument("--label-rate", type=float, help="frames a second; needed for .km")
+    parser.add_argument("--label-rate", type=float, help="frames per second; needed for .km (default: the rate in the .gmm file)")
 
     def quality(a: argparse.Namespace) -> str:
         from softhubert_plugin.probing.label_quality import measure_labels
@@ -94,12 +99,12 @@ def add_labels(commands: Commands) -> None:
 
     parser = commands.add(
         "quality",
-        "phone purity, cluster purity, PNMI and segment lengths of labels against phone alignments",
+        "measure labels against phone alignments: phone purity, cluster purity, PNMI and segment lengths",
         "softhubert labels quality exp/labels/valid.gmm --manifest exp/data/valid.tsv --alignments exp/data/alignments",
         quality,
     )
     parser.add_argument("labels", metavar="LABELS", help="a .gmm file, or a .km file with its dictionary beside it")
     parser.add_argument("--manifest", required=True, help="the split's .tsv")
     add_alignment_arguments(parser)
-    parser.add_argument("--label-rate", type=float, help="frames a second; needed for .km")
-    parser.add_argument("--dest", help="also write the measures as JSON")
+    parser.add_argument("--label-rate", type=float, help="frames per second; needed for .km (default: the rate in the .gmm file)")
+    parser.add_argument("--dest", help="file to write the measures to, as JSON (default: only print them)")

@@ -1,4 +1,4 @@
-"""``softhubert probe`` and ``softhubert align``."""
+"""The commands ``softhubert probe`` and ``softhubert align``."""
 
 from __future__ import annotations
 
@@ -8,6 +8,8 @@ from softhubert_plugin.commands.parser import Commands, add_alignment_arguments,
 
 
 def add_probing(commands: Commands) -> None:
+    """Add the commands ``probe`` and ``align``."""
+
     def probe(a: argparse.Namespace) -> str:
         from softhubert_plugin.probing.probe import probe_layers
 
@@ -18,21 +20,29 @@ def add_probing(commands: Commands) -> None:
 
     parser = commands.add(
         "probe",
-        "which layer: linear phone probes of every layer on unseen speakers, and the layer to take",
+        "choose a layer: test linear phone probes of every layer on unseen speakers",
         "softhubert probe exp/all train 1 --manifest exp/data/train.tsv --alignments exp/data/alignments --mfcc exp/mfcc --dest exp/probe",
         probe,
     )
     parser.add_argument("feat_dir", metavar="FEAT_DIR", help="folder of layer{N} folders, from 'softhubert features hubert ... all'")
-    parser.add_argument("split", metavar="SPLIT", help="train, valid, …; its speakers are divided into training, validation and test")
+    parser.add_argument(
+        "split", metavar="SPLIT", help="name of the split: train, valid, …; its speakers are divided into training, validation and test"
+    )
     parser.add_argument("nshard", metavar="NSHARD", type=int, help="number of shards")
-    parser.add_argument("--manifest", required=True, help="the split's .tsv; of a --percent dump, FEAT_DIR/SPLIT.tsv")
+    parser.add_argument("--manifest", required=True, help="the split's .tsv; for features written with --percent, FEAT_DIR/SPLIT.tsv")
     add_alignment_arguments(parser)
-    parser.add_argument("--dest", required=True, help="where layers.json, layers.svg and confusion.json go")
-    parser.add_argument("--mfcc", help="MFCC shards of the same manifest, as the floor")
-    parser.add_argument("--max-frames", type=int, default=100_000, help="frames to train on (default: %(default)s)")
-    parser.add_argument("--clusters", type=int, default=100, help="of the k-means for PNMI; 0 leaves it out (default: %(default)s)")
-    parser.add_argument("--by", choices=("accuracy", "pnmi"), default="accuracy", help="what chooses the layer (default: %(default)s)")
-    parser.add_argument("--seed", type=int, default=0, help="of speakers, frames and k-means (default: %(default)s)")
+    parser.add_argument("--dest", required=True, help="folder to write layers.json, layers.svg and confusion.json to")
+    parser.add_argument("--mfcc", help="folder of MFCC shards of the same manifest, to compare with (default: no comparison)")
+    parser.add_argument("--max-frames", type=int, default=100_000, help="maximum number of training frames (default: %(default)s)")
+    parser.add_argument(
+        "--clusters", type=int, default=100, help="number of k-means clusters for PNMI; 0 for no PNMI (default: %(default)s)"
+    )
+    parser.add_argument(
+        "--by", choices=("accuracy", "pnmi"), default="accuracy", help="measure that chooses the layer (default: %(default)s)"
+    )
+    parser.add_argument(
+        "--seed", type=int, default=0, help="random seed for the choice of speakers and frames and for k-means (default: %(default)s)"
+    )
     add_device_argument(parser)
 
     def align(a: argparse.Namespace) -> str:
@@ -42,12 +52,12 @@ def add_probing(commands: Commands) -> None:
 
     parser = commands.add(
         "align",
-        "letter alignments of transcribed speech by a fine-tuned CTC checkpoint, for corpora that have no phone alignments",
+        "align letters with a fine-tuned CTC checkpoint, for transcribed corpora without phone alignments",
         "softhubert align exp/data train exp/soft/finetune/checkpoint_best.pt exp/data/letters",
         align,
     )
-    parser.add_argument("data", metavar="TSV_DIR", help="folder of the manifest and its .ltr")
-    parser.add_argument("split", metavar="SPLIT", help="train, valid, …")
+    parser.add_argument("data", metavar="TSV_DIR", help="folder of {split}.tsv and {split}.ltr")
+    parser.add_argument("split", metavar="SPLIT", help="name of the split: train, valid, …")
     parser.add_argument("checkpoint", metavar="CKPT", help="fine-tuned hubert_ctc checkpoint")
-    parser.add_argument("dest", metavar="DEST", help="where to write UTTERANCE.lab: start and end in seconds, letter")
+    parser.add_argument("dest", metavar="DEST", help="folder to write UTTERANCE.lab to, with lines of start and end in seconds and letter")
     add_device_argument(parser)

@@ -1,4 +1,4 @@
-"""``softhubert targets``, ``lm``, ``decode``, ``tune`` and ``score``."""
+"""The commands ``softhubert targets``, ``lm``, ``decode``, ``tune`` and ``score``."""
 
 from __future__ import annotations
 
@@ -9,6 +9,7 @@ from softhubert_plugin.commands.parser import Commands, add_device_argument
 
 
 def add_recognition(commands: Commands) -> None:
+    """Add the commands ``targets``, ``lm``, ``decode``, ``tune`` and ``score``."""
     _add_targets(commands)
     _add_lm(commands)
     _add_decode(commands)
@@ -26,16 +27,22 @@ def _add_targets(commands: Commands) -> None:
 
     parser = commands.add(
         "targets",
-        "CTC targets of transcripts: letters, or sentencepiece units",
+        "make CTC targets from transcripts: letters or sentencepiece units",
         "softhubert targets exp/data train valid test --units 500",
         targets,
     )
     parser.add_argument("data", metavar="TSV_DIR", help="folder of {split}.tsv and {split}.wrd")
-    parser.add_argument("splits", metavar="SPLIT", nargs="+", help="splits; units are learned from the first")
-    parser.add_argument("--units", type=int, metavar="N", help="N sentencepiece units in {split}.sp{N}, dict.sp{N}.txt; without: letters")
-    parser.add_argument("--dictionary", help="a dict.ltr.txt whose letters the transcripts have to keep to; without: the first split's")
-    parser.add_argument("--drop", action="store_true", help="leave out utterances that cannot be spelled, from the manifest too")
-    parser.add_argument("--dest", help="where to write (default: TSV_DIR)")
+    parser.add_argument("splits", metavar="SPLIT", nargs="+", help="names of splits; the first gives the letters or the units")
+    parser.add_argument(
+        "--units", type=int, metavar="N", help="number of sentencepiece units; writes {split}.sp{N} and dict.sp{N}.txt (default: letters)"
+    )
+    parser.add_argument("--dictionary", help="dict.ltr.txt with the allowed letters (default: the letters of the first split)")
+    parser.add_argument(
+        "--drop",
+        action="store_true",
+        help="leave out utterances that cannot be spelled, from the manifest as well (default: refuse them)",
+    )
+    parser.add_argument("--dest", help="folder to write to (default: TSV_DIR)")
 
 
 def _add_lm(commands: Commands) -> None:
@@ -54,41 +61,58 @@ def _add_lm(commands: Commands) -> None:
 
     parser = commands.add(
         "lm",
-        "an n-gram language model (modified Kneser–Ney, ARPA) and a lexicon from transcripts",
+        "make an n-gram language model (modified Kneser–Ney, ARPA) and a lexicon from transcripts",
         "softhubert lm exp/data/train.wrd --dest exp/lm --order 3 --dictionary exp/data/dict.ltr.txt",
         lm,
     )
-    parser.add_argument("text", metavar="TEXT", nargs="+", help="text files, a sentence a line, such as {split}.wrd")
-    parser.add_argument("--dest", required=True, help="where to write lm.arpa and lexicon.txt")
-    parser.add_argument("--order", type=int, default=3, help="words (or letters) an n-gram holds at most (default: %(default)s)")
+    parser.add_argument("text", metavar="TEXT", nargs="+", help="text files with one sentence per line, such as {split}.wrd")
+    parser.add_argument("--dest", required=True, help="folder to write lm.arpa and lexicon.txt to")
+    parser.add_argument("--order", type=int, default=3, help="longest n-gram, in words (or letters), 2 to 6 (default: %(default)s)")
     parser.add_argument(
-        "--units", choices=["words", "letters", "pieces"], default="words", help="letters, pieces: for decoding without a lexicon"
+        "--units",
+        choices=["words", "letters", "pieces"],
+        default="words",
+        help="units of the model; letters and pieces are for decoding without a lexicon (default: %(default)s)",
     )
-    parser.add_argument("--dictionary", help="the dict.*.txt of the fine-tuned model, against which spellings are checked")
-    parser.add_argument("--sentencepiece", metavar="MODEL", help="spell the lexicon with these units (spN.model) instead of letters")
-    parser.add_argument("--lexicon-from", metavar="FILE", help="take the lexicon's words from this list, one a line, instead of TEXT")
+    parser.add_argument(
+        "--dictionary", help="dict.*.txt of the fine-tuned model, to leave out words that it cannot spell (default: no check)"
+    )
+    parser.add_argument(
+        "--sentencepiece", metavar="MODEL", help="sentencepiece model (spN.model) whose units spell the lexicon (default: letters)"
+    )
+    parser.add_argument(
+        "--lexicon-from", metavar="FILE", help="file with the words of the lexicon, one per line (default: the words of TEXT)"
+    )
 
 
 def _add_search_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
-        "--config", metavar="YAML", help="of fairseq's form, such as config/decode/kenlm.yaml; options given here count more"
+        "--config",
+        metavar="YAML",
+        help="decoding configuration in fairseq's format, such as config/decode/kenlm.yaml; options given here override it",
     )
-    parser.add_argument("--lm", help="KenLM model, .arpa or .bin (which loads sooner): of words with --lexicon, of letters without")
-    parser.add_argument("--lexicon", help="file of 'WORD spelling' lines; only its words can be found")
-    parser.add_argument("--beam", type=int, help="hypotheses kept a frame (default: 50); alone, a search without lexicon and model")
-    parser.add_argument("--beam-threshold", type=float, help="drop hypotheses so far behind the best (default: 50)")
-    parser.add_argument("--sil-score", type=float, help="added for each word boundary (default: 0)")
+    parser.add_argument(
+        "--lm", help="KenLM model, .arpa or .bin (.bin loads faster); of words with --lexicon, of letters without (default: none)"
+    )
+    parser.add_argument("--lexicon", help="file of 'WORD spelling' lines; only its words can be found (default: none)")
+    parser.add_argument(
+        "--beam", type=int, help="hypotheses kept per frame (default: 50); --beam alone gives a beam search without lexicon and model"
+    )
+    parser.add_argument("--beam-threshold", type=float, help="drop hypotheses with a score this far below the best (default: 50)")
+    parser.add_argument("--sil-score", type=float, help="score added for each word boundary (default: 0)")
     _add_machine_arguments(parser)
 
 
 def _add_machine_arguments(parser: argparse.ArgumentParser) -> None:
     add_device_argument(parser)
-    parser.add_argument("--processes", type=int, help="as many at once (default: one a CPU core; one on a GPU)")
-    parser.add_argument("--max-seconds", type=float, help="audio in one batch (default: one utterance on a CPU, 160 on a GPU)")
+    parser.add_argument("--processes", type=int, help="number of processes (default: one per CPU core; one on a GPU)")
+    parser.add_argument(
+        "--max-seconds", type=float, help="seconds of audio per batch (default: one utterance per batch on a CPU, 160 s on a GPU)"
+    )
 
 
 def _search(a: argparse.Namespace, **settings: Any) -> Optional[Any]:
-    """The beam search that was asked for; ``None`` is greedy decoding."""
+    """Return the settings of the beam search; ``None`` for greedy decoding."""
     from softhubert_plugin.asr.beam import search_settings
 
     given = {"lm": a.lm, "lexicon": a.lexicon, "beam": a.beam, "beam_threshold": a.beam_threshold, "sil_score": a.sil_score, **settings}
@@ -110,19 +134,21 @@ def _add_decode(commands: Commands) -> None:
 
     parser = commands.add(
         "decode",
-        "CTC decoding of a split with a fine-tuned checkpoint: greedy, or beam search with lexicon and language model",
+        "decode a split with a fine-tuned CTC checkpoint: greedy, or beam search with lexicon and language model",
         "softhubert decode exp/data test exp/soft/finetune/checkpoint_best.pt exp/soft/decode/test --lm exp/lm/lm.arpa "
         "--lexicon exp/lm/lexicon.txt",
         decode,
     )
-    parser.add_argument("data", metavar="TSV_DIR", help="folder of the manifest and, for references, its .ltr or .wrd")
-    parser.add_argument("split", metavar="SPLIT", help="test, …")
+    parser.add_argument("data", metavar="TSV_DIR", help="folder of {split}.tsv and, for references, {split}.ltr or .wrd")
+    parser.add_argument("split", metavar="SPLIT", help="name of the split: test, …")
     parser.add_argument("checkpoint", metavar="CKPT", help="fine-tuned hubert_ctc checkpoint")
-    parser.add_argument("dest", metavar="DEST", help="where to write hypo.word, hypo.units, ref.word, ref.units, generate.txt, decode.json")
-    parser.add_argument("--lm-weight", type=float, help="factor on the language model (default: 2)")
-    parser.add_argument("--word-score", type=float, help="added for each word (default: -1)")
-    parser.add_argument("--tuned", metavar="JSON", help="take both from what 'softhubert tune' wrote")
-    parser.add_argument("--nbest", type=int, help="hypotheses an utterance in generate.txt (default: 1)")
+    parser.add_argument(
+        "dest", metavar="DEST", help="folder to write hypo.word, hypo.units, ref.word, ref.units, generate.txt and decode.json to"
+    )
+    parser.add_argument("--lm-weight", type=float, help="factor on the language model's score (default: 2)")
+    parser.add_argument("--word-score", type=float, help="score added for each word (default: -1)")
+    parser.add_argument("--tuned", metavar="JSON", help="file from 'softhubert tune', to take --lm-weight and --word-score from")
+    parser.add_argument("--nbest", type=int, help="hypotheses per utterance in generate.txt (default: 1)")
     _add_search_arguments(parser)
 
 
@@ -142,10 +168,10 @@ def _add_tune(commands: Commands) -> None:
         "--lexicon exp/lm/lexicon.txt",
         tune,
     )
-    parser.add_argument("data", metavar="TSV_DIR", help="folder of the manifest and its .wrd")
-    parser.add_argument("split", metavar="SPLIT", help="development set: never the one that is reported")
+    parser.add_argument("data", metavar="TSV_DIR", help="folder of {split}.tsv and {split}.wrd")
+    parser.add_argument("split", metavar="SPLIT", help="name of a development set; never tune on the test set")
     parser.add_argument("checkpoint", metavar="CKPT", help="fine-tuned hubert_ctc checkpoint")
-    parser.add_argument("dest", metavar="JSON", help="where to write the best setting and every setting tried")
+    parser.add_argument("dest", metavar="JSON", help="JSON file to write: the best setting and every setting tried")
     _add_search_arguments(parser)
 
 
@@ -167,14 +193,20 @@ def _add_score(commands: Commands) -> None:
 
     parser = commands.add(
         "score",
-        "word error rate with its confidence interval, by speaker and against another system",
+        "compute the word error rate with its confidence interval, per speaker and against another system",
         "softhubert score exp/soft/decode/test/hypo.word exp/soft/decode/test/ref.word --manifest exp/data/test.tsv",
         score,
     )
-    parser.add_argument("hyp", metavar="HYP", help="hypotheses, 'WORDS (id)' a line")
-    parser.add_argument("ref", metavar="REF", help="references, likewise")
-    parser.add_argument("--manifest", metavar="TSV", help="the split's manifest: tells utterances and speakers apart")
-    parser.add_argument("--against", metavar="HYP", help="compare with another system's hypotheses (matched-pairs test)")
-    parser.add_argument("--by-speaker", action="store_true", help="one line a speaker; needs --manifest, or ids such as 19-198-0001")
-    parser.add_argument("--worst", type=int, default=0, metavar="N", help="show the alignments of the N worst utterances")
-    parser.add_argument("--dest", help="also write the result as JSON")
+    parser.add_argument("hyp", metavar="HYP", help="file of hypotheses, one 'WORDS (id)' per line")
+    parser.add_argument("ref", metavar="REF", help="file of references, in the same format")
+    parser.add_argument(
+        "--manifest", metavar="TSV", help="the split's manifest, for the names of utterances and speakers (default: taken from the ids)"
+    )
+    parser.add_argument("--against", metavar="HYP", help="hypotheses of another system, to compare with (matched-pairs test)")
+    parser.add_argument(
+        "--by-speaker", action="store_true", help="print one line per speaker; needs --manifest, or ids such as 19-198-0001"
+    )
+    parser.add_argument(
+        "--worst", type=int, default=0, metavar="N", help="print the alignments of the N utterances with the most errors (default: 0)"
+    )
+    parser.add_argument("--dest", help="file to write the result to, as JSON (default: only print it)")

@@ -1,4 +1,4 @@
-"""``softhubert report``, ``doctor``, ``configs`` and ``plan``."""
+"""The commands ``softhubert report``, ``doctor``, ``configs`` and ``plan``."""
 
 from __future__ import annotations
 
@@ -9,6 +9,8 @@ from softhubert_plugin.errors import SoftHubertError
 
 
 def add_reporting(commands: Commands) -> None:
+    """Add the commands ``report``, ``doctor``, ``configs`` and ``plan``."""
+
     def report(a: argparse.Namespace) -> str:
         from softhubert_plugin.report import write_report
 
@@ -16,12 +18,12 @@ def add_reporting(commands: Commands) -> None:
 
     parser = commands.add(
         "report",
-        "compare experiments: a table, index.html, results.json and results.md",
+        "compare experiments: print a table, and write index.html, results.json and results.md",
         "softhubert report exp/km exp/gmm --dest exp/report",
         report,
     )
     parser.add_argument("experiments", metavar="EXP_DIR", nargs="+", help="experiment folders, the baseline first")
-    parser.add_argument("--dest", required=True, help="where to write the report")
+    parser.add_argument("--dest", required=True, help="folder to write the report to")
 
     def doctor(a: argparse.Namespace) -> str:
         from softhubert_plugin.doctor import diagnose
@@ -29,29 +31,34 @@ def add_reporting(commands: Commands) -> None:
         text, problems = diagnose()
         if problems:
             print(text)
-            raise SoftHubertError(f"{problems} problem(s) in this environment, listed above")
+            raise SoftHubertError(f"{problems} problem(s) in this environment; the report above lists them, with remedies")
         return text
 
-    commands.add("doctor", "versions, and what is wrong with them", "softhubert doctor", doctor)
+    commands.add("doctor", "print the versions in this environment, and any problems with their remedies", "softhubert doctor", doctor)
 
     def configs(a: argparse.Namespace) -> str:
         from softhubert_plugin.configurations import configuration_folder
 
         return str(configuration_folder())
 
-    commands.add("configs", "the folder of the hydra configurations, for fairseq's --config-dir", "softhubert configs", configs)
+    commands.add("configs", "print the folder of the hydra configurations, for fairseq's --config-dir", "softhubert configs", configs)
 
     def plan(a: argparse.Namespace) -> str:
         from softhubert_plugin.planning import plan_tables
 
         if min(a.hours) <= 0 or a.systems < 1 or a.gpus < 1 or not 0 < a.percent <= 1:
-            raise SoftHubertError("plan: hours, --systems and --gpus are above 0, and --percent is a share from 0 to 1")
+            raise SoftHubertError("plan: expected hours, --systems and --gpus above 0, and --percent above 0 and at most 1")
         return plan_tables(a.hours, a.systems, a.gpus, a.percent)
 
     parser = commands.add(
-        "plan", "disk, hours and GPUs that the LibriSpeech recipe will need", "softhubert plan 100 960 60000 --systems 2 --gpus 8", plan
+        "plan",
+        "estimate disk space, CPU hours and GPU hours of the LibriSpeech recipe",
+        "softhubert plan 100 960 60000 --systems 2 --gpus 8",
+        plan,
     )
-    parser.add_argument("hours", metavar="HOURS", nargs="+", type=float, help="hours of speech to pretrain on; over 10000: the Large model")
-    parser.add_argument("--systems", type=int, default=2, help="pretraining targets compared (default: %(default)s)")
-    parser.add_argument("--gpus", type=int, default=8, help="at work at once (default: %(default)s)")
-    parser.add_argument("--percent", type=float, default=0.1, help="share of the speech for probing (default: %(default)s)")
+    parser.add_argument(
+        "hours", metavar="HOURS", nargs="+", type=float, help="hours of speech to pretrain on; above 10000, the Large model is planned"
+    )
+    parser.add_argument("--systems", type=int, default=2, help="number of pretraining targets to compare (default: %(default)s)")
+    parser.add_argument("--gpus", type=int, default=8, help="number of GPUs used at the same time (default: %(default)s)")
+    parser.add_argument("--percent", type=float, default=0.1, help="fraction of the speech for probing, 0 to 1 (default: %(default)s)")

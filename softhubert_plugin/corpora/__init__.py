@@ -1,1 +1,1 @@
-"""Where audio comes from: corpora made on the spot, folders of files, LibriSpeech. Each ends in fairseq manifests."""
+"""Sources of audio: generated corpora, folders of files, LibriSpeech. Each source ends in fairseq manifests."""

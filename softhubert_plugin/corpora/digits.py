@@ -1,6 +1,6 @@
-"""Digit strings of real speakers, joined from single recordings as the Free Spoken Digit Dataset has them.
+"""A corpus of digit strings by real speakers, joined from single digits such as those of the Free Spoken Digit Dataset.
 
-A small honest recognition task: 3 to 7 digits of one speaker with short pauses, on speakers that training has not heard.
+It is a small recognition task: 3 to 7 digits of one speaker, with short pauses. No speaker is in more than one split.
 """
 
 from __future__ import annotations
@@ -28,15 +28,20 @@ PAUSE_SECONDS = (0.05, 0.25)
 def make_digits_corpus(recordings: PathLike, dest: PathLike, *, utterances: int = 300, seed: int = 1) -> str:
     """Make the corpus: ``audio/{split}/{speaker}/*.flac`` at 16 kHz, manifests, transcripts, ``corpus.json``.
 
-    Of the speakers in alphabetical order the last goes to test, the one before to valid (a tenth each where there are many). All
-    recordings of a speaker are used about equally often.
+    In alphabetical order, the last speaker goes to test and the one before to valid (a tenth of the speakers each, if there are many).
+    All recordings of a speaker are used about equally often. The same arguments give the same files.
 
     Args:
-        recordings: folder of ``{digit}_{speaker}_{take}.wav``, at any one sampling rate.
-        utterances: digit strings a speaker.
+        recordings: folder of ``{digit}_{speaker}_{take}.wav``, at any sample rate, with one channel.
+        dest: folder to write to.
+        utterances: digit strings per speaker.
+        seed: seed of the choice of digits and pauses.
+
+    Returns:
+        One line that says what was made.
 
     Raises:
-        SoftHubertError: the folder holds no such recordings, lacks a digit, or has fewer than three speakers.
+        SoftHubertError: the folder has no such recordings, a speaker lacks a digit, or there are fewer than three speakers.
     """
     parameters = {"corpus": "digits", "utterances": utterances, "seed": seed}
     if is_made(dest, parameters):
@@ -64,7 +69,7 @@ def make_digits_corpus(recordings: PathLike, dest: PathLike, *, utterances: int 
 
 
 def _find(folder: Path) -> Dict[str, List[List[Path]]]:
-    """For each speaker, for each digit, the recordings."""
+    """Find the recordings of each speaker and digit."""
     if not folder.is_dir():
         raise SoftHubertError(f"{folder}: no such folder; give the 'recordings' folder of the Free Spoken Digit Dataset")
     takes: Dict[str, List[List[Path]]] = {}
@@ -74,7 +79,7 @@ def _find(folder: Path) -> Dict[str, List[List[Path]]]:
             raise SoftHubertError(f"{path}: expected a name such as 7_jackson_12.wav (digit, speaker, take); rename or remove it")
         takes.setdefault(match.group(2), [[] for _ in DIGITS])[int(match.group(1))].append(path)
     if not takes:
-        raise SoftHubertError(f"{folder}: no recordings ({{digit}}_{{speaker}}_{{take}}.wav) in it")
+        raise SoftHubertError(f"{folder}: has no recordings; expected files named {{digit}}_{{speaker}}_{{take}}.wav")
     for speaker, digits in takes.items():
         missing = [str(digit) for digit, paths in enumerate(digits) if not paths]
         if missing:
@@ -90,13 +95,13 @@ def _read(path: Path) -> np.ndarray:
     except (soundfile.LibsndfileError, RuntimeError) as error:
         raise SoftHubertError(f"{path}: not readable as audio ({error}); replace or remove the file") from None
     if samples.ndim != 1 or not len(samples):
-        raise SoftHubertError(f"{path}: expected one channel with samples, found shape {samples.shape}")
+        raise SoftHubertError(f"{path}: expected one channel with samples, found shape {samples.shape}; replace or remove the file")
     if rate == SAMPLE_RATE:
         return samples
     return torchaudio.functional.resample(torch.from_numpy(samples), rate, SAMPLE_RATE).numpy()
 
 
 def _pause(rng: random.Random) -> np.ndarray:
-    """A short stretch of faint noise: digital silence would be like nothing a microphone records."""
+    """Make a short pause of faint noise. No microphone records digital silence, so noise is closer to real speech."""
     length = int(rng.uniform(*PAUSE_SECONDS) * SAMPLE_RATE)
     return 1e-4 * np.random.default_rng(rng.getrandbits(32)).standard_normal(length).astype(np.float32)

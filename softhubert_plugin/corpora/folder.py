@@ -1,4 +1,4 @@
-"""Manifests of any folder of audio, as fairseq's ``wav2vec_manifest.py`` makes them."""
+"""Write manifests of any folder of audio, as fairseq's ``wav2vec_manifest.py`` does."""
 
 from __future__ import annotations
 
@@ -21,20 +21,24 @@ def write_folder_manifest(
     seed: int = 42,
     skip_unreadable: bool = False,
 ) -> str:
-    """Write ``train.tsv`` and ``valid.tsv`` of all audio files below ``root``, in the order of their names.
+    """Write ``train.tsv`` and ``valid.tsv`` of all audio files below ``root``, sorted by path.
 
     Args:
-        valid_percent: share of the files set aside for validation, in [0, 1) (a fraction, as fairseq's option of this name).
-        skip_unreadable: leave out files that cannot be read or are empty, instead of refusing the first.
+        root: folder that contains the audio, at any depth.
+        dest: folder to write to.
+        extension: file name extension of the audio.
+        valid_percent: share of the files for validation, in [0, 1). It is a fraction, as in fairseq's option of this name.
+        seed: seed of the choice of validation files.
+        skip_unreadable: leave out files that cannot be read or are empty, instead of refusing them.
 
     Returns:
-        A report: each file that was left out, and how many are in which manifest.
+        A report: one line per file that was left out, then the number of files in each manifest.
 
     Raises:
-        SoftHubertError: there are no such files, one is unreadable, empty or not at 16 kHz, or a split would be empty.
+        SoftHubertError: there are no such files; a file is unreadable, empty or not at 16 kHz; or a split would be empty.
     """
     if not 0 <= valid_percent < 1:
-        raise SoftHubertError(f"--valid-percent {valid_percent}: expected a share from 0 to 1, such as 0.01")
+        raise SoftHubertError(f"--valid-percent {valid_percent}: expected a fraction from 0 to below 1, such as 0.01")
     paths = sorted(path for path in Path(root).rglob(f"*.{extension.lstrip('.')}") if path.is_file())
     if not paths:
         raise SoftHubertError(f"{root}: no .{extension.lstrip('.')} files below it; check the folder and --ext")
@@ -48,7 +52,7 @@ def write_folder_manifest(
         lengths = audio_lengths(paths)
     wanted = round(len(paths) * valid_percent) or (1 if valid_percent > 0 else 0)
     if wanted == len(paths):
-        raise SoftHubertError(f"{root}: {len(paths)} file(s) leave none for training; give more audio or --valid-percent 0")
+        raise SoftHubertError(f"{root}: all {len(paths)} file(s) go to validation, none to training; give more audio or --valid-percent 0")
     chosen = set(random.Random(seed).sample(range(len(paths)), wanted))
     entries = [(str(path.relative_to(root)), length) for path, length in zip(paths, lengths)]
     write_manifest(Path(dest) / "train.tsv", root, (entry for number, entry in enumerate(entries) if number not in chosen))

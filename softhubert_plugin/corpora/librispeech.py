@@ -1,4 +1,7 @@
-"""LibriSpeech's manifests and transcripts: its subsets, all training subsets as one, limited sets, or one subset split by speaker."""
+"""Write LibriSpeech's manifests and transcripts.
+
+A split is a subset, all training subsets together, a limited training set, or a part of one subset, split by speaker.
+"""
 
 from __future__ import annotations
 
@@ -24,17 +27,25 @@ def write_librispeech_manifests(
     combine: Optional[str] = None,
     limited: Sequence[str] = (),
 ) -> str:
-    """Write ``{subset}.tsv``, ``.wrd``, ``.ltr`` and ``.spk`` (speaker and chapter of each utterance) of each subset, and ``dict.ltr.txt``.
+    """Write ``{subset}.tsv``, ``.wrd``, ``.ltr`` and ``.spk`` of each subset, and ``dict.ltr.txt``.
+
+    A line of ``{subset}.spk`` is the speaker and the chapter of an utterance.
 
     Args:
-        root: the folder that holds ``LibriSpeech/``.
-        download: fetch what is missing.
-        partial: accept speakers of whom speech is missing.
-        combine: also write all training subsets as one split of this name.
-        limited: also write ``train-{name}`` for each of ``10h``, ``1h``, ``10min``.
+        root: the folder that contains ``LibriSpeech/``.
+        dest: folder to write to.
+        subsets: subsets to write, such as ``train-clean-100``.
+        download: download missing subsets.
+        partial: accept speakers whose speech is incomplete.
+        combine: also write all training subsets as one split with this name.
+        limited: also write the limited set ``train-{name}`` for each of these names (``10h``, ``1h``, ``10min``).
+
+    Returns:
+        One line that says what was written.
 
     Raises:
-        SoftHubertError: a subset is unknown, not there or incomplete, an audio file is not usable, or there is too little for a set.
+        SoftHubertError: a subset is unknown, missing or incomplete; an audio file is not usable; or there is too little speech for a
+            limited set.
     """
     splits: Dict[str, List[Entry]] = {}
     notes: Dict[str, str] = {}
@@ -42,7 +53,7 @@ def write_librispeech_manifests(
         splits[subset], notes[subset] = find_subset(root, subset, download=download, partial=partial)
     training = [entry for subset in subsets if subset.startswith("train-") for entry in splits[subset]]
     if (combine or limited) and not training:
-        raise SoftHubertError("--combine and --limited draw on training subsets, and none was given with --subsets")
+        raise SoftHubertError("--combine and --limited need a training subset; add one to --subsets, such as train-clean-100")
     if combine:
         splits[combine] = training
     if limited:
@@ -53,8 +64,19 @@ def write_librispeech_manifests(
 
 
 def write_speaker_splits(root: PathLike, dest: PathLike, *, subset: str, download: bool = False, partial: bool = False) -> str:
-    """Write train, valid and test of one subset, with no speaker in common: of the speakers by number, the last tenth are for test
-    and the tenth before for valid.
+    """Split one subset into train, valid and test without common speakers.
+
+    The speakers are sorted by number. The last tenth goes to test, the tenth before to valid, the others to train.
+
+    Args:
+        root: the folder that contains ``LibriSpeech/``.
+        dest: folder to write to.
+        subset: the subset to split.
+        download: download the subset if it is missing.
+        partial: accept speakers whose speech is incomplete.
+
+    Returns:
+        One line that says what was written.
 
     Raises:
         SoftHubertError: as :func:`write_librispeech_manifests`, or the subset has fewer than three speakers.

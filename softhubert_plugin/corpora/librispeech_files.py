@@ -1,4 +1,4 @@
-"""LibriSpeech as it lies on disk: its subsets through torchaudio, checked against its own list of speakers."""
+"""Read LibriSpeech's subsets from disk with torchaudio, and check them against the corpus's own list of speakers."""
 
 from __future__ import annotations
 
@@ -16,11 +16,11 @@ from softhubert_plugin.files import PathLike, read_lines_of, sha256_of
 from softhubert_plugin.manifests import SAMPLE_RATE
 
 SUBSETS = ("dev-clean", "dev-other", "test-clean", "test-other", "train-clean-100", "train-clean-360", "train-other-500")
-_TOLERANCE = 0.02  # of a speaker's minutes: the list is rounded, and its speech was measured before it was cut
+_TOLERANCE = 0.02  # share of a speaker's minutes; the list is rounded, and was made before the speech was cut into utterances
 
 
 class Entry(NamedTuple):
-    """An utterance with where it comes from."""
+    """An utterance, with the subset, speaker and chapter that it comes from."""
 
     subset: str
     speaker: int
@@ -29,7 +29,7 @@ class Entry(NamedTuple):
 
 
 class Speaker(NamedTuple):
-    """What SPEAKERS.TXT says of a reader."""
+    """What SPEAKERS.TXT says about a speaker."""
 
     sex: str
     subset: str
@@ -37,23 +37,27 @@ class Speaker(NamedTuple):
 
 
 def find_subset(root: PathLike, subset: str, *, download: bool = False, partial: bool = False) -> Tuple[List[Entry], str]:
-    """The utterances of a subset in the corpus's own order, and what is worth saying of them.
+    """Find the utterances of a subset.
 
     Args:
-        root: the folder that holds ``LibriSpeech/``.
-        download: fetch the subset if it is not there.
-        partial: accept speakers of whom speech is missing.
+        root: the folder that contains ``LibriSpeech/``.
+        subset: name of the subset, such as ``dev-clean``.
+        download: download the subset if it is missing.
+        partial: accept speakers whose speech is incomplete.
+
+    Returns:
+        The utterances in the corpus's own order; and a phrase that says how many of the subset's speakers they cover.
 
     Raises:
-        SoftHubertError: the subset is unknown, not there, incomplete or not as SPEAKERS.TXT has it, its download failed, or an audio
-            file is damaged or not at 16 kHz.
+        SoftHubertError: the subset is unknown, missing, incomplete or different from SPEAKERS.TXT; its download failed; or an audio file
+            is damaged or not at 16 kHz.
     """
     if subset not in SUBSETS:
-        raise SoftHubertError(f"{subset}: no such subset of LibriSpeech; there are {', '.join(SUBSETS)}")
+        raise SoftHubertError(f"{subset}: no such subset of LibriSpeech; expected one of {', '.join(SUBSETS)}")
     folder = Path(root) / "LibriSpeech"
     if not (folder / subset).is_dir():
         if not download:
-            raise SoftHubertError(f"{folder / subset}: not there; give the folder that holds LibriSpeech/, or --download")
+            raise SoftHubertError(f"{folder / subset}: not there; give the folder that contains LibriSpeech/, or --download")
         _fetch(Path(root), subset)
     found = _metadata(Path(root), subset)
     paths = [folder / entry[0] for entry in found]
@@ -68,24 +72,29 @@ def find_subset(root: PathLike, subset: str, *, download: bool = False, partial:
 
 
 def read_speakers(path: PathLike) -> Dict[int, Speaker]:
-    """SPEAKERS.TXT.
+    """Read SPEAKERS.TXT.
+
+    Returns:
+        The speakers by their numbers.
 
     Raises:
-        SoftHubertError: it is missing, or a line is malformed.
+        SoftHubertError: the file is missing, or a line is malformed.
     """
     try:
         lines = read_lines_of(path)
     except FileNotFoundError:
-        raise SoftHubertError(f"{path}: not there; it comes with each of LibriSpeech's archives: unpack one again") from None
+        raise SoftHubertError(f"{path}: not there; every LibriSpeech archive contains it: unpack one again") from None
     speakers = {}
     for number, line in enumerate(lines, start=1):
         if line.startswith(";") or not line.strip():
             continue
-        fields = [field.strip() for field in line.split("|", 4)]  # a name may hold a bar
+        fields = [field.strip() for field in line.split("|", 4)]  # a name may contain a bar
         try:
             speakers[int(fields[0])] = Speaker(fields[1], fields[2], float(fields[3]))
         except (ValueError, IndexError):
-            raise SoftHubertError(f"{path}, line {number}: expected 'ID | SEX | SUBSET | MINUTES | NAME', found {line[:60]!r}") from None
+            raise SoftHubertError(
+                f"{path}, line {number}: expected 'ID | SEX | SUBSET | MINUTES | NAME', found {line[:60]!r}; restore it"
+            ) from None
     return speakers
 
 
@@ -99,12 +108,12 @@ def _metadata(root: Path, subset: str) -> List[Tuple[Any, ...]]:
     except (OSError, ValueError) as error:
         raise SoftHubertError(f"{root}/LibriSpeech/{subset}: a transcript is missing or malformed ({error}); unpack it again") from None
     if not found:
-        raise SoftHubertError(f"{root}/LibriSpeech/{subset}: no utterances in it; unpack the archive again, or --download")
+        raise SoftHubertError(f"{root}/LibriSpeech/{subset}: has no utterances; unpack the archive again, or give --download")
     return found
 
 
 def _fetch(root: Path, subset: str) -> None:
-    """Download and unpack; an archive that lies there from before is checked, which torchaudio does not do."""
+    """Download and unpack a subset. An archive from an earlier download is checked first, which torchaudio does not do."""
     from torchaudio.datasets import LIBRISPEECH
 
     archive, unpacked = root / f"{subset}.tar.gz", root / "LibriSpeech" / subset
@@ -119,10 +128,10 @@ def _fetch(root: Path, subset: str) -> None:
 
 
 def _check_archive(archive: Path) -> None:
-    """Compare an archive with the checksum that torchaudio knows, where there is one.
+    """Compare an archive with its checksum in torchaudio, if there is one.
 
     Raises:
-        SoftHubertError: it is not what was published.
+        SoftHubertError: the archive differs from the published one.
     """
     from torchaudio.datasets import librispeech
 
@@ -144,13 +153,13 @@ def _check_speakers(folder: Path, subset: str, entries: List[Entry], partial: bo
         minutes[entry.speaker] = minutes.get(entry.speaker, 0.0) + entry.utterance.samples / SAMPLE_RATE / 60
     for speaker, found in minutes.items():
         if speaker not in listed or listed[speaker].subset != subset:
-            said = f"says {listed[speaker].subset}" if speaker in listed else "does not have"
-            raise SoftHubertError(f"{folder / subset / str(speaker)}: a speaker whom SPEAKERS.TXT {said}; unpack the archives again")
+            said = f"lists in {listed[speaker].subset}" if speaker in listed else "does not list"
+            raise SoftHubertError(f"{folder / subset / str(speaker)}: a speaker that SPEAKERS.TXT {said}; unpack the archives again")
         expected = listed[speaker].minutes
         if found < (1 - _TOLERANCE) * expected and not partial:
             raise SoftHubertError(
                 f"{folder / subset / str(speaker)}: {found:.2f} minutes of speech, SPEAKERS.TXT says {expected:.2f}; delete "
-                f"{folder / subset} and unpack it again (or --partial to take what is there)"
+                f"{folder / subset} and unpack it again (or give --partial to accept what is there)"
             )
     all_speakers = sum(speaker.subset == subset for speaker in listed.values())
     return f"{len(minutes)} of its {all_speakers} speakers" if len(minutes) < all_speakers else f"all {all_speakers} speakers"

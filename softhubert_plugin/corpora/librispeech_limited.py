@@ -1,8 +1,8 @@
-"""Training sets of 10 hours, 1 hour and 10 minutes after the fashion of Libri-light (Kahn et al. 2020, section 2.3).
+"""Training sets of 10 hours, 1 hour and 10 minutes in the style of Libri-light (Kahn et al. 2020, section 2.3).
 
-As there, 24 speakers (4 for the ten minutes), as many women as men, clean and other speech in equal parts, the same share of each; and the
-smaller sets lie within the larger. Not the same utterances: those come with Libri-light's own lists. The choice depends on nothing but
-the speakers and utterances there are.
+As in Libri-light, a set has 24 speakers (the 10-minute set: 4), half women and half men, half clean and half other speech, and the same
+amount of speech per speaker; and each smaller set is part of the larger ones. The utterances are not Libri-light's, which come with its
+own lists. The choice depends only on the speakers and utterances that are available.
 """
 
 from __future__ import annotations
@@ -19,24 +19,28 @@ LIMITED = {"10h": (10.0, 24), "1h": (1.0, 24), "10min": (1 / 6, 4)}
 
 
 def limited_set(entries: Sequence[Entry], listed: Mapping[int, Speaker], name: str) -> List[Entry]:
-    """The utterances of one limited set, by speaker and utterance.
+    """Choose the utterances of one limited set.
 
-    Fewer speakers than Libri-light's give more each.
+    If there are fewer speakers than in Libri-light's set, each gives more speech.
 
     Args:
-        entries: all training utterances at hand.
-        listed: SPEAKERS.TXT.
+        entries: all available training utterances.
+        listed: the speakers of SPEAKERS.TXT.
+        name: ``10h``, ``1h`` or ``10min``.
+
+    Returns:
+        The utterances, sorted by name.
 
     Raises:
         SoftHubertError: there is no such set, or not enough speech for it.
     """
     if name not in LIMITED:
-        raise SoftHubertError(f"--limited {name}: there are {', '.join(LIMITED)}")
+        raise SoftHubertError(f"--limited {name}: expected one of {', '.join(LIMITED)}")
     hours, wanted = LIMITED[name]
     available = sum(entry.utterance.samples for entry in entries) / SAMPLE_RATE / 3600
     if available < hours:
         raise SoftHubertError(
-            f"--limited {name}: {available:.2f} hours of training speech at hand, {hours:.2f} are needed; give more --subsets"
+            f"--limited {name}: {available:.2f} hours of training speech available, expected at least {hours:.2f}; give more --subsets"
         )
     by_speaker: Dict[int, List[Entry]] = {}
     for entry in sorted(entries, key=lambda entry: _rank(entry.utterance.name)):
@@ -47,7 +51,7 @@ def limited_set(entries: Sequence[Entry], listed: Mapping[int, Speaker], name: s
     for speaker in speakers:
         taken = 0
         for entry in by_speaker[speaker]:
-            if taken + entry.utterance.samples / 2 > quota:  # to the nearest utterance
+            if taken + entry.utterance.samples / 2 > quota:  # round to the nearest utterance
                 break
             chosen.append(entry)
             taken += entry.utterance.samples
@@ -55,7 +59,10 @@ def limited_set(entries: Sequence[Entry], listed: Mapping[int, Speaker], name: s
 
 
 def _quota(available: Sequence[int], wanted: float) -> float:
-    """What each speaker gives, so that together they give what is wanted: who has less gives all, the others the more."""
+    """Return the samples that each speaker gives, so that all together give ``wanted``.
+
+    A speaker who has less gives everything, and the others give more.
+    """
     left = wanted
     for number, samples in enumerate(sorted(available)):
         share = left / (len(available) - number)
@@ -66,7 +73,7 @@ def _quota(available: Sequence[int], wanted: float) -> float:
 
 
 def _alternate(by_speaker: Mapping[int, Sequence[Entry]], listed: Mapping[int, Speaker]) -> List[int]:
-    """Speakers in a fixed order in which women and men, and clean and other speech, take turns."""
+    """Put the speakers in a fixed order in which women and men, and clean and other speech, alternate."""
     kinds: Dict[Tuple[bool, str], List[int]] = {}
     for speaker in sorted(by_speaker, key=lambda speaker: _rank(str(speaker))):
         kinds.setdefault(("other" in by_speaker[speaker][0].subset, listed[speaker].sex), []).append(speaker)

@@ -1,4 +1,4 @@
-"""What every corpus writes: manifests and transcripts of its splits, and a record that says it is complete."""
+"""Files that every corpus writes: manifests and transcripts of its splits, and ``corpus.json``, which says that it is complete."""
 
 from __future__ import annotations
 
@@ -16,7 +16,13 @@ SPLITS = ("train", "valid", "test")
 
 
 class Utterance(NamedTuple):
-    """An audio file below the corpus's root, its length in samples and its words."""
+    """An utterance.
+
+    Attributes:
+        name: path of the audio file, relative to the corpus's root.
+        samples: length in samples.
+        text: the words.
+    """
 
     name: str
     samples: int
@@ -38,14 +44,18 @@ def write_flac(path: PathLike, samples: np.ndarray) -> None:
 
 
 def splits_by_speaker(speakers: Sequence[str]) -> Dict[str, str]:
-    """Which split each speaker goes to, none to two of them: of the order given, the last tenth to ``test``, the tenth before to
-    ``valid`` (at least one speaker each), the others to ``train``.
+    """Assign each speaker to one split.
+
+    In the given order, the last tenth goes to ``test``, the tenth before to ``valid`` (at least one speaker each), the others to ``train``.
+
+    Returns:
+        The split of each speaker.
 
     Raises:
-        SoftHubertError: there are fewer than three.
+        SoftHubertError: there are fewer than three speakers.
     """
     if len(speakers) < 3:
-        raise SoftHubertError(f"{len(speakers)} speakers: train, valid and test have none in common, so at least 3 are needed")
+        raise SoftHubertError(f"{len(speakers)} speakers: expected at least 3, because train, valid and test have no speaker in common")
     share = max(1, round(len(speakers) * 0.1))
     return {
         speaker: "test" if rank >= len(speakers) - share else "valid" if rank >= len(speakers) - 2 * share else "train"
@@ -54,10 +64,10 @@ def splits_by_speaker(speakers: Sequence[str]) -> Dict[str, str]:
 
 
 def is_made(dest: PathLike, parameters: Dict[str, Any]) -> bool:
-    """Whether ``DEST/corpus.json`` says that this very corpus is complete.
+    """Return whether ``DEST/corpus.json`` says that the corpus with these parameters is complete.
 
     Raises:
-        SoftHubertError: another corpus lies there.
+        SoftHubertError: another corpus is there.
     """
     path = Path(dest) / "corpus.json"
     if not path.exists():
@@ -69,7 +79,7 @@ def is_made(dest: PathLike, parameters: Dict[str, Any]) -> bool:
 
 
 def record(dest: PathLike, parameters: Dict[str, Any], splits: Mapping[str, Sequence[Utterance]], **details: Any) -> str:
-    """Write ``corpus.json``, the last file of a corpus, and return a sentence on what was made."""
+    """Write ``corpus.json``, the last file of a corpus. Return one line that says what was made."""
     counts: Dict[str, Tuple[int, float]] = {
         split: (len(utterances), sum(utterance.samples for utterance in utterances) / SAMPLE_RATE / 3600)
         for split, utterances in splits.items()

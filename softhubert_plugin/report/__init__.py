@@ -1,6 +1,6 @@
-"""Tables and plots that compare experiments: the last stage, which reads what the others left in their folders.
+"""Tables and plots that compare experiments. This is the last stage: it reads the files that the other stages wrote.
 
-It needs neither fairseq nor torch, so that results can be looked at anywhere.
+It never imports fairseq or torch, so that results can be viewed on any machine.
 """
 
 from softhubert_plugin.report.write import write_report

@@ -1,19 +1,19 @@
-"""One experiment, as its folder tells it.
+"""Read one experiment from its folder, for the report.
 
-::
+The folder holds these files::
 
-    experiment.json                      name, and whatever settings tell it from the others; experiments of one "system" that differ in
-                                         their "seed" are put together too
-    labels.json                          what 'softhubert labels inspect' printed of the training labels
-    quality.json                         of 'softhubert labels quality --dest'
-    layers.json                          of 'softhubert probe'
-    pretrain/hydra_train.log             fairseq's log with common.log_format=json; beside it .hydra/config.yaml, which hydra leaves
-    finetune/hydra_train.log
-    score.json                           of 'softhubert score --dest', or scores/{test set}.json of each
+    experiment.json                      name, and the settings that distinguish it from other experiments; experiments with the same
+                                         "system" and different "seed" are also summarised together
+    labels.json                          output of 'softhubert labels inspect' for the training labels
+    quality.json                         from 'softhubert labels quality --dest'
+    layers.json                          from 'softhubert probe'
+    pretrain/hydra_train.log             fairseq's log with common.log_format=json; beside it hydra's own .hydra/config.yaml
+    finetune/hydra_train.log             the same for fine-tuning
+    score.json                           from 'softhubert score --dest'; with several test sets, scores/{test set}.json for each
     timings.tsv                          stage and seconds, tab-separated, in order
-    commands.txt                         how it was made
+    commands.txt                         the commands that made the experiment
 
-Only ``experiment.json`` must be there; what is missing is shown as missing.
+Only ``experiment.json`` is required. The report shows everything else that is missing as missing.
 """
 
 from __future__ import annotations
@@ -34,34 +34,48 @@ _LOGGED = re.compile(r"\]\[(train_inner|valid)\]\[INFO\] - (\{.*\})\s*$")
 
 @dataclass(frozen=True)
 class TrainingLog:
-    """What a fairseq run logged, one record for each number of updates, in order; keys without fairseq's ``valid_`` prefix."""
+    """The log of a fairseq run, one record per logged number of updates, in order.
+
+    Attributes:
+        train: records of training.
+        valid: records of validation; their keys are without fairseq's prefix ``valid_``.
+    """
 
     train: List[LogRecord]
     valid: List[LogRecord]
 
     @property
     def updates(self) -> Optional[int]:
-        """Updates done, as far as the log tells."""
+        """Number of updates done, according to the log; ``None`` if the log is empty."""
         counts = [int(record["num_updates"]) for record in (*self.train[-1:], *self.valid[-1:])]
         return max(counts) if counts else None
 
     def best(self, metric: str) -> Optional[LogRecord]:
-        """The validation record with the lowest value of a metric: that of ``checkpoint_best.pt``."""
+        """Return the validation record with the lowest value of a metric; ``None`` if no record has it.
+
+        With fairseq's ``checkpoint.best_checkpoint_metric`` as the metric, it is the record of ``checkpoint_best.pt``.
+        """
         having = [record for record in self.valid if metric in record]
         return min(having, key=lambda record: record[metric]) if having else None
 
 
 @dataclass(frozen=True)
 class Experiment:
-    """What is known of one experiment.
+    """Everything that an experiment's folder records.
 
     Attributes:
-        settings: of ``experiment.json``, without the name.
-        scores: of each test set, by its name; ``test`` where there is but one.
-        quality, layers: of the labels, and of the probes; empty where they were not measured.
-        configuration: what hydra recorded of both trainings, as dotted names and values.
-        stages: names and seconds.
-        commands: as they were given.
+        folder: the folder.
+        name: name of the experiment.
+        settings: content of ``experiment.json``, without the name.
+        labels: content of ``labels.json``; empty if there is none.
+        pretraining: log of pretraining.
+        finetuning: log of fine-tuning.
+        scores: score of each test set, by the set's name; the name is ``test`` if there is only ``score.json``.
+        quality: label quality; empty if it was not measured.
+        layers: results of the layer probes; empty if there are none.
+        configuration: hydra's configurations of both trainings, as dotted names and JSON values.
+        stages: name and seconds of each stage.
+        commands: content of ``commands.txt``.
     """
 
     folder: Path
@@ -79,23 +93,23 @@ class Experiment:
 
     @property
     def system(self) -> str:
-        """What experiments of several seeds have in common; the name of one that says nothing."""
+        """Name of the system, shared by experiments that differ in the seed only; by default the experiment's own name."""
         return str(self.settings.get("system", self.name))
 
     @property
     def seconds(self) -> Optional[float]:
-        """Time of all stages."""
+        """Total time of all stages, in seconds; ``None`` if no time was recorded."""
         return sum(seconds for _, seconds in self.stages) if self.stages else None
 
     @property
     def target_perplexity(self) -> Optional[float]:
-        """Mean perplexity of the targets, as the label file records it."""
+        """Mean perplexity of the targets, from the label file."""
         value = self.labels.get("perplexity")
         return None if value is None else float(value)
 
     @property
     def masked_accuracy(self) -> Optional[float]:
-        """Accuracy at masked validation frames against the most probable component, at the checkpoint that was kept."""
+        """Accuracy (a fraction) on masked validation frames, against the most probable component, at the best checkpoint."""
         best = self.pretraining.best("loss")
         return None if best is None else best.get("accuracy_masked")
 
@@ -126,7 +140,7 @@ def read_experiment(folder: PathLike) -> Experiment:
 
 
 def read_log(path: PathLike) -> TrainingLog:
-    """Read fairseq's JSON log; where a run was taken up again, its later record of an update counts. A missing log is empty."""
+    """Read fairseq's JSON log. If a resumed run logged an update twice, the later record is kept. A missing file gives an empty log."""
     found: Dict[str, Dict[int, LogRecord]] = {"train_inner": {}, "valid": {}}
     if Path(path).exists():
         with open(path, encoding="utf-8", errors="replace") as stream:
@@ -183,7 +197,7 @@ def _object(path: Path, remedy: str) -> Dict[str, Any]:
 
 
 def _number(value: Any) -> Optional[float]:
-    """fairseq logs numbers as strings."""
+    """Convert a logged value to a number, ``None`` if it is not one. fairseq logs numbers as strings."""
     try:
         return float(value)
     except (TypeError, ValueError):
@@ -198,6 +212,6 @@ def _read_stages(path: Path) -> List[Tuple[str, float]]:
         name, tab, seconds = line.partition("\t")
         value = _number(seconds)
         if not tab or value is None:
-            raise SoftHubertError(f"{path}, line {number}: expected a stage, a tab and seconds, found {line[:60]!r}")
+            raise SoftHubertError(f"{path}, line {number}: expected a stage, a tab and seconds, found {line[:60]!r}; correct the line")
         stages.append((name, value))
     return stages

@@ -1,4 +1,4 @@
-"""The report's figures, as SVG text: learning curves, entropy of the targets, word error rates, time a stage."""
+"""The report's figures, as SVG text: word error rates, learning curves, entropy of the targets, layer probes, time per stage."""
 
 from __future__ import annotations
 
@@ -13,7 +13,11 @@ from softhubert_plugin.report.table import test_sets
 
 
 def figures(experiments: Sequence[Experiment]) -> List[Tuple[str, str, str]]:
-    """Title, caption and SVG text of each figure for which there are data."""
+    """Draw every figure for which there are data.
+
+    Returns:
+        Title, caption and SVG text of each figure.
+    """
     drawn = []
     for title, caption, draw in _FIGURES:
         with plot_style():
@@ -43,7 +47,7 @@ def _word_error_rates(experiments: Sequence[Experiment]) -> Optional[Figure]:
 
 
 def _layers(experiments: Sequence[Experiment]) -> Optional[Figure]:
-    """Accuracy of linear phone probes, and PNMI of k-means clusters, layer by layer."""
+    """Draw the accuracy of linear phone probes, and the PNMI of k-means clusters, per layer."""
     probed = [(index, experiment) for index, experiment in enumerate(experiments) if experiment.layers.get("layers")]
     if not probed:
         return None
@@ -77,12 +81,12 @@ def _pretraining(experiments: Sequence[Experiment]) -> Optional[Figure]:
     divergence, accuracy = figure.subplots(1, 2)
     for index, experiment in enumerate(experiments):
         log = experiment.pretraining
-        # A short run has logged nothing but its validation: the name goes to the curve there is.
+        # A short run has logged validation only; then the validation curve carries the name.
         names = (experiment.name, None) if log.train else (None, experiment.name)
         for axes, key, factor in ((divergence, "kl_masked", 1), (accuracy, "accuracy_masked", 100)):
             _curve(axes, log.train, key, factor, index, names[0], held_out=False)
             _curve(axes, log.valid, key, factor, index, names[1], held_out=True)
-    divergence.set_ylabel("KL divergence (nats a masked frame)")
+    divergence.set_ylabel("KL divergence (nats per masked frame)")
     accuracy.set_ylabel("masked accuracy (%)")
     for axes in (divergence, accuracy):
         axes.set_xlabel("updates")
@@ -151,23 +155,28 @@ def _time(experiments: Sequence[Experiment]) -> Optional[Figure]:
 _FIGURES: Sequence[Tuple[str, str, Callable[[Sequence[Experiment]], Optional[Figure]]]] = (
     (
         "Word error rate",
-        "With 95 % intervals, as the note above says.",
+        "With 95 % intervals; see the note above.",
         _word_error_rates,
     ),
     (
         "Pretraining",
-        "Line: training batches; dots: validation. Accuracy is against the most probable component of each system's own targets, "
-        "so that it tells how training goes, not which targets are better.",
+        "Lines: training batches; dots: validation. Accuracy is against the most probable component of each system's own targets, "
+        "so it shows how training progresses, not which targets are better.",
         _pretraining,
     ),
-    ("Fine-tuning", "Word error rate of greedy decoding on the validation speakers, as training goes on.", _finetuning),
-    ("Uncertainty of the targets", "Entropy of the training frames' targets. Hard labels have none.", _entropy),
+    ("Fine-tuning", "Word error rate of greedy decoding on the validation speakers during training.", _finetuning),
+    (
+        "Uncertainty of the targets",
+        "Entropy of the targets of the training frames. Hard labels have no entropy and are not shown.",
+        _entropy,
+    ),
     (
         "Layers",
-        "Linear phone probes on speakers they were not trained on, and clusters of each layer; dotted: MFCC. With 95 % intervals.",
+        "Linear phone probes, tested on speakers that they were not trained on, and k-means clusters of each layer. Dotted: MFCC. "
+        "With 95 % intervals.",
         _layers,
     ),
-    ("Time", "Stages that systems share are counted for each of them.", _time),
+    ("Time", "A stage that several systems share is counted for each of them.", _time),
 )
 
 

@@ -1,4 +1,4 @@
-"""The report's page: one file with pictures, tables, settings and commands inside."""
+"""The report's page: one HTML file that contains all tables, figures, settings and commands."""
 
 from __future__ import annotations
 
@@ -21,6 +21,17 @@ figure { margin: 0; } figure svg { max-width: 100%; height: auto; } figcaption, 
 
 
 def page(experiments: Sequence[Experiment], table: Sequence[Sequence[str]], sentences: Sequence[str], versions: Dict[str, str]) -> str:
+    """Write the page as HTML.
+
+    Args:
+        experiments: the experiments, the baseline first.
+        table: rows of the table of results, one per experiment.
+        sentences: comparisons with the baseline, in words.
+        versions: versions of the software, by name.
+
+    Returns:
+        The HTML text.
+    """
     title = "SoftHuBERT: " + ", ".join(experiment.name for experiment in experiments)
     parts = [
         "<!DOCTYPE html>",
@@ -29,8 +40,8 @@ def page(experiments: Sequence[Experiment], table: Sequence[Sequence[str]], sent
         f"<h1>{html.escape(title)}</h1>",
         html_table(table_header(experiments), table),
         *(f"<p>{html.escape(text)}</p>" for text in sentences),
-        f'<p class="note">{html.escape(_intervals(experiments))} They leave out the choice of training seeds. Comparisons: the '
-        "matched-pairs test of NIST (Gillick and Cox 1989), where alignments are at hand. Updates: pretraining + fine-tuning.</p>",
+        f'<p class="note">{html.escape(_intervals(experiments))} They do not cover the choice of the training seed. '
+        "Comparisons use NIST's matched-pairs test (Gillick and Cox 1989) if alignments are known. Updates: pretraining + fine-tuning.</p>",
     ]
     seeds = seed_rows(experiments)
     if seeds:
@@ -55,7 +66,7 @@ def page(experiments: Sequence[Experiment], table: Sequence[Sequence[str]], sent
 
 
 def _settings(experiments: Sequence[Experiment]) -> List[List[str]]:
-    """One row a setting; those that differ come first, marked."""
+    """Return one row per setting; settings that differ come first and are marked."""
     keys = list(dict.fromkeys(key for experiment in experiments for key in experiment.settings))
     found = [(key, [str(experiment.settings.get(key, MISSING)) for experiment in experiments]) for key in keys]
     differing = [[f"{key} (differs)", *values] for key, values in found if len(set(values)) > 1]
@@ -64,11 +75,11 @@ def _settings(experiments: Sequence[Experiment]) -> List[List[str]]:
 
 def _intervals(experiments: Sequence[Experiment]) -> str:
     methods = dict.fromkeys(score["interval"] for experiment in experiments for score in experiment.scores.values() if "interval" in score)
-    return f"95 % intervals: {'; '.join(methods)}." if methods else "95 % intervals are of the test set."
+    return f"95 % intervals: {'; '.join(methods)}." if methods else "95 % intervals cover the sampling of the test set."
 
 
 def _differing_configuration(experiments: Sequence[Experiment]) -> List[List[str]]:
-    """One row a key of the two trainings' configurations that is not the same everywhere; where files lie is left out."""
+    """Return one row per configuration key whose value is not the same in all experiments; keys with absolute paths are left out."""
     keys = sorted({key for experiment in experiments for key in experiment.configuration})
     found = [[key, *(experiment.configuration.get(key, MISSING) for experiment in experiments)] for key in keys]
     return [row for row in found if len(set(row[1:])) > 1 and not any(cell.startswith('"/') for cell in row[1:])]

@@ -1,4 +1,4 @@
-"""The table of results, for a terminal, for Markdown and for HTML, and the paired comparison with the first system."""
+"""The table of results, for the terminal, Markdown and HTML, and the comparison with the first system in words."""
 
 from __future__ import annotations
 
@@ -15,19 +15,19 @@ _OTHERS = ("masked accuracy %", "target perplexity", "hours of speech", "updates
 
 
 def test_sets(experiments: Sequence[Experiment]) -> List[str]:
-    """The names of all test sets, in order of first appearance."""
+    """Return the names of all test sets, in order of first appearance."""
     return list(dict.fromkeys(name for experiment in experiments for name in experiment.scores)) or ["test"]
 
 
 def table_header(experiments: Sequence[Experiment]) -> Tuple[str, ...]:
-    """The columns' headings; where there are several test sets, each names its own."""
+    """Return the column headings. If there are several test sets, the headings of scores name the set."""
     sets = test_sets(experiments)
     measures = [measure if len(sets) == 1 else f"{name} {measure}" for name in sets for measure in _MEASURES]
     return ("system", *measures, *_OTHERS)
 
 
 def rows(experiments: Sequence[Experiment]) -> List[Tuple[str, ...]]:
-    """One row of text an experiment, under :func:`header`."""
+    """Return one row of text per experiment, with the columns of :func:`table_header`."""
     sets = test_sets(experiments)
     return [_row(experiment, sets) for experiment in experiments]
 
@@ -51,7 +51,11 @@ def _row(experiment: Experiment, sets: Sequence[str]) -> Tuple[str, ...]:
 
 
 def seed_rows(experiments: Sequence[Experiment]) -> List[List[str]]:
-    """For systems run with several seeds: their number, and mean and standard deviation of each word error rate over them."""
+    """Summarise systems that were run with several seeds.
+
+    Returns:
+        One row per system: its name, the number of runs, and mean ± standard deviation of the word error rate (%) on each test set.
+    """
     systems: Dict[str, List[Experiment]] = {}
     for experiment in experiments:
         systems.setdefault(experiment.system, []).append(experiment)
@@ -67,7 +71,10 @@ def seed_rows(experiments: Sequence[Experiment]) -> List[List[str]]:
 
 
 def quality_rows(experiments: Sequence[Experiment]) -> List[List[str]]:
-    """Phone purity, cluster purity and PNMI of each experiment's labels, of the argmax and of the expected counts where they are soft."""
+    """Return rows of phone purity, cluster purity and PNMI of each experiment's labels.
+
+    Hard labels have one row; soft labels have one for their argmax and one for expected counts.
+    """
     found = []
     for experiment in experiments:
         for kind in ("hard", "argmax", "expected"):
@@ -83,10 +90,13 @@ def _interval(measure: Optional[Dict[str, float]]) -> str:
 
 
 def comparison_sentence(first: Experiment, second: Experiment, comparison: Optional[Comparison], on: str = "") -> str:
-    """A comparison in words, claiming no more than the interval does.
+    """Describe a comparison in words, and claim a difference only if the interval excludes zero.
 
     Args:
-        on: the test set, where there are several.
+        first: the baseline.
+        second: the experiment compared with it.
+        comparison: their comparison; ``None`` if they have no scores on the same utterances.
+        on: ``" on "`` and the name of the test set, if there are several.
     """
     if comparison is None:
         return f"{second.name} against {first.name}{on}: not comparable, there are no scores on the same utterances."
@@ -100,7 +110,7 @@ def comparison_sentence(first: Experiment, second: Experiment, comparison: Optio
 
 
 def terminal(columns: Sequence[str], table: Sequence[Tuple[str, ...]]) -> str:
-    """Aligned columns: the first to the left, numbers to the right."""
+    """Format a table for the terminal: the first column is aligned left, the others right."""
     lines = [columns, *table]
     widths = [max(len(line[column]) for line in lines) for column in range(len(columns))]
     return "\n".join(
@@ -112,13 +122,13 @@ def terminal(columns: Sequence[str], table: Sequence[Tuple[str, ...]]) -> str:
 
 
 def markdown(columns: Sequence[str], table: Sequence[Sequence[str]]) -> str:
-    """A Markdown table."""
+    """Format a table in Markdown."""
     rule = ["---", *["---:"] * (len(columns) - 1)]
     return "\n".join(f"| {' | '.join(cell.replace('|', chr(92) + '|') for cell in line)} |" for line in (columns, rule, *table))
 
 
 def html_table(columns: Sequence[str], table: Sequence[Sequence[str]]) -> str:
-    """An HTML table, escaped; the first column holds the rows' headings."""
+    """Format a table in HTML. Cells are escaped; the first column contains the rows' headings."""
     head = "".join(f'<th scope="col">{html.escape(cell)}</th>' for cell in columns)
     body = "".join(
         f'<tr><th scope="row">{html.escape(line[0])}</th>{"".join(f"<td>{html.escape(cell)}</td>" for cell in line[1:])}</tr>\n'

@@ -1,4 +1,4 @@
-"""Writes a report: ``index.html`` to look at, ``results.json`` to compute with, ``results.md`` to paste."""
+"""Write a report: ``index.html`` to view, ``results.json`` for programs, ``results.md`` to paste into text."""
 
 from __future__ import annotations
 
@@ -21,17 +21,17 @@ _PACKAGES = ("softhubert", "fairseq", "fairseq-fixed", "torch", "torchaudio", "n
 
 
 def write_report(folders: Sequence[PathLike], dest: PathLike) -> str:
-    """Compare experiments, the first being the baseline of the others.
+    """Compare experiments and write the report. The first experiment is the baseline for the others.
 
     Args:
-        folders: as :mod:`softhubert_plugin.report.experiment` describes them.
-        dest: folder to write into.
+        folders: experiment folders, as described in :mod:`softhubert_plugin.report.experiment`.
+        dest: folder to write to.
 
     Returns:
-        The table and the comparisons, for a terminal.
+        The table and the comparisons, as text for the terminal.
 
     Raises:
-        SoftHubertError: a folder is no experiment, or two experiments have one name.
+        SoftHubertError: a folder is not an experiment, or two experiments have the same name.
     """
     experiments = _told_apart([read_experiment(folder) for folder in folders])
     names = [experiment.name for experiment in experiments]
@@ -67,7 +67,7 @@ def write_report(folders: Sequence[PathLike], dest: PathLike) -> str:
 
 
 def _told_apart(experiments: Sequence[Experiment]) -> List[Experiment]:
-    """Experiments of one name get their seeds added to it, where those differ: the recipe names a system, not a run of it."""
+    """Add the seed to the names of experiments that have the same name and different seeds. A recipe names the system, not the run."""
     seeds: Dict[str, List[Any]] = {}
     for experiment in experiments:
         seeds.setdefault(experiment.name, []).append(experiment.settings.get("seed"))

@@ -1,1 +1,1 @@
-"""Word error rate and its statistics."""
+"""Word error rates, their confidence intervals and tests between systems."""

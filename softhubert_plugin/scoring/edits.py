@@ -1,6 +1,6 @@
-"""How a hypothesis was turned from its reference: correct words, substitutions, deletions, insertions, and a view of them for people.
+"""Align a hypothesis with its reference: correct words, substitutions, deletions and insertions, and a readable view of them.
 
-Alignments are minimum edit distance with unit costs, found by rapidfuzz (which jiwer uses as well).
+Alignments have the minimum edit distance with unit costs. rapidfuzz finds them, as it does for jiwer.
 """
 
 from __future__ import annotations
@@ -13,15 +13,18 @@ _LETTER = {"replace": "S", "delete": "D", "insert": "I"}
 
 
 def edit_steps(reference: Sequence[str], hypothesis: Sequence[str]) -> str:
-    """One letter a step: ``C`` correct, ``S`` substituted, ``D`` deleted, ``I`` inserted.
+    """Align two sequences of words.
+
+    Returns:
+        One letter per step: ``C`` correct, ``S`` substituted, ``D`` deleted, ``I`` inserted.
 
     >>> edit_steps("A B C".split(), "A X B".split())
     'CICD'
     """
-    numbers: Dict[str, int] = {}  # small integers are their own hash, so that equal means equal
+    numbers: Dict[str, int] = {}  # small integers are their own hash, so rapidfuzz cannot take two words for equal
     reference_ids, hypothesis_ids = ([numbers.setdefault(symbol, len(numbers)) for symbol in side] for side in (reference, hypothesis))
     steps: List[str] = []
-    done = 0  # how much of the reference is behind us
+    done = 0  # reference words aligned so far
     for edit in Levenshtein.editops(reference_ids, hypothesis_ids):
         steps.append("C" * (edit.src_pos - done))
         steps.append(_LETTER[edit.tag])
@@ -31,16 +34,19 @@ def edit_steps(reference: Sequence[str], hypothesis: Sequence[str]) -> str:
 
 
 def errors_in(steps: str) -> int:
-    """Substitutions, deletions and insertions of an alignment."""
+    """Return the number of substitutions, deletions and insertions in an alignment."""
     return len(steps) - steps.count("C")
 
 
 def view(name: str, reference: Sequence[str], hypothesis: Sequence[str], steps: str, *, width: int = 120) -> str:
-    """An alignment as NIST's ``sclite -o pra`` shows it: wrong words in capitals, asterisks where one side has none.
+    """Show an alignment as NIST's ``sclite -o pra`` does: wrong words in capitals, asterisks where one side has no word.
 
     Args:
-        name: the utterance.
-        width: characters a line; longer alignments are continued below.
+        name: name of the utterance.
+        reference: words of the reference.
+        hypothesis: words of the hypothesis.
+        steps: their alignment, from :func:`edit_steps`.
+        width: maximum number of characters per line; longer alignments continue on further lines.
     """
     left, right = iter(reference), iter(hypothesis)
     rows: List[List[str]] = [[], [], []]

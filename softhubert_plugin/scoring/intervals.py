@@ -1,7 +1,8 @@
-"""How sure a word error rate is, and whether two systems differ: intervals by speaker and matched-pairs tests.
+"""Confidence intervals of word error rates, by speaker, and matched-pairs tests of the difference between two systems.
 
-Words of one speaker go right or wrong together, so a test set is a sample of speakers. A word error rate is a ratio of two sums over
-speakers (errors, words), and so is a difference of two rates; one interval serves both. Nothing here covers the choice of training seeds.
+Errors of one speaker are not independent, so a test set counts as a sample of speakers. A word error rate is a ratio of two sums over
+speakers (errors and words), and so is a difference of two rates: the same interval serves both. The choice of the training seed is never
+covered.
 """
 
 from __future__ import annotations
@@ -16,13 +17,19 @@ from softhubert_plugin.scoring.bootstrap import resampled
 
 WER_REPLICATES = 10_000
 CONFIDENCE = 0.95
-FEW = 10  # speakers: with fewer, resampling has too little to draw from
-_CELLS = 4_000_000  # counts held at once
+FEW = 10  # with fewer speakers, there are too few to resample
+_CELLS = 4_000_000  # counts held in memory at the same time
 
 
 @dataclass(frozen=True)
 class ConfidenceInterval:
-    """A 95 % interval, in words too: ``method`` says what was drawn and how many there were."""
+    """A 95 % interval.
+
+    Attributes:
+        low: lower end.
+        high: upper end.
+        method: in words, the method, and what was sampled (speakers or utterances) and their number.
+    """
 
     low: float
     high: float
@@ -31,15 +38,15 @@ class ConfidenceInterval:
 
 @dataclass(frozen=True)
 class Comparison:
-    """How a second system's word error rate differs from a first one's, over the same utterances.
+    """The difference between the word error rates of two systems on the same utterances.
 
     Attributes:
-        difference: second minus first; negative where the second is better.
-        low, high: its 95 % interval.
-        p_value: two-sided, of the matched-pairs test where alignments are at hand, else of the bootstrap.
-        method: of the interval.
-        test: what ``p_value`` comes from.
-        segments: how many the matched-pairs test compared.
+        difference: second minus first, as a fraction; negative where the second is better.
+        low, high: 95 % interval of the difference.
+        p_value: two-sided p-value, of the matched-pairs test if alignments are known, otherwise of the method of the interval.
+        method: method of the interval.
+        test: name of the test that gave ``p_value``.
+        segments: number of segments that the matched-pairs test compared.
     """
 
     difference: float
@@ -54,16 +61,20 @@ class Comparison:
 def rate_interval(
     errors: np.ndarray, words: np.ndarray, speakers: Optional[Sequence[str]] = None, *, replicates: int = WER_REPLICATES
 ) -> ConfidenceInterval:
-    """The 95 % interval of an error rate.
+    """Compute the 95 % interval of an error rate.
 
-    By the studentised bootstrap over speakers (Efron and Tibshirani 1993, chapter 12; the variance of the ratio is linearised), which
-    covers the truth as often as it says where the percentile bootstrap covers it too seldom. With fewer than ten speakers, by Student's
-    t over speakers; with one, or none known, by the bootstrap over utterances (Bisani and Ney 2004 draw those), which says nothing on
-    other speakers.
+    The method is the studentised bootstrap over speakers (Efron and Tibshirani 1993, chapter 12; the variance of the ratio is linearised).
+    It covers the truth as often as it claims; the percentile bootstrap covers it less often. With fewer than ten speakers, the method is
+    Student's t over speakers. With one speaker, or if speakers are not known, it is the bootstrap over utterances (as in Bisani and Ney
+    2004), which says nothing about other speakers.
 
     Args:
-        errors, words: ``(utterances,)``.
-        speakers: of each utterance; ``None`` where they are not known.
+        errors, words: ``(utterances,)`` errors and reference words of each utterance.
+        speakers: speaker of each utterance; ``None`` if not known.
+        replicates: number of bootstrap samples.
+
+    Returns:
+        The interval, as fractions.
     """
     (low, high), _, method = _ratio(errors, words, speakers, replicates)
     return ConfidenceInterval(max(low, 0.0), high, method)
@@ -78,12 +89,13 @@ def compare_errors(
     steps_a: Optional[Sequence[str]] = None,
     steps_b: Optional[Sequence[str]] = None,
 ) -> Comparison:
-    """Compare two systems on the same utterances, both drawn together.
+    """Compare two systems on the same utterances. A bootstrap sample draws the same utterances for both.
 
     Args:
-        errors_a, errors_b, words: ``(utterances,)`` word errors of each and reference words.
-        speakers: of each utterance, where known.
-        steps_a, steps_b: the alignments (:func:`softhubert_plugin.scoring.edits.align`), for the matched-pairs test.
+        errors_a, errors_b: ``(utterances,)`` word errors of the first and of the second system.
+        words: ``(utterances,)`` reference words.
+        speakers: speaker of each utterance; ``None`` if not known.
+        steps_a, steps_b: alignments (:func:`softhubert_plugin.scoring.edits.edit_steps`) for the matched-pairs test.
     """
     differences = np.asarray(errors_b) - np.asarray(errors_a)
     (low, high), p_value, method = _ratio(differences, words, speakers, WER_REPLICATES)
@@ -96,11 +108,14 @@ def compare_errors(
 
 
 def matched_pairs(steps_a: Sequence[str], steps_b: Sequence[str]) -> Tuple[float, int]:
-    """The matched-pairs sentence-segment word error test, as NIST's ``sc_stats`` does it (Gillick and Cox 1989).
+    """Run the matched-pairs sentence-segment word error test, as NIST's ``sc_stats`` does (Gillick and Cox 1989).
 
-    Utterances are cut into segments where both systems have at least two words right in a row, so that errors of different segments are
-    independent; the mean difference of errors a segment is compared with its standard error. Segments without an error count for
-    nothing. The normal approximation wants some fifty segments.
+    Utterances are cut into segments wherever both systems have at least two correct words in a row, so that errors of different segments
+    are independent. The mean difference of errors per segment is compared with its standard error. Segments without errors are not
+    counted. The normal approximation needs about fifty segments.
+
+    Args:
+        steps_a, steps_b: alignments of each utterance, from :func:`softhubert_plugin.scoring.edits.edit_steps`.
 
     Returns:
         The two-sided p-value, and the number of segments.
@@ -110,13 +125,13 @@ def matched_pairs(steps_a: Sequence[str], steps_b: Sequence[str]) -> Tuple[float
     if count == 0 or not differences.any():
         return 1.0, count
     deviation = differences.std(ddof=1) if count > 1 else 0.0
-    if deviation == 0:  # every segment differs by the same: a sign test
+    if deviation == 0:  # all segments have the same difference: a sign test
         return min(1.0, 2 * 0.5**count), count
     return math.erfc(abs(differences.mean()) * math.sqrt(count) / deviation / math.sqrt(2)), count
 
 
 def _segments(steps_a: str, steps_b: str) -> List[Tuple[int, int]]:
-    """Errors of the two systems in each segment of an utterance."""
+    """Return the errors of the two systems in each segment of an utterance."""
     found: List[Tuple[int, int]] = []
     right, errors = 0, [0, 0]
     for place, (wrong_a, wrong_b) in enumerate(zip(_walk(steps_a), _walk(steps_b))):
@@ -124,7 +139,7 @@ def _segments(steps_a: str, steps_b: str) -> List[Tuple[int, int]]:
             right = 0
             errors[0] += wrong_a
             errors[1] += wrong_b
-        elif place % 2:  # a word, right in both; a gap without insertions does not interrupt
+        elif place % 2:  # a word (odd place), right in both; a gap without insertions does not interrupt
             right += 1
             if right == 2 and any(errors):
                 found.append((errors[0], errors[1]))
@@ -135,7 +150,7 @@ def _segments(steps_a: str, steps_b: str) -> List[Tuple[int, int]]:
 
 
 def _walk(steps: str) -> List[int]:
-    """Errors along the reference: in the gap before the first word, at the first word, in the gap before the second, …, after the last."""
+    """Count errors along the reference: in the gap before the first word, at the first word, in the next gap, …, after the last word."""
     walk = [0]
     for step in steps:
         if step == "I":
@@ -148,7 +163,7 @@ def _walk(steps: str) -> List[int]:
 def _ratio(
     amounts: np.ndarray, words: np.ndarray, speakers: Optional[Sequence[str]], replicates: int
 ) -> Tuple[Tuple[float, float], float, str]:
-    """Interval and two-sided p-value (of no difference) of ``sum(amounts) / sum(words)``."""
+    """Return the interval of ``sum(amounts) / sum(words)``, the two-sided p-value of a ratio of zero, and the method in words."""
     amounts, words = np.asarray(amounts, dtype=np.float64), np.asarray(words, dtype=np.float64)
     known = sorted(set(speakers)) if speakers is not None else []
     if len(known) > 1 and speakers is not None:
@@ -159,7 +174,7 @@ def _ratio(
     rate = float(amounts.sum() / words.sum())
     moments = np.stack([amounts, words, amounts**2, amounts * words, words**2], axis=1)
     error = float(_standard_error(moments.sum(0), count))
-    if error == 0:  # one utterance, or all alike
+    if error == 0:  # one unit only, or all have the same rate
         return (rate, rate), 1.0, f"none: {count} {drawn} without spread"
     if count < FEW:
         from scipy.stats import t as student
@@ -174,7 +189,7 @@ def _ratio(
         size = min(block, replicates - start)
         sums = resampled(generator, count, size) @ moments
         errors = _standard_error(sums, count)
-        # A replicate without spread is one of identical draws: it says nothing on either tail.
+        # A replicate without spread has drawn identical units only. Its score is 0, so that it adds to neither tail.
         scores[start : start + size] = np.divide(
             sums[:, 0] / np.maximum(sums[:, 1], 1) - rate, errors, out=np.zeros(size), where=errors > 0
         )
@@ -184,10 +199,18 @@ def _ratio(
 
 
 def _standard_error(sums: np.ndarray, count: int) -> np.ndarray:
-    """Linearised standard error of a ratio, from the sums of its two terms and of their products (Cochran 1977, section 6.4)."""
+    """Compute the linearised standard error of a ratio (Cochran 1977, section 6.4).
+
+    Args:
+        sums: ``(..., 5)`` sums of the numerators a, the denominators b, a², ab and b².
+        count: number of units summed.
+
+    Returns:
+        ``(...)`` standard errors.
+    """
     total = np.maximum(sums[..., 1], 1)
     rate = sums[..., 0] / total
     squares = sums[..., 2] - 2 * rate * sums[..., 3] + rate**2 * sums[..., 4]
-    # Rounding leaves a little where there is nothing.
+    # Rounding can leave a small value where the exact one is zero.
     squares = np.where(squares > 1e-9 * np.maximum(sums[..., 2], 1), squares, 0.0)
     return np.sqrt(squares * count / max(count - 1, 1)) / total

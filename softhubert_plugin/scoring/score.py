@@ -1,7 +1,7 @@
-"""Word error rate of hypotheses against references: by utterance, by speaker, and with the uncertainty that a finite test set leaves.
+"""Word error rate of hypotheses against references: per utterance, per speaker, and with the confidence interval of a finite test set.
 
-Reads what decoding writes (ours or fairseq's ``infer.py``); writes ``score.json``, from which reports and comparisons are made without
-the texts. How intervals and tests are computed stands in :mod:`softhubert_plugin.scoring.intervals`.
+Scoring comes after decoding, by this package or by fairseq's ``infer.py``. It writes ``score.json``; reports and comparisons need that file
+only, not the texts. :mod:`softhubert_plugin.scoring.intervals` says how intervals and tests are computed.
 """
 
 from __future__ import annotations
@@ -22,7 +22,7 @@ from softhubert_plugin.scoring.edits import edit_steps, errors_in, view
 from softhubert_plugin.scoring.intervals import Comparison, ConfidenceInterval, compare_errors, rate_interval
 
 _LINE = re.compile(r"(.*?)\s*\(([^()]+)\)")
-_UNNAMED = re.compile(r"None-([0-9]+)")  # fairseq's infer.py names an utterance by its place in the manifest
+_UNNAMED = re.compile(r"None-([0-9]+)")  # fairseq's infer.py names an utterance by its position in the manifest
 
 
 @dataclass(frozen=True)
@@ -30,12 +30,12 @@ class Score:
     """Errors of one system on one test set; rates are fractions.
 
     Attributes:
-        ids: utterances, in order.
-        speakers: of each utterance; ``None`` where they are not known.
+        ids: names of the utterances, in order.
+        speakers: speaker of each utterance; ``None`` if not known.
         references, hypotheses: the words of each utterance.
-        steps: the alignment of each (:func:`softhubert_plugin.scoring.edits.align`).
+        steps: alignment of each utterance (:func:`softhubert_plugin.scoring.edits.edit_steps`).
         errors, words: ``(utterances,)`` word errors and reference words.
-        character_errors, characters: ``(utterances,)``, spaces left out.
+        character_errors, characters: ``(utterances,)`` character errors and reference characters, without spaces.
         interval: 95 % interval of the word error rate.
     """
 
@@ -52,20 +52,20 @@ class Score:
 
     @property
     def wer(self) -> float:
-        """Word errors over reference words."""
+        """Word error rate: word errors divided by reference words."""
         return float(self.errors.sum() / self.words.sum())
 
     @property
     def cer(self) -> float:
-        """Character errors over reference characters."""
+        """Character error rate: character errors divided by reference characters."""
         return float(self.character_errors.sum() / self.characters.sum())
 
     def count(self, step: str) -> int:
-        """How many words are right (``C``), substituted (``S``), deleted (``D``) or inserted (``I``)."""
+        """Count the words that are correct (``step`` ``C``), substituted (``S``), deleted (``D``) or inserted (``I``)."""
         return sum(steps.count(step) for steps in self.steps)
 
     def by_speaker(self) -> Dict[str, Dict[str, Any]]:
-        """Utterances, words, errors and rates of each speaker; empty where they are not known."""
+        """Return utterances, words, errors and error rates of each speaker; empty if speakers are not known."""
         places: Dict[str, List[int]] = {}
         for place, speaker in enumerate(self.speakers or []):
             places.setdefault(speaker, []).append(place)
@@ -81,7 +81,7 @@ class Score:
         }
 
     def summary(self) -> str:
-        """A few lines for people."""
+        """Return two lines of text: the rates with their interval, and the kinds of errors."""
         low, high = self.interval.low, self.interval.high
         return (
             f"WER {100 * self.wer:.2f} % (95 % interval {100 * low:.2f} to {100 * high:.2f}), CER {100 * self.cer:.2f} %, "
@@ -90,7 +90,7 @@ class Score:
         )
 
     def speaker_table(self) -> str:
-        """One line a speaker, the worst first.
+        """Return a table with one line per speaker, the highest word error rate first.
 
         Raises:
             SoftHubertError: speakers are not known.
@@ -105,12 +105,12 @@ class Score:
         return "\n".join(lines)
 
     def worst(self, number: int) -> str:
-        """Alignments of the utterances with most errors, as ``sclite`` shows them."""
+        """Return the alignments of the ``number`` utterances with the most errors, as ``sclite`` shows them."""
         order = sorted(range(len(self.ids)), key=lambda place: (-self.errors[place], place))[:number]
         return "\n\n".join(view(self.ids[place], self.references[place], self.hypotheses[place], self.steps[place]) for place in order)
 
     def save(self, path: PathLike) -> None:
-        """Write as JSON, utterance by utterance, so that systems can be compared later."""
+        """Write the score as JSON, with the errors of each utterance, so that systems can be compared later."""
         per_utterance: Dict[str, Any] = {
             "id": self.ids,
             "errors": self.errors.tolist(),
@@ -142,17 +142,19 @@ class Score:
 
 
 def score_files(hypotheses: PathLike, references: PathLike, *, manifest: Optional[PathLike] = None) -> Score:
-    """Score two files of ``WORDS (id)`` lines, in any order.
+    """Score hypotheses against references. Both files have ``WORDS (id)`` lines, in any order.
 
-    The part of an id before its first ``-`` is the speaker, as in LibriSpeech's names and as ``sclite`` has it.
+    The part of an id before its first ``-`` is the speaker, as in LibriSpeech's names and in ``sclite``.
 
     Args:
-        manifest: the split's ``.tsv``; it tells which utterances the ``None-0``, ``None-1`` … of fairseq's ``infer.py`` are, and so who
-            speaks.
+        hypotheses: file of hypotheses, such as ``hypo.word``.
+        references: file of references, such as ``ref.word``.
+        manifest: the split's ``.tsv``. It gives the names, and so the speakers, of the utterances that fairseq's ``infer.py`` calls
+            ``None-0``, ``None-1`` and so on.
 
     Raises:
-        SoftHubertError: a line is malformed, an id is missing on one side or doubled, the manifest is of another split, or there are no
-            reference words.
+        SoftHubertError: a file is missing or empty, a line is malformed, an id is missing in one file or occurs twice, the manifest is of
+            another split, or there are no reference words.
     """
     hypothesis_of, reference_of = _read(hypotheses), _read(references)
     for here, there, where, other in (
@@ -162,7 +164,7 @@ def score_files(hypotheses: PathLike, references: PathLike, *, manifest: Optiona
         missing = [name for name in here if name not in there]
         if missing:
             raise SoftHubertError(
-                f"{where}: {len(missing)} utterances of {other} are missing, the first {missing[0]!r}; decode and score one split"
+                f"{where}: {len(missing)} utterances of {other} are missing, the first {missing[0]!r}; give two files of the same split"
             )
     found = list(reference_of)
     reference_words, hypothesis_words = ([texts[name].split() for name in found] for texts in (reference_of, hypothesis_of))
@@ -171,7 +173,7 @@ def score_files(hypotheses: PathLike, references: PathLike, *, manifest: Optiona
     speakers = [name.rpartition("/")[2].partition("-")[0] for name in ids] if known else None
     words = np.asarray([len(reference) for reference in reference_words], dtype=np.int64)
     if not words.sum():
-        raise SoftHubertError(f"{references}: no reference words, so there is no word error rate")
+        raise SoftHubertError(f"{references}: no reference words, so there is no word error rate; give a split with transcripts")
     steps = [edit_steps(reference, hypothesis) for reference, hypothesis in zip(reference_words, hypothesis_words)]
     errors = np.asarray([errors_in(each) for each in steps], dtype=np.int64)
     spelt = [("".join(reference), "".join(hypothesis)) for reference, hypothesis in zip(reference_words, hypothesis_words)]
@@ -190,10 +192,10 @@ def score_files(hypotheses: PathLike, references: PathLike, *, manifest: Optiona
 
 
 def load_score(path: PathLike) -> Dict[str, Any]:
-    """What :meth:`Score.save` wrote.
+    """Read a file that :meth:`Score.save` wrote.
 
     Raises:
-        SoftHubertError: the file is missing, or is something else.
+        SoftHubertError: the file is missing or is not such a file.
     """
     remedy = "write it with 'softhubert score HYP REF --dest'"
     value = read_json(path, remedy=remedy)
@@ -201,12 +203,12 @@ def load_score(path: PathLike) -> Dict[str, Any]:
         raise SoftHubertError(f"{path}: expected a JSON object; {remedy}")
     lacking = [key for key in ("wer", "low", "high", "cer", "per_utterance") if key not in value]
     if lacking:
-        raise SoftHubertError(f"{path}: holds no {', '.join(lacking)}; {remedy}")
+        raise SoftHubertError(f"{path}: does not contain {', '.join(lacking)}; {remedy}")
     return value
 
 
 def compare_scores(first: Dict[str, Any], second: Dict[str, Any]) -> Optional[Comparison]:
-    """Compare two saved scores, utterances paired by id; ``None`` where they are not of the same utterances."""
+    """Compare two saved scores, with utterances paired by id. Return ``None`` if the utterances are not the same."""
     a, b = first["per_utterance"], second["per_utterance"]
     place = {name: index for index, name in enumerate(b["id"])}
     if len(place) != len(a["id"]) or set(place) != set(a["id"]):
@@ -226,10 +228,10 @@ def compare_scores(first: Dict[str, Any], second: Dict[str, Any]) -> Optional[Co
 
 
 def compare_files(hypotheses: PathLike, others: PathLike, references: PathLike, *, manifest: Optional[PathLike] = None) -> str:
-    """In words, how the hypotheses differ from those of another system (``others``) on the same references.
+    """Compare hypotheses with those of another system (``others``) on the same references, and describe the difference in words.
 
     Raises:
-        SoftHubertError: as :func:`score_files`, of either.
+        SoftHubertError: as :func:`score_files`, for either system.
     """
     first, second = (score_files(path, references, manifest=manifest) for path in (others, hypotheses))
     found = compare_errors(first.errors, second.errors, first.words, speakers=first.speakers, steps_a=first.steps, steps_b=second.steps)
@@ -237,7 +239,7 @@ def compare_files(hypotheses: PathLike, others: PathLike, references: PathLike, 
 
 
 def comparison_text(comparison: Comparison) -> str:
-    """A comparison in words."""
+    """Describe a comparison in words: the difference, its interval and the test."""
     test = f"{comparison.test} over {comparison.segments} segments" if comparison.segments is not None else comparison.test
     return (
         f"{100 * comparison.difference:+.2f} points of WER (95 % interval {100 * comparison.low:+.2f} to {100 * comparison.high:+.2f}, "
@@ -250,7 +252,7 @@ def _rate(errors: np.ndarray, words: np.ndarray) -> Optional[float]:
 
 
 def _named(found: Sequence[str], references: PathLike, manifest: PathLike) -> List[str]:
-    """The manifest's names of utterances known by their place in it; of files with one name, their paths."""
+    """Name utterances by the manifest: by the name of the audio file, or by its path where several files have the same name."""
     listed = read_manifest(manifest)
     names = []
     stems = [listed.utterance_id(index) for index in range(len(listed))]
@@ -259,34 +261,38 @@ def _named(found: Sequence[str], references: PathLike, manifest: PathLike) -> Li
         match = _UNNAMED.fullmatch(name)
         if match is None:
             if name not in times:
-                raise SoftHubertError(f"{references}: utterance {name!r} is not in {manifest}; give the manifest decoded")
+                raise SoftHubertError(f"{references}: utterance {name!r} is not in {manifest}; give the decoded split's manifest")
             names.append(name)
             continue
         index = int(match.group(1))
         if index >= len(listed):
-            raise SoftHubertError(f"{references}: utterance {name!r}, but {manifest} lists {len(listed)}; give the manifest decoded")
+            raise SoftHubertError(
+                f"{references}: utterance {name!r}, but {manifest} lists {len(listed)}; give the decoded split's manifest"
+            )
         names.append(stems[index] if times[stems[index]] == 1 else listed.names[index])
     if len(found) != len(listed):
-        raise SoftHubertError(f"{references}: {len(found)} utterances, but {manifest} lists {len(listed)}; give the manifest decoded")
+        raise SoftHubertError(
+            f"{references}: {len(found)} utterances, but {manifest} lists {len(listed)}; give the decoded split's manifest"
+        )
     return names
 
 
 def _read(path: PathLike) -> Dict[str, str]:
-    """Text of each utterance by its id."""
+    """Read the text of each utterance, by its id."""
     try:
         lines = read_lines_of(path)
     except FileNotFoundError:
         raise SoftHubertError(f"{path}: no such file; write it with 'softhubert decode'") from None
     except IsADirectoryError:
-        raise SoftHubertError(f"{path}: a folder; give the file in it, such as {Path(path) / 'hypo.word'}") from None
+        raise SoftHubertError(f"{path}: is a folder; give a file in it, such as {Path(path) / 'hypo.word'}") from None
     texts: Dict[str, str] = {}
     for number, line in enumerate(lines, start=1):
         match = _LINE.fullmatch(line.strip())
         if match is None:
-            raise SoftHubertError(f"{path}, line {number}: expected 'WORDS (id)', found {line[:60]!r}")
+            raise SoftHubertError(f"{path}, line {number}: expected 'WORDS (id)', found {line[:60]!r}; correct it or decode again")
         name = match.group(2)
         if name in texts:
-            raise SoftHubertError(f"{path}, line {number}: utterance {name!r} comes twice; decode the split again")
+            raise SoftHubertError(f"{path}, line {number}: utterance {name!r} occurs twice; decode the split again")
         texts[name] = match.group(1)
     if not texts:
         raise SoftHubertError(f"{path}: the file is empty; decode the split again")

@@ -1,7 +1,7 @@
-"""The embedded corpus: synthetic speakers, transcripts and phone alignments, made on the spot without a network.
+"""Make the synthetic spoken corpus: audio of synthetic speakers, transcripts and phone alignments. It needs no network.
 
-Good for trying the whole road in minutes; a formant synthesiser varies far less than people do, so results on it say nothing about
-real speech.
+With it, all stages can be tried in minutes. A formant synthesiser varies far less than people do, so results on this corpus say nothing
+about real speech.
 """
 
 from __future__ import annotations
@@ -24,32 +24,38 @@ from softhubert_plugin.files import PathLike
 from softhubert_plugin.manifests import SAMPLE_RATE
 
 ACCENTS = ("en-us", "en", "en-gb-scotland", "en-gb-x-rp", "en-gb-x-gbclan")
-# Not f2, f3 and f5: they have breath, whose noise eSpeak draws anew in each process.
+# f2, f3 and f5 are left out: they have breath noise, which eSpeak draws anew in each process.
 MALE = ("m1", "m2", "m3", "m4", "m7", "m8")
 FEMALE = ("f1", "f4", "anika", "belinda", "linda", "steph")
 MAX_SPEAKERS = len(ACCENTS) * min(len(MALE), len(FEMALE)) * 2
 
 PEAK = 0.5
-# Digital silence is like nothing a microphone records, and makes constant features: a noise floor 66 dB under full scale.
+# A noise floor 66 dB below full scale: no microphone records digital silence, and it would give constant features.
 NOISE_LEVEL = 5e-4
 
 
 def make_spoken_corpus(dest: PathLike, *, utterances: int = 1500, speakers: int = 12, seed: int = 1) -> str:
     """Make the corpus: ``audio/{split}/{speaker}/*.flac``, manifests and transcripts, ``alignments/*.lab``, ``corpus.json``.
 
-    Every speaker says equally many utterances; train, valid and test have no speaker in common. The same arguments give the same
-    files, byte for byte; a corpus that is already there is left alone.
+    The utterances are divided equally among the speakers; train, valid and test have no speaker in common. The same arguments give the
+    same files, byte for byte. A corpus that is already there is kept.
+
+    Args:
+        dest: folder to write to.
+        utterances: number of utterances, all speakers together.
+        speakers: number of voices, all splits together.
+        seed: seed of voices, sentences and noise.
 
     Returns:
-        A sentence on what was made.
+        One line that says what was made.
 
     Raises:
-        SoftHubertError: the numbers are out of range, another corpus lies at ``dest``, or eSpeak NG is missing.
+        SoftHubertError: a number is out of range, another corpus is at ``dest``, or eSpeak NG is missing.
     """
     if not 3 <= speakers <= MAX_SPEAKERS:
-        raise SoftHubertError(f"{speakers} speakers: expected 3 to {MAX_SPEAKERS} (train, valid and test have none in common)")
+        raise SoftHubertError(f"{speakers} speakers: expected 3 to {MAX_SPEAKERS} (train, valid and test have no speaker in common)")
     if utterances < speakers:
-        raise SoftHubertError(f"{utterances} utterances for {speakers} speakers: expected at least one each")
+        raise SoftHubertError(f"{utterances} utterances for {speakers} speakers: expected at least one per speaker")
     parameters = {"corpus": "spoken", "utterances": utterances, "speakers": speakers, "seed": seed}
     if is_made(dest, parameters):
         return f"{dest}: already there"
@@ -57,7 +63,7 @@ def make_spoken_corpus(dest: PathLike, *, utterances: int = 1500, speakers: int 
     split_of = splits_by_speaker(list(voices))
     names = [f"{list(voices)[number % speakers]}-{number // speakers:04d}" for number in range(utterances)]
     texts = [random_sentence(random.Random(f"{seed}/{name}")) for name in names]
-    # Words in capitals might be taken for abbreviations.
+    # eSpeak might take words in capitals for abbreviations.
     spoken = speak_all([(text.lower(), voices[name.partition("-")[0]]) for name, text in zip(names, texts)])
     splits: Dict[str, List[Utterance]] = {split: [] for split in SPLITS}
     for name, text, speech in zip(tqdm(names, desc="speaking", unit="utt", disable=None), texts, spoken):
@@ -76,7 +82,7 @@ def make_spoken_corpus(dest: PathLike, *, utterances: int = 1500, speakers: int 
 
 
 def make_voices(speakers: int, seed: int) -> Dict[str, Voice]:
-    """Distinct voices, men and women in turn, with names ``spk00`` …"""
+    """Make distinct voices with the names ``spk00``, ``spk01`` …; male and female voices alternate."""
     rng = random.Random(f"{seed}/voices")
     pools = []
     for variants in (MALE, FEMALE):
@@ -90,7 +96,7 @@ def make_voices(speakers: int, seed: int) -> Dict[str, Voice]:
 
 
 def _finish(speech: Speech, noise_seed: int) -> np.ndarray:
-    """``(samples,)`` float32 at 16 kHz, of one loudness, with a little noise."""
+    """Resample an utterance to 16 kHz, scale it to a fixed peak and add a little noise: ``(samples,)`` float32."""
     import torchaudio
 
     waveform = torch.from_numpy(speech.samples.astype(np.float32))
@@ -100,10 +106,17 @@ def _finish(speech: Speech, noise_seed: int) -> np.ndarray:
 
 
 def phone_intervals(events: List[Tuple[float, str]], seconds: float) -> List[Tuple[float, float, str]]:
-    """Timed phoneme events as contiguous intervals from 0 to ``seconds``.
+    """Turn timed phoneme events into contiguous intervals from 0 to ``seconds``.
 
-    Stress marks (``'``, ``,``) and other marks are dropped from eSpeak's mnemonics, length is kept; its pauses (``_``, ``_:`` …), and
-    what comes before the first phoneme, are ``sil``. Events without duration are word boundaries and are left out.
+    Stress marks (``'``, ``,``) and other marks are removed from eSpeak's mnemonics; length marks are kept. Pauses (``_``, ``_:`` …) and
+    the time before the first phoneme become ``sil``. Events without duration are word boundaries and are left out.
+
+    Args:
+        events: start in seconds, and eSpeak's mnemonic.
+        seconds: length of the utterance, in seconds.
+
+    Returns:
+        Start and end in seconds, and the phone.
     """
     starts = [(0.0, SILENCE)] + [(min(start, seconds), _phone(mnemonic)) for start, mnemonic in events]
     ends = [start for start, _ in starts[1:]] + [seconds]

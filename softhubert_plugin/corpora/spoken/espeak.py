@@ -1,6 +1,6 @@
 """A thin binding of eSpeak NG's C interface: text in, samples and timed phonemes out.
 
-Uses the library and voices of PyPI's ``espeakng-loader``. Names and numbers are those of eSpeak NG's ``speak_lib.h``.
+The library and the voices come from ``espeakng-loader`` on PyPI. Names and numbers are those of eSpeak NG's ``speak_lib.h``.
 """
 
 from __future__ import annotations
@@ -45,12 +45,12 @@ _Callback = ctypes.CFUNCTYPE(ctypes.c_int, ctypes.POINTER(ctypes.c_short), ctype
 
 @dataclass(frozen=True)
 class Voice:
-    """How a speaker sounds.
+    """The voice of a speaker.
 
     Attributes:
         name: eSpeak voice and variant, such as ``en-us+f3``.
         pitch: 0 to 99.
-        rate: words a minute.
+        rate: words per minute.
     """
 
     name: str
@@ -64,8 +64,8 @@ class Speech:
 
     Attributes:
         samples: ``(samples,)`` int16.
-        sample_rate: in Hz.
-        phonemes: the start of each in seconds, with eSpeak's mnemonic for it.
+        sample_rate: sample rate in Hz.
+        phonemes: start in seconds and eSpeak's mnemonic of each phoneme.
     """
 
     samples: np.ndarray
@@ -74,13 +74,19 @@ class Speech:
 
 
 def speak_all(requests: Sequence[Tuple[str, Voice]]) -> Iterator[Speech]:
-    """Synthesise texts, each in its voice, in the order given.
+    """Synthesise texts, each with its voice, in the given order.
 
-    eSpeak's oscillators and random numbers run on from one utterance to the next, whatever one resets. A process of its own, which
-    has spoken nothing before, makes the same requests sound the same every time.
+    The same requests always give the same samples, because they run in a new process that has not spoken before. Within a process,
+    eSpeak's oscillators and random numbers continue from one utterance to the next and cannot be reset.
+
+    Args:
+        requests: texts and voices.
+
+    Yields:
+        One utterance per request.
 
     Raises:
-        SoftHubertError: eSpeak NG is missing, does not work here, or cannot speak a request.
+        SoftHubertError: eSpeak NG is missing, does not work on this machine, or cannot speak a request.
     """
     with ProcessPoolExecutor(max_workers=1, mp_context=get_context("spawn")) as pool:
         yield from pool.map(_speak, requests, chunksize=16)
@@ -97,10 +103,10 @@ def _speak(request: Tuple[str, Voice]) -> Speech:
 
 
 class _Synthesiser:
-    """eSpeak NG, started once a process.
+    """eSpeak NG, started once per process.
 
     Raises:
-        SoftHubertError: ``espeakng-loader`` is not installed or does not work here.
+        SoftHubertError: ``espeakng-loader`` is not installed or does not work on this machine.
     """
 
     def __init__(self) -> None:
@@ -118,14 +124,14 @@ class _Synthesiser:
             raise SoftHubertError("eSpeak NG does not find its voices; install espeakng-loader again")
         self._chunks: List[np.ndarray] = []
         self._events: List[Tuple[float, str]] = []
-        self._callback = _Callback(self._receive)  # held here: eSpeak keeps only the bare pointer
+        self._callback = _Callback(self._receive)  # keep a reference: eSpeak keeps only the bare pointer
         self._library.espeak_SetSynthCallback(self._callback)
 
     def speak(self, text: str, voice: Voice) -> Speech:
         """Synthesise one utterance.
 
         Raises:
-            SoftHubertError: eSpeak has no such voice.
+            SoftHubertError: eSpeak has no such voice, or fails.
         """
         if self._library.espeak_SetVoiceByName(voice.name.encode()) != 0:
             raise SoftHubertError(f"eSpeak NG has no voice {voice.name!r}; install espeakng-loader again")
@@ -135,7 +141,7 @@ class _Synthesiser:
         encoded = text.encode()
         status = self._library.espeak_Synth(encoded, ctypes.c_size_t(len(encoded) + 1), 0, 1, 0, _UTF8, None, None)
         if status != 0 or not self._chunks:
-            raise SoftHubertError(f"eSpeak NG could not speak {text!r} (status {status})")
+            raise SoftHubertError(f"eSpeak NG could not speak {text!r} (status {status}); install espeakng-loader again")
         return Speech(np.concatenate(self._chunks), self.sample_rate, self._events)
 
     def _receive(self, samples: Any, count: int, events: Any) -> int:

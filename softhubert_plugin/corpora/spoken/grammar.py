@@ -1,4 +1,4 @@
-"""What the spoken corpus says: digit strings and short household commands, 41 words in all."""
+"""The sentences of the spoken corpus: digit strings and short household commands, 41 words in all."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ COLOUR_WORDS = ("RED", "BLUE", "GREEN")
 
 
 def random_sentence(rng: random.Random) -> str:
-    """A random sentence, in capitals."""
+    """Return a random sentence, in capitals."""
     if rng.random() < 0.4:
         return " ".join(rng.choice(DIGITS) for _ in range(rng.randint(3, 7)))
     kind = rng.randrange(4)
