@@ -27,7 +27,7 @@ class SoftHubertPretrainingConfig(HubertPretrainingConfig):
         default=None, metadata={"help": "label frames per second of each label set, if they differ; otherwise label_rate is for all"}
     )
     keep_memory: bool = field(
-        default=True, metadata={"help": "without a GPU, keep freed memory for the next step: a fifth faster, for some more memory"}
+        default=True, metadata={"help": "on a CPU, keep freed memory for the next step: a fifth faster, for some more memory"}
     )
     check_audio: bool = field(default=True, metadata={"help": "read every audio header before training starts"})
     batch_seconds: Optional[float] = field(
@@ -39,6 +39,10 @@ class SoftHubertPretrainingConfig(HubertPretrainingConfig):
     update_freq: Optional[List[int]] = field(default=None, metadata={"help": "${optimization.update_freq}, for batch_seconds"})
     world_size: int = field(default=1, metadata={"help": "${distributed_training.distributed_world_size}, for batch_seconds"})
     seed: int = II("common.seed")
+    # Where and in which precision the trainer will train.
+    cpu: bool = II("common.cpu")
+    fp16: bool = II("common.fp16")
+    bf16: bool = II("common.bf16")
 
 
 @dataclass
@@ -59,7 +63,7 @@ class SoftHubertConfig(HubertConfig):
         default=False, metadata={"help": "multiply in bfloat16 while pretraining; weights and loss stay float32 (leave common.fp16 off)"}
     )
     compile: bool = field(
-        default=False, metadata={"help": "let torch.compile fuse the front end and the transformer layers (needs a C++ compiler)"}
+        default=False, metadata={"help": "let torch.compile fuse all of the encoder, part by part (needs a C++ compiler)"}
     )
     freeze_feature_extractor: bool = field(default=False, metadata={"help": "keep the convolutional front end unchanged"})
     freeze_layers: int = field(default=0, metadata={"help": "keep the first N transformer layers, and all before them, unchanged"})

@@ -5,9 +5,11 @@ It therefore applies the fixes of ``compat`` and imports the criteria and optimi
 
 from softhubert_plugin.compat.atomic_checkpoints import write_checkpoints_atomically
 from softhubert_plugin.compat.broadcast import exchange_objects_with_torch
+from softhubert_plugin.compat.gradient_norm import clip_gradients_where_they_are
 from softhubert_plugin.compat.hubert_ctc_settings import complete_hubert_ctc
 from softhubert_plugin.compat.known_warnings import silence_known_warnings
 from softhubert_plugin.compat.last_batch import keep_the_last_batch
+from softhubert_plugin.compat.mixed_precision import refuse_optimizers_in_one_line, unscale_gradients_once
 from softhubert_plugin.compat.safe_globals import accept_stock_checkpoints
 
 accept_stock_checkpoints()
@@ -15,6 +17,9 @@ write_checkpoints_atomically()
 exchange_objects_with_torch()
 keep_the_last_batch()
 complete_hubert_ctc()
+clip_gradients_where_they_are()
+unscale_gradients_once()
+refuse_optimizers_in_one_line()
 silence_known_warnings()
 
 from softhubert_plugin import criterions, optim  # noqa: E402  (need fairseq, like the tasks themselves)

@@ -20,6 +20,7 @@ from omegaconf import open_dict
 from softhubert_plugin.allocation import keep_freed_memory
 from softhubert_plugin.audio.check import check_audio
 from softhubert_plugin.data.masking import SpanMasking
+from softhubert_plugin.data.once_per_machine import once_per_machine
 from softhubert_plugin.data.soft_hubert_dataset import HUBERT_RECEPTIVE_FIELD, SoftHubertDataset
 from softhubert_plugin.errors import SoftHubertError, refuse_in_one_line
 from softhubert_plugin.front_end import parse_conv_feature_layers, receptive_field
@@ -36,6 +37,7 @@ from softhubert_plugin.models.teacher import Teacher
 from softhubert_plugin.settings import SoftHubertPretrainingConfig
 from softhubert_plugin.tasks.batch_size import check_batch
 from softhubert_plugin.tasks.encoder_check import check_encoder
+from softhubert_plugin.tasks.precision import check_precision
 
 logger = logging.getLogger(__name__)
 
@@ -97,7 +99,10 @@ class SoftHubertPretrainingTask(HubertPretrainingTask):
 
     def build_model(self, cfg: Any, from_checkpoint: bool = False) -> Any:
         """Build the model. If it will train on a CPU, also choose the memory settings and the kernels that suit it there."""
-        trains_on_cpu = not from_checkpoint and not torch.cuda.is_available()
+        trains_on_cpu = not from_checkpoint and (self.cfg.cpu or not torch.cuda.is_available())
+        if not from_checkpoint:
+            with refuse_in_one_line():
+                check_precision(autocast_bf16=bool(getattr(cfg, "autocast_bf16", False)), fp16=self.cfg.fp16, bf16=self.cfg.bf16)
         if trains_on_cpu and self.cfg.keep_memory:
             keep_freed_memory()
         fine_tuned = getattr(cfg, "w2v_path", None) is not None
@@ -190,7 +195,7 @@ class SoftHubertPretrainingTask(HubertPretrainingTask):
         with refuse_in_one_line():
             manifest = read_manifest(f"{self.cfg.data}/{split}.tsv")
             if self.cfg.check_audio:
-                check_audio(manifest, sample_rate=self.cfg.sample_rate)
+                once_per_machine(lambda: check_audio(manifest, sample_rate=self.cfg.sample_rate))
             if self.cfg.fine_tuning:
                 self._check_transcripts(split, manifest)
             else:
