@@ -80,10 +80,17 @@ def keep_frozen(model: Any, optimizer: Any) -> None:
     frozen = getattr(model, "frozen", None)
     if frozen is None or not frozen.updates:
         return
-    if hasattr(optimizer, "fp32_params") and getattr(optimizer, "has_flat_params", False):
+    copies = getattr(optimizer, "fp32_params", None)
+    if copies is not None and optimizer.has_flat_params:
         raise SoftHubertError(
-            "model.freeze_updates does not work with common.fp16, whose optimizer would decay the frozen weights; "
-            "set common.fp16=false model.autocast_bf16=true, or common.memory_efficient_fp16=true"
+            "model.freeze_updates does not work with common.fp16, whose optimizer would decay the frozen weights; set common.fp16=false "
+            "model.autocast_bf16=true, or common.fp16_no_flatten_grads=true"
         )
+    kept = {id(parameter) for parameter in frozen.parameters(model)}
     for parameter in frozen.parameters(model):
         parameter.grad = None  # the gradient exchange between processes may have filled in zeros
+    if copies is not None:
+        # The optimizer steps float32 copies, which fairseq gives gradients of zero where a parameter has none.
+        for parameter, copy in zip(optimizer.fp16_params, copies):
+            if id(parameter) in kept:
+                copy.grad = None

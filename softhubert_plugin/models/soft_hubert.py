@@ -7,7 +7,7 @@ made them, runs the encoder (:mod:`~softhubert_plugin.models.transformer`), and 
 
 # Do not postpone annotations here: omegaconf 2.0 inspects these types at run time.
 import contextlib
-from typing import Any, Callable, Dict, List, Optional, Sequence, Tuple
+from typing import Any, Dict, List, Optional, Sequence, Tuple
 
 import torch
 import torch.nn.functional as F
@@ -21,8 +21,30 @@ from softhubert_plugin.front_end import parse_conv_feature_layers, project, tota
 from softhubert_plugin.models.codewords import codeword_logits
 from softhubert_plugin.models.dropout import dropout
 from softhubert_plugin.models.freezing import Freezing
-from softhubert_plugin.models.transformer import encode, walk_layer
+from softhubert_plugin.models.transformer import encode, enter, walk_layer
 from softhubert_plugin.settings import SoftHubertConfig
+
+
+def project_and_mask(
+    model: Any, features: torch.Tensor, mask_indices: Optional[torch.Tensor], mask_channel_indices: Optional[torch.Tensor]
+) -> torch.Tensor:
+    """From convolutional features to what enters the encoder: projected, with dropout, masked frames and masked channels.
+
+    Args:
+        model: a HuBERT of fairseq.
+        features: ``(B, channels, T)``.
+        mask_indices: ``(B, T)`` bool, true where the mask embedding replaces the input; ``None`` masks no frame.
+        mask_channel_indices: ``(B, D)`` bool, true where a channel is set to zero; ``None`` masks no channel.
+
+    Returns:
+        ``(B, T, D)``.
+    """
+    x = project(model, features.transpose(1, 2))
+    x = dropout(x, model.dropout_input.p, training=model.dropout_input.training)
+    # torch.where instead of an assignment: an assignment would synchronise with the GPU to count the masked frames.
+    if mask_indices is not None:
+        x = torch.where(mask_indices[..., None], model.mask_emb.to(x.dtype), x)
+    return x if mask_channel_indices is None else x.masked_fill(mask_channel_indices[:, None], 0)
 
 
 @register_model("soft_hubert", dataclass=SoftHubertConfig)
@@ -60,11 +82,13 @@ class SoftHubertModel(HubertModel):
             torch.nn.init.normal_(self.label_embs_concat)
         self.checkpoint_activations = bool(cfg.checkpoint_activations)
         self.autocast_bf16 = bool(cfg.autocast_bf16)
-        self.walk_layer: Callable[..., torch.Tensor] = walk_layer
+        self._project_and_mask, self._enter, self._walk_layer = project_and_mask, enter, walk_layer
         if cfg.compile:
-            # Compile in place and layer by layer: parameter names stay the same, and layer drop can skip any layer.
+            # Compile in place, part by part and layer by layer: parameter names stay the same, and any layer can be dropped.
             self.feature_extractor.compile(dynamic=True)
-            self.walk_layer = torch.compile(walk_layer, dynamic=True)
+            self._project_and_mask, self._enter, self._walk_layer = (
+                torch.compile(part, dynamic=True) for part in (project_and_mask, enter, walk_layer)
+            )
 
     @classmethod
     def build_model(cls, cfg: SoftHubertConfig, task: Any) -> "SoftHubertModel":
@@ -170,21 +194,16 @@ class SoftHubertModel(HubertModel):
             features = self.forward_features(source)
             features_pen = features.float().pow(2).mean()
         with torch.set_grad_enabled(torch.is_grad_enabled() and not frozen.layers):
-            x = project(self, features.transpose(1, 2))
+            x = self._project_and_mask(self, features, mask_indices, mask_channel_indices)
             padded = None if padding_mask is None else self.forward_padding_mask(x, padding_mask)
-            x = dropout(x, self.dropout_input.p, training=self.dropout_input.training)
-            # torch.where instead of an assignment: an assignment would synchronise with the GPU to count the masked frames.
-            if mask_indices is not None:
-                x = torch.where(mask_indices[..., None], self.mask_emb.to(x.dtype), x)
-            if mask_channel_indices is not None:
-                x = x.masked_fill(mask_channel_indices[:, None], 0)
         x = encode(
             self.encoder,
             x,
             padded,
             frozen_layers=frozen.layers,
             checkpoint_activations=self.checkpoint_activations,
-            walk_layer=self.walk_layer,
+            enter=self._enter,
+            walk_layer=self._walk_layer,
         )
         return x, features_pen, padded
 

@@ -6,7 +6,7 @@ requested layers come from one forward pass without gradients and without dropou
 
 from __future__ import annotations
 
-from typing import List, Optional, Sequence
+from typing import List, Optional, Sequence, Tuple
 
 import torch
 
@@ -52,6 +52,7 @@ class Teacher:
         self.normalize = loaded.normalize
         self.front_end = [(kernel, stride) for _, kernel, stride in loaded.conv_layers]
         self.encoder = encoder
+        self._placed: Optional[Tuple[torch.device, torch.dtype]] = None
 
     @torch.no_grad()
     def __call__(self, source: torch.Tensor, padding_mask: Optional[torch.Tensor] = None) -> List[torch.Tensor]:
@@ -64,7 +65,10 @@ class Teacher:
         Returns:
             ``(B, frames, width)`` for each requested layer.
         """
-        encoder = self.encoder.to(device=source.device, dtype=source.dtype)
+        if self._placed != (source.device, source.dtype):
+            self.encoder.to(device=source.device, dtype=source.dtype)
+            self._placed = (source.device, source.dtype)
+        encoder = self.encoder
         x = project(encoder, encoder.feature_extractor(source).transpose(1, 2))
         padded = None if padding_mask is None else encoder.forward_padding_mask(x, padding_mask)
         return layer_outputs(encoder.encoder, x, padded, self.layers)

@@ -18,6 +18,25 @@ from softhubert_plugin.models.attention import attend
 from softhubert_plugin.models.dropout import dropout
 
 
+def enter(encoder: Any, x: torch.Tensor, padded: Optional[torch.Tensor], *, training: bool) -> torch.Tensor:
+    """What the first layer sees: zeros where padded, positions added, in post-norm encoders a norm, and dropout.
+
+    Args:
+        encoder: fairseq's ``TransformerEncoder``.
+        x: ``(B, T, D)``.
+        padded: ``(B, T)`` bool, true where a frame is padded; ``None`` if none is.
+        training: whether to drop values.
+
+    Returns:
+        ``(B, T, D)``.
+    """
+    if padded is not None:
+        x = x.masked_fill(padded[..., None], 0)
+    x = x + encoder.pos_conv(x.transpose(1, 2)).transpose(1, 2)
+    x = x if encoder.layer_norm_first else encoder.layer_norm(x)
+    return dropout(x, encoder.dropout, training=training)
+
+
 def walk_layer(layer: Any, x: torch.Tensor, keep: Optional[torch.Tensor]) -> torch.Tensor:
     """Output of one ``TransformerSentenceEncoderLayer``.
 
@@ -43,6 +62,7 @@ def encode(
     *,
     frozen_layers: int = 0,
     checkpoint_activations: bool = False,
+    enter: Callable[..., torch.Tensor] = enter,
     walk_layer: Callable[..., torch.Tensor] = walk_layer,
 ) -> torch.Tensor:
     """Output of ``encoder(x, padding_mask=padded)``. Other layers than transformer layers, such as conformer blocks, are left to fairseq.
@@ -53,7 +73,7 @@ def encode(
         padded: ``(B, T)`` bool, true where a frame is padded; ``None`` if none is.
         frozen_layers: the first N layers, and everything before them, take no gradient.
         checkpoint_activations: recompute a layer's activations in the backward pass instead of keeping them.
-        walk_layer: :func:`walk_layer`, compiled or not.
+        enter, walk_layer: :func:`enter` and :func:`walk_layer`, compiled or not.
 
     Returns:
         ``(B, T, D)``.
@@ -62,11 +82,9 @@ def encode(
         walked: torch.Tensor = encoder(x, padding_mask=padded)[0]
         return walked
     with torch.set_grad_enabled(torch.is_grad_enabled() and frozen_layers == 0):
-        x = _enter(encoder, x, padded)
-        x = dropout(x, encoder.dropout, training=encoder.training and frozen_layers == 0)
+        x = enter(encoder, x, padded, training=encoder.training and frozen_layers == 0)
     keep = None if padded is None else ~padded[:, None, None, :]
-    # Drawn from torch's generator, which fairseq seeds at each update, so that a resumed run drops the same layers.
-    dropped = torch.rand(len(encoder.layers)) < encoder.layerdrop if encoder.training and encoder.layerdrop > 0 else None
+    dropped = _dropped_layers(len(encoder.layers), encoder.layerdrop) if encoder.training and encoder.layerdrop > 0 else None
     for number, layer in enumerate(encoder.layers):
         frozen = number < frozen_layers
         if dropped is not None and dropped[number] and not frozen:
@@ -77,6 +95,17 @@ def encode(
             else:
                 x = walk_layer(layer, x, keep)
     return encoder.layer_norm(x) if encoder.layer_norm_first else x
+
+
+def _dropped_layers(layers: int, probability: float) -> torch.Tensor:
+    """``(layers,)`` bool on the CPU: the layers that this process drops.
+
+    torch's generator, which fairseq seeds with the same number in every process at every update, draws for all processes, and each takes
+    its own row. So processes drop different layers, and a resumed run drops the same ones.
+    """
+    distributed = torch.distributed.is_available() and torch.distributed.is_initialized()
+    processes, rank = (torch.distributed.get_world_size(), torch.distributed.get_rank()) if distributed else (1, 0)
+    return torch.rand(processes, layers)[rank] < probability
 
 
 @torch.no_grad()
@@ -90,7 +119,7 @@ def layer_outputs(encoder: Any, x: torch.Tensor, padded: Optional[torch.Tensor],
     Returns:
         ``(B, T, D)`` for each of ``layers``.
     """
-    x = _enter(encoder, x, padded)
+    x = enter(encoder, x, padded, training=False)
     keep = None if padded is None else ~padded[:, None, None, :]
     outputs = {}
     for number, layer in enumerate(encoder.layers[: max(layers)], start=1):
@@ -98,14 +127,6 @@ def layer_outputs(encoder: Any, x: torch.Tensor, padded: Optional[torch.Tensor],
         if number in layers:
             outputs[number] = x
     return [outputs[number] for number in layers]
-
-
-def _enter(encoder: Any, x: torch.Tensor, padded: Optional[torch.Tensor]) -> torch.Tensor:
-    """What comes before the first layer: zeros where padded, the positional convolution, and in post-norm encoders a norm."""
-    if padded is not None:
-        x = x.masked_fill(padded[..., None], 0)
-    x = x + encoder.pos_conv(x.transpose(1, 2)).transpose(1, 2)
-    return x if encoder.layer_norm_first else encoder.layer_norm(x)
 
 
 def _dropped(module: Any, x: torch.Tensor) -> torch.Tensor:

@@ -41,6 +41,12 @@ class FusedAdamW(FairseqOptimizer):
         rate = self.cfg.lr if isinstance(self.cfg.lr, float) else self.cfg.lr[0]
         return {"lr": rate, "betas": _betas(self.cfg.adam_betas), "eps": self.cfg.adam_eps, "weight_decay": self.cfg.weight_decay}
 
+    def multiply_grads(self, c: Any) -> None:
+        """Multiply all gradients in one kernel; ``c`` is a number or a scalar tensor."""
+        gradients = [parameter.grad for parameter in self.params if parameter.grad is not None]
+        if gradients:
+            torch._foreach_mul_(gradients, c.to(gradients[0].device) if isinstance(c, torch.Tensor) else float(c))
+
     def load_state_dict(self, state_dict: Dict[str, Any], optimizer_overrides: Optional[Dict[str, Any]] = None) -> None:
         """Resume from a saved state.
 
