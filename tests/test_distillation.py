@@ -8,6 +8,7 @@ import sys
 from pathlib import Path
 from typing import Any, Dict, List
 
+import numpy as np
 import pytest
 import soundfile
 import torch
@@ -18,9 +19,11 @@ from shapes import SMALL, save_pretrained, unsettle
 
 from softhubert_plugin.checkpoints.load import load_checkpoint, read_checkpoint, register_plugin
 from softhubert_plugin.criterions.distil_hubert import DistilHubertCriterion
+from softhubert_plugin.data.soft_hubert_dataset import SoftHubertDataset
 from softhubert_plugin.errors import SoftHubertError
 from softhubert_plugin.exchange.export_transformers import export_transformers
 from softhubert_plugin.features.hidden_states import hidden_states
+from softhubert_plugin.manifests import read_manifest
 from softhubert_plugin.models.distil_hubert import DistilHubertModel
 from softhubert_plugin.models.soft_hubert import SoftHubertModel
 from softhubert_plugin.models.starting_point import start_from
@@ -48,7 +51,9 @@ def _sample(waveforms: List[torch.Tensor]) -> Dict[str, Any]:
     source = torch.nn.utils.rnn.pad_sequence(waveforms, batch_first=True)
     lengths = torch.tensor([len(waveform) for waveform in waveforms])
     padding = torch.arange(source.shape[1]) >= lengths[:, None] if lengths.min() < lengths.max() else None
-    return {"id": torch.arange(len(source)), "net_input": {"source": source, "padding_mask": padding}}
+    width = (source.shape[1] - 400) // 320 + 1
+    frames = int(np.minimum(np.ceil(lengths.numpy() / (source.shape[1] // width)), width).sum())
+    return {"id": torch.arange(len(source)), "net_input": {"source": source, "padding_mask": padding}, "frames": frames}
 
 
 @pytest.fixture()
@@ -98,6 +103,22 @@ def _saved(student: DistilHubertModel, path: Path) -> Path:
     assert state["model"].keys() == student.state_dict().keys()
     torch.save({**state, "model": student.state_dict()}, path)
     return path
+
+
+def test_the_frames_that_the_dataset_counts_are_those_that_the_model_does_not_mask(corpus: Path) -> None:
+    manifest = read_manifest(corpus / "train.tsv")
+    dataset = SoftHubertDataset(
+        manifest, [], label_rates=[], frame_rate=50.0, label_pooling="mean", sample_rate=16_000, pad_audio=True, random_crop=False
+    )
+    model = SoftHubertModel(
+        OmegaConf.merge(OmegaConf.structured(SoftHubertConfig()), SMALL, {"label_rate": 50.0}), HubertPretrainingConfig(), None
+    )
+    for chosen in ([0, 1, 2, 3], [1, 3], [2]):
+        batch = dataset.collater([dataset[index] for index in chosen])
+        features = torch.zeros(len(chosen), dataset.frames_of(batch["net_input"]["source"].shape[1]), 1)
+        padding = batch["net_input"]["padding_mask"]
+        expected = features.numel() if padding is None else int((~model.forward_padding_mask(features, padding)).sum())
+        assert batch["frames"] == expected
 
 
 @pytest.mark.parametrize("kind", ["checkpoint", "folder"])

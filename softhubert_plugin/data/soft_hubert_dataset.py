@@ -119,7 +119,7 @@ class SoftHubertDataset(FairseqDataset):
             ``mask_indices (B, frames)`` bool; and, if channels are masked, ``mask_channel_indices (B, channels)`` bool.
             ``target_list``: for each label set, the targets of the ``masked`` and the ``unmasked`` frames, as
             :func:`~softhubert_plugin.data.selection.select_targets` returns them. Padded frames are in neither.
-            ``id (B,)``: the items.
+            ``id (B,)``: the items. ``frames``: how many frames are not padded.
         """
         if not samples:
             return {}
@@ -149,6 +149,7 @@ class SoftHubertDataset(FairseqDataset):
             "id": torch.tensor(ids),
             "net_input": net_input,
             "target_list": [self._targets(label, ids, starts, frames, masked, unmasked) for label in range(len(self.labels))],
+            "frames": sum(valid),
         }
 
     def frames_of(self, samples: int) -> int:

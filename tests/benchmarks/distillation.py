@@ -58,7 +58,11 @@ def prepare(part: str, seconds: float, utterances: int) -> Work:
         targets = teacher(source)
         model.teacher = lambda *_: targets  # type: ignore[assignment]
     criterion = DistilHubertCriterion(None)
-    batch = {"id": torch.arange(utterances), "net_input": {"source": source, "padding_mask": None}}
+    batch = {
+        "id": torch.arange(utterances),
+        "net_input": {"source": source, "padding_mask": None},
+        "frames": utterances * ((source.shape[1] - 400) // 320 + 1),
+    }
 
     def work() -> Dict[str, Any]:
         model.zero_grad()
