@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from typing import Optional
+import contextlib
+from typing import Iterator, Optional
 
 import torch
 
@@ -28,3 +29,18 @@ def usable_device(asked: Optional[str] = None) -> str:
     except (RuntimeError, AssertionError) as error:  # torch built without CUDA raises AssertionError
         raise SoftHubertError(f"--device {asked}: not usable ({str(error).splitlines()[0]}); try --device cpu") from None
     return asked
+
+
+@contextlib.contextmanager
+def exact_convolutions() -> Iterator[None]:
+    """Convolve in float32 on a GPU, inside this context.
+
+    By default cuDNN rounds float32 inputs to TF32, with ten bits of mantissa. That is good enough for training, but features and scores
+    promise the same numbers for an utterance alone, in a batch, and on a CPU.
+    """
+    allowed = torch.backends.cudnn.allow_tf32
+    torch.backends.cudnn.allow_tf32 = False
+    try:
+        yield
+    finally:
+        torch.backends.cudnn.allow_tf32 = allowed

@@ -12,14 +12,37 @@ from typing import Any, List, Optional, Sequence
 import torch
 
 from softhubert_plugin.allocation import keep_freed_memory
+from softhubert_plugin.audio.batching import batches_by_length
 from softhubert_plugin.audio.check import check_audio, check_long_enough
 from softhubert_plugin.audio.read import read_waveform
 from softhubert_plugin.checkpoints.load import load_checkpoint
-from softhubert_plugin.devices import usable_device
+from softhubert_plugin.devices import exact_convolutions, usable_device
 from softhubert_plugin.errors import SoftHubertError
 from softhubert_plugin.files import PathLike
 from softhubert_plugin.front_end import project, receptive_field, total_stride
 from softhubert_plugin.manifests import SAMPLE_RATE, Manifest
+
+GPU_BATCH_SECONDS = 160.0
+
+
+def utterance_batches(
+    manifest: Manifest, device: str, max_seconds: Optional[float], indices: Optional[Sequence[int]] = None
+) -> List[List[int]]:
+    """Group utterances into batches of similar length, the longest first, so that padding is small and processes end at the same time.
+
+    Args:
+        indices: the utterances; by default all.
+        max_seconds: seconds of audio per batch, including padding; by default one utterance per batch on a CPU, and
+            :data:`GPU_BATCH_SECONDS` on other devices.
+
+    Returns:
+        The utterance indices of each batch.
+    """
+    if max_seconds is None:
+        max_seconds = 0.0 if device == "cpu" else GPU_BATCH_SECONDS
+    chosen = range(len(manifest)) if indices is None else indices
+    lengths = [int(manifest.sizes[index]) for index in chosen]
+    return [[chosen[position] for position in batch] for batch in batches_by_length(lengths, max_seconds * SAMPLE_RATE)]
 
 
 class AcousticModel:
@@ -79,10 +102,13 @@ class AcousticModel:
         from softhubert_plugin.models.transformer import encode
 
         encoder = self._model.w2v_encoder.w2v_model
-        features = [encoder.feature_extractor(waveform[None].to(self.device))[0].T for waveform in waveforms]
+        with exact_convolutions():
+            features = [encoder.feature_extractor(waveform[None].to(self.device))[0].T for waveform in waveforms]
         frames = [len(each) for each in features]
         x = project(encoder, torch.nn.utils.rnn.pad_sequence(features, batch_first=True))
-        padded = torch.arange(x.shape[1], device=x.device) >= torch.tensor(frames, device=x.device)[:, None]
-        x = encode(encoder.encoder, x, padded if len(set(frames)) > 1 else None)
+        padded = None
+        if len(set(frames)) > 1:
+            padded = (torch.arange(x.shape[1]) >= torch.tensor(frames)[:, None]).to(x.device)
+        x = encode(encoder.encoder, x, padded)
         scores = self._model.w2v_encoder.proj(x).float().cpu()
         return [row[:count] for row, count in zip(scores, frames)]

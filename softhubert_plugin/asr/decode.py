@@ -8,27 +8,26 @@ from __future__ import annotations
 
 import time
 from dataclasses import asdict, dataclass
+from functools import partial
 from pathlib import Path
-from typing import Callable, Dict, List, Optional
+from typing import Callable, Dict, Iterator, List, Optional, Sequence
 
+import torch
 from tqdm import tqdm
 
-from softhubert_plugin.asr.acoustic import AcousticModel
+from softhubert_plugin.asr.acoustic import AcousticModel, utterance_batches
 from softhubert_plugin.asr.beam import BeamDecoder, BeamSettings
 from softhubert_plugin.asr.hypotheses import Decoder, GreedyDecoder, Hypothesis, words_of
 from softhubert_plugin.asr.processes import default_processes, in_processes
-from softhubert_plugin.audio.batching import batches_by_length
 from softhubert_plugin.checkpoints.load import checkpoint_sha256
 from softhubert_plugin.devices import usable_device
 from softhubert_plugin.files import PathLike, write_json, write_text
 from softhubert_plugin.manifests import SAMPLE_RATE, Manifest, read_lines, read_manifest
 
-GPU_BATCH_SECONDS = 160.0
-
 
 @dataclass(frozen=True)
 class Recogniser:
-    """Everything that a process needs to recognise utterances.
+    """Everything that is needed to recognise utterances.
 
     Attributes:
         manifest: the utterances.
@@ -42,16 +41,38 @@ class Recogniser:
     device: str
     search: Optional[BeamSettings]
 
-    def build(self) -> Callable[[List[int]], List[List[Hypothesis]]]:
-        """Load the models. Return a function from the indices of a batch of utterances to their hypotheses, the best first."""
+    def recognise(self, work: Sequence[List[int]], processes: int) -> Iterator[List[List[Hypothesis]]]:
+        """Recognise batches of utterances, in several processes.
+
+        On a CPU each process scores and searches. A GPU scores in this process, and a beam search, which runs on the CPU only, is done by
+        the processes meanwhile.
+
+        Args:
+            work: batches of indices of utterances.
+
+        Yields:
+            For each batch the hypotheses of each utterance, the best first.
+        """
+        if self.search is None or self.device == "cpu":
+            yield from in_processes(self._scorer_and_decoder, work, min(processes, len(work)), self.device)
+            return
         model = AcousticModel(self.checkpoint, self.device)
-        decoder: Decoder
-        if self.search is None:
-            decoder = GreedyDecoder(model.symbols, model.blank, model.end)
-        else:
-            decoder = BeamDecoder(self.search, model.symbols, model.blank, model.end)
         model.check(self.manifest)
-        return lambda batch: [decoder(each) for each in model.logits([model.read(self.manifest, index) for index in batch])]
+        scores = (self._scores(model, batch) for batch in work)
+        yield from in_processes(partial(self._searcher, model.symbols, model.blank, model.end), scores, processes, "cpu")
+
+    def _scorer_and_decoder(self) -> Callable[[List[int]], List[List[Hypothesis]]]:
+        model = AcousticModel(self.checkpoint, self.device)
+        decode = self._searcher(model.symbols, model.blank, model.end)
+        model.check(self.manifest)
+        return lambda batch: decode(self._scores(model, batch))
+
+    def _searcher(self, symbols: List[str], blank: int, end: int) -> Callable[[List[torch.Tensor]], List[List[Hypothesis]]]:
+        decoder: Decoder = GreedyDecoder(symbols, blank, end) if self.search is None else BeamDecoder(self.search, symbols, blank, end)
+        return lambda scores: [decoder(each) for each in scores]
+
+    def _scores(self, model: AcousticModel, batch: List[int]) -> List[torch.Tensor]:
+        return model.logits([model.read(self.manifest, index) for index in batch])
 
 
 def decode_split(
@@ -77,7 +98,7 @@ def decode_split(
         dest: folder to write to.
         search: settings of the beam search; ``None`` for greedy decoding.
         device: ``cpu``, ``cuda`` …; by default a GPU if there is one.
-        processes: number of processes; by default one per CPU core, or one in all on another device.
+        processes: number of processes; by default one per CPU core, and for greedy decoding on a GPU one in all.
         max_seconds: seconds of audio per batch, including padding; by default one utterance per batch on a CPU, and 160 s on other
             devices. The value does not change what is recognised.
 
@@ -92,11 +113,12 @@ def decode_split(
     started = time.monotonic()
     device = usable_device(device)
     recogniser = Recogniser(manifest, str(checkpoint), device, search)
-    processes = default_processes(device) if processes is None else processes
+    if processes is None:
+        processes = default_processes(device if search is None else "cpu")
     work = utterance_batches(manifest, device, max_seconds)
     hypotheses: Dict[int, List[Hypothesis]] = {}
     with tqdm(total=len(manifest), desc=f"decoding {split}", unit="utt", disable=None) as progress:
-        for batch, found in zip(work, in_processes(recogniser.build, work, min(processes, len(work)), device)):
+        for batch, found in zip(work, recogniser.recognise(work, processes)):
             hypotheses.update(zip(batch, found))
             progress.update(len(batch))
     seconds = time.monotonic() - started
@@ -117,21 +139,6 @@ def decode_split(
         },
     )
     return f"{dest}: {len(manifest)} hypotheses of {split}, {len(manifest) / seconds:.2f} per second"
-
-
-def utterance_batches(manifest: Manifest, device: str, max_seconds: Optional[float]) -> List[List[int]]:
-    """Group utterances into batches of similar length, the longest first, so that padding is small and processes end at the same time.
-
-    Args:
-        max_seconds: seconds of audio per batch, including padding; by default one utterance per batch on a CPU, and
-            :data:`GPU_BATCH_SECONDS` on other devices.
-
-    Returns:
-        The utterance indices of each batch.
-    """
-    if max_seconds is None:
-        max_seconds = 0.0 if device == "cpu" else GPU_BATCH_SECONDS
-    return list(batches_by_length(manifest.sizes.tolist(), max_seconds * SAMPLE_RATE))
 
 
 def _references(data: Path, split: str, manifest: Manifest) -> Optional[List[str]]:

@@ -16,7 +16,7 @@ from tqdm import tqdm
 
 from softhubert_plugin.alignments.formats import write_lab
 from softhubert_plugin.alignments.phones import SILENCE
-from softhubert_plugin.asr.acoustic import AcousticModel
+from softhubert_plugin.asr.acoustic import AcousticModel, utterance_batches
 from softhubert_plugin.errors import SoftHubertError
 from softhubert_plugin.files import PathLike
 from softhubert_plugin.manifests import SAMPLE_RATE, read_lines, read_manifest
@@ -39,8 +39,6 @@ def align_split(data: PathLike, split: str, checkpoint: PathLike, dest: PathLike
         SoftHubertError: manifest, transcripts, audio or checkpoint are not usable; a transcript is empty, has a letter that the model does
             not have, or has more letters than its audio has frames; or two utterances have the same name.
     """
-    from torchaudio.functional import forced_align
-
     manifest = read_manifest(Path(data) / f"{split}.tsv")
     transcripts = read_lines(Path(data) / f"{split}.ltr", expected=len(manifest), of=manifest.path)
     names = [manifest.utterance_id(index) for index in range(len(manifest))]
@@ -57,22 +55,38 @@ def align_split(data: PathLike, split: str, checkpoint: PathLike, dest: PathLike
             problem = f"the letter {unknown[0]!r} is not a letter of {checkpoint}" if unknown else "the transcript is empty"
             raise SoftHubertError(f"{data}/{split}.ltr, line {number}: {problem}; correct the transcript or remove the utterance")
         targets.append([place[letter] for letter in letters])
-    for index, name in enumerate(tqdm(names, desc=f"aligning {split}", unit="utt", disable=None)):
-        path = Path(dest) / f"{name}.lab"
-        if path.exists():
-            continue
-        scores = model.logits([model.read(manifest, index)])[0].log_softmax(-1)
-        labels = targets[index]
-        needed = len(labels) + sum(a == b for a, b in zip(labels, labels[1:]))  # CTC needs a blank between equal letters
-        if needed > len(scores):
-            raise SoftHubertError(
-                f"{manifest.audio_path(index)}: {len(labels)} letters do not fit into {len(scores)} frames; is line {index + 1} of "
-                f"{split}.ltr its transcript?"
-            )
-        path_of, _ = forced_align(scores[None], torch.tensor([labels], dtype=torch.int32), blank=model.blank)
-        intervals = letter_intervals(path_of[0].tolist(), model.blank, model.frame_seconds, int(manifest.sizes[index]) / SAMPLE_RATE)
-        write_lab(path, ((start, end, _name(model.symbols, symbol)) for start, end, symbol in intervals))
+    pending = [index for index, name in enumerate(names) if not (Path(dest) / f"{name}.lab").exists()]
+    batches = utterance_batches(manifest, model.device, None, pending)
+    with tqdm(total=len(names), initial=len(names) - len(pending), desc=f"aligning {split}", unit="utt", disable=None) as progress:
+        for batch in batches:
+            for index, logits in zip(batch, model.logits([model.read(manifest, index) for index in batch])):
+                path = _path(logits, targets[index], model.blank)
+                if path is None:
+                    raise SoftHubertError(
+                        f"{manifest.audio_path(index)}: {len(targets[index])} letters do not fit into {len(logits)} frames; "
+                        f"is line {index + 1} of {split}.ltr its transcript?"
+                    )
+                intervals = letter_intervals(path, model.blank, model.frame_seconds, int(manifest.sizes[index]) / SAMPLE_RATE)
+                named = ((start, end, _name(model.symbols, symbol)) for start, end, symbol in intervals)
+                write_lab(Path(dest) / f"{names[index]}.lab", named)
+            progress.update(len(batch))
     return f"{dest}: letter alignments of {len(names)} utterances of {split}"
+
+
+def _path(logits: torch.Tensor, labels: List[int], blank: int) -> Optional[List[int]]:
+    """The most probable CTC path of ``labels``: a symbol per frame, or ``None`` if there are too few frames.
+
+    Args:
+        logits: ``(frames, symbols)`` scores.
+    """
+    from torchaudio.functional import forced_align
+
+    needed = len(labels) + sum(a == b for a, b in zip(labels, labels[1:]))  # CTC needs a blank between equal letters
+    if needed > len(logits):
+        return None
+    path, _ = forced_align(logits.log_softmax(-1)[None], torch.tensor([labels], dtype=torch.int32), blank=blank)
+    found: List[int] = path[0].tolist()
+    return found
 
 
 def _name(symbols: Sequence[str], symbol: Optional[int]) -> str:

@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+import collections
 import os
-from concurrent.futures import ProcessPoolExecutor
+from concurrent.futures import Future, ProcessPoolExecutor
 from concurrent.futures.process import BrokenProcessPool
 from contextlib import ExitStack
 from multiprocessing import get_context
-from typing import Any, Callable, Iterator, List, Optional
+from typing import Any, Callable, Deque, Iterable, Iterator, Optional
 
 import torch
 
@@ -24,7 +25,7 @@ def default_processes(device: str) -> int:
 _ready: Optional[Callable[[Any], Any]] = None  # this process's worker; a forked process inherits its parent's
 
 
-def in_processes(build: Callable[[], Callable[[Any], Any]], work: List[Any], processes: int, device: str) -> Iterator[Any]:
+def in_processes(build: Callable[[], Callable[[Any], Any]], work: Iterable[Any], processes: int, device: str) -> Iterator[Any]:
     """Apply a worker to each piece of work, in several processes.
 
     On a CPU the worker is built once, in this process, and shared by forking, as data loaders do. On other devices each process builds its
@@ -32,7 +33,7 @@ def in_processes(build: Callable[[], Callable[[Any], Any]], work: List[Any], pro
 
     Args:
         build: builds the worker, a function of one piece of work.
-        work: the pieces of work.
+        work: the pieces of work. They are taken as processes become free, so they may be computed on the way.
         processes: number of processes.
         device: device of the worker.
 
@@ -59,7 +60,13 @@ def in_processes(build: Callable[[], Callable[[Any], Any]], work: List[Any], pro
             ProcessPoolExecutor(processes, mp_context=context, initializer=_start, initargs=(None if forks else build,))
         )
         try:
-            yield from pool.map(_work, work)
+            pending: Deque[Future[Any]] = collections.deque()
+            for piece in work:
+                pending.append(pool.submit(_work, piece))
+                if len(pending) > 2 * processes:
+                    yield pending.popleft().result()
+            while pending:
+                yield pending.popleft().result()
         except BrokenProcessPool:
             raise SoftHubertError(f"one of {processes} processes was killed; if memory ran out, try --processes 1") from None
 

@@ -16,9 +16,8 @@ import torch
 from rapidfuzz.distance import Levenshtein
 from tqdm import tqdm
 
-from softhubert_plugin.asr.acoustic import AcousticModel
+from softhubert_plugin.asr.acoustic import AcousticModel, utterance_batches
 from softhubert_plugin.asr.beam import BeamDecoder, BeamSettings, check_models
-from softhubert_plugin.asr.decode import utterance_batches
 from softhubert_plugin.asr.processes import in_processes
 from softhubert_plugin.devices import usable_device
 from softhubert_plugin.errors import SoftHubertError

@@ -13,6 +13,7 @@ from typing import Any, Callable, Dict, List, Sequence
 
 import torch
 
+from softhubert_plugin.devices import exact_convolutions
 from softhubert_plugin.front_end import ConvLayer, project, receptive_field, total_stride
 
 # Longer utterances are cut into pieces of this many samples (100 s), as in fairseq's script: attention grows with the square of the length.
@@ -48,6 +49,11 @@ def hidden_states(encoder: Any, waveforms: Sequence[torch.Tensor], layers: Seque
         For each utterance ``{layer: (frames, D) float32}`` on the encoder's device. The values equal those of the utterance alone, up to
         the rounding of float32.
     """
+    with exact_convolutions():
+        return _hidden_states(encoder, waveforms, layers)
+
+
+def _hidden_states(encoder: Any, waveforms: Sequence[torch.Tensor], layers: Sequence[int]) -> List[Dict[int, torch.Tensor]]:
     projected = [project(encoder, encoder.feature_extractor(waveform[None]).transpose(1, 2))[0] for waveform in waveforms]
     lengths = [len(features) for features in projected]
     captured: Dict[int, torch.Tensor] = {}
@@ -57,7 +63,7 @@ def hidden_states(encoder: Any, waveforms: Sequence[torch.Tensor], layers: Seque
         batch = torch.nn.utils.rnn.pad_sequence(projected, batch_first=True)
         padded = None
         if min(lengths) < max(lengths):
-            padded = torch.arange(batch.shape[1], device=batch.device) >= torch.tensor(lengths, device=batch.device)[:, None]
+            padded = (torch.arange(batch.shape[1]) >= torch.tensor(lengths)[:, None]).to(batch.device)
         with ExitStack() as stack:
             for layer in layers:
                 if layer > 0:

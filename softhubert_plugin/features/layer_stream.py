@@ -121,8 +121,24 @@ def _run_window(
     for together in batches_by_length([piece.stop - piece.start for _, piece in cut], batch_seconds * SAMPLE_RATE):
         batch = [cut[position] for position in together]
         states = hidden_states(loaded.encoder, [waveforms[index][piece].to(device) for index, piece in batch], layers)
-        for (index, piece), of_layer in zip(batch, states):
-            found[index, piece.start] = {layer: of_layer[layer].cpu().numpy() for layer in layers}
+        for (index, piece), of_layer in zip(batch, _on_host(states)):
+            found[index, piece.start] = of_layer
     for index in pieces_of:
         parts = [found.pop((index, piece.start)) for piece in pieces_of[index]]
         yield {layer: parts[0][layer] if len(parts) == 1 else np.concatenate([part[layer] for part in parts]) for layer in layers}
+
+
+def _on_host(states: Sequence[Dict[int, torch.Tensor]]) -> List[Dict[int, np.ndarray]]:
+    """The hidden states of a batch as arrays; from a GPU in one copy."""
+    tensors = [tensor for of_layer in states for tensor in of_layer.values()]
+    if tensors[0].device.type == "cpu":
+        return [{layer: tensor.numpy() for layer, tensor in of_layer.items()} for of_layer in states]
+    together = torch.cat([tensor.reshape(-1) for tensor in tensors])
+    host = torch.empty(together.shape, dtype=together.dtype, pin_memory=True)
+    host.copy_(together)
+    parts = iter(host.numpy()[start - tensor.numel() : start].reshape(tensor.shape) for start, tensor in zip(_ends(tensors), tensors))
+    return [{layer: next(parts) for layer in of_layer} for of_layer in states]
+
+
+def _ends(tensors: Sequence[torch.Tensor]) -> List[int]:
+    return np.cumsum([tensor.numel() for tensor in tensors]).tolist()
