@@ -24,7 +24,7 @@ alignments=''                        # phone alignments of the training speech (
 partition=''                         # Slurm partition, for --slurm
 cluster=slurm                        # for --slurm; local runs the jobs here, to try it without Slurm
 beam=''                              # hypotheses kept in the search with the language model
-device=cpu                           # of probing, layer features and decoding
+device=''                            # of everything but training: cpu, cuda, cuda:1 …; empty: a GPU if there is one
 # ---- second block: empty means what the configuration says -----------------------------------------------------------------------------
 subsets='' train='' valid='' tests='' clusters1='' clusters2='' percent='' updates1='' updates2='' finetune_updates='' align_updates=''
 finetune='' pretrain_run='' layers_dtype=''
@@ -99,14 +99,40 @@ run() {
     fi
 }
 
-# each_shard COMMAND… with SHARD RANK put in place of @@: all shards at once.
+# The GPUs of this machine that CUDA may use.
+gpus_here() {
+    if [ -n "${CUDA_VISIBLE_DEVICES+given}" ]; then tr ',' '\n' <<<"$CUDA_VISIBLE_DEVICES" | grep -c . || true
+    else { nvidia-smi -L 2>/dev/null || true; } | grep -c '^GPU' || true; fi
+}
+
+# on DEVICE, as options; nothing where the command chooses itself.
+on() { [ -z "$1" ] || printf '%s\n' --device "$1"; }
+
+# shard_device RANK: shards that run side by side on this machine take its GPUs in turn, instead of all taking the first.
+shard_device() {
+    local gpus
+    if [ -z "$slurm" ] && [ "$nshard" -gt 1 ] && { [ -z "$device" ] || [ "$device" = cuda ]; }; then
+        gpus=$(gpus_here)
+        if [ "$gpus" -gt 0 ]; then echo "cuda:$(($1 % gpus))"; return; fi
+    fi
+    echo "$device"
+}
+
+# each_shard COMMAND… with SHARD RANK put in place of @@ and its device in place of @device: all shards at once.
 each_shard() {
-    local rank pids=() pid
+    local rank pids=() pid word words
     for ((rank = 0; rank < nshard; rank++)); do
-        if [ -n "$dry" ] || [ "$nshard" = 1 ]; then run "${@//@@/$rank}"; else run "${@//@@/$rank}" & pids+=($!); fi
+        words=()
+        for word in "$@"; do
+            if [ "$word" = @device ]; then mapfile -t -O ${#words[@]} words < <(on "$(shard_device "$rank")"); else words+=("${word//@@/$rank}"); fi
+        done
+        if [ -n "$dry" ] || [ "$nshard" = 1 ]; then run "${words[@]}"; else run "${words[@]}" & pids+=($!); fi
     done
     for pid in ${pids[@]+"${pids[@]}"}; do wait "$pid"; done
 }
+
+# world_size FILE: the GPUs that a configuration trains on, which is what Slurm is asked for.
+world_size() { sed -n 's/^  distributed_world_size: *\([0-9]*\).*/\1/p' "$1"; }
 
 # step NAME FUNCTION ARGUMENT…: once; stages/NAME holds what it was made of, so that other settings redo it, and the seconds it took.
 step() {
@@ -159,7 +185,8 @@ cluster() {
         run softhubert fairseq-tool hubert/simple_kmeans/learn_kmeans.py "$2" "$train" "$nshard" "$4/km.joblib" "$3" \
             --percent "$percent" --seed "$seed"
     else
-        run softhubert gmm learn "$2" "$train" "$nshard" "$4/gmm.safetensors" "$3" --perplexity "$perplexity" --percent "$percent" --seed "$seed"
+        gpus=1 run softhubert gmm learn "$2" "$train" "$nshard" "$4/gmm.safetensors" "$3" --perplexity "$perplexity" --percent "$percent" \
+            --seed "$seed" $(on "$device")
     fi
 }
 
@@ -171,8 +198,8 @@ label() {
         case $1 in
             km) each_shard softhubert fairseq-tool hubert/simple_kmeans/dump_km_label.py "$2" "$split" "$4/km.joblib" \
                 "$nshard" @@ "$5" ;;
-            gmm) each_shard softhubert gmm dump "$2" "$split" "$4/gmm.safetensors" "$nshard" @@ "$5" ;;
-            gmm-argmax) each_shard softhubert gmm dump "$2" "$split" "$4/gmm.safetensors" "$nshard" @@ "$5" --hard ;;
+            gmm) gpus=1 each_shard softhubert gmm dump "$2" "$split" "$4/gmm.safetensors" "$nshard" @@ "$5" @device ;;
+            gmm-argmax) gpus=1 each_shard softhubert gmm dump "$2" "$split" "$4/gmm.safetensors" "$nshard" @@ "$5" --hard @device ;;
         esac
         if soft "$1"; then
             run softhubert labels merge "$5" "$split" "$nshard"
@@ -187,28 +214,30 @@ label() {
 
 # pretrain SYSTEM ITERATION LABELS RATE UPDATES; a run that was stopped goes on from its last checkpoint
 pretrain() {
-    local name=soft_hubert_tiny options=()
+    local name=soft_hubert_tiny options=() wanted=0
     if [ "$config" != tiny ]; then
         name=soft_hubert_base_librispeech
         soft "$1" || name=hubert_km_base_librispeech
         [ "$2" = 1 ] || name+=_iter2
         options+=("+run=$pretrain_run")
+        wanted=$(world_size "$here/config/pretrain/run/$pretrain_run.yaml")
     else
         # Utterances are longer than the configuration's batch: cropped, as in HuBERT's recipe, instead of padded.
         options+=("task.label_rate=$4" task.pad_audio=false)
     fi
     [ -z "$5" ] || options+=("optimization.max_update=$5")
-    gpus=8 run fairseq-hydra-train --config-dir "$here/config/pretrain" --config-name "$name" task.data="$data" task.label_dir="$3" \
+    gpus=$wanted run fairseq-hydra-train --config-dir "$here/config/pretrain" --config-name "$name" task.data="$data" task.label_dir="$3" \
         "task.labels=[$(label_of "$1")]" dataset.train_subset="$train" dataset.valid_subset="$valid" common.seed="$seed" \
         hydra.run.dir="$exp/systems/$1/pretrain$2" "${options[@]}"
 }
 
 # finetune SYSTEM CHECKPOINT UPDATES FOLDER
 fine_tune() {
-    local options=()
+    local options=() wanted=0
+    [ "$config" = tiny ] || wanted=$(world_size "$here/config/finetune/$finetune.yaml")
     [ -z "$3" ] || options+=("optimization.max_update=$3")
     [ "$config" != tiny ] || options+=("dataset.train_subset=$train" dataset.max_tokens=400000) # the longest utterances have 25 s
-    gpus=8 run fairseq-hydra-train --config-dir "$here/config/finetune" --config-name "$finetune" task.data="$data" task.label_dir="$data" \
+    gpus=$wanted run fairseq-hydra-train --config-dir "$here/config/finetune" --config-name "$finetune" task.data="$data" task.label_dir="$data" \
         model.w2v_path="$2" dataset.valid_subset="$valid" common.seed="$seed" hydra.run.dir="$4" ${options[@]+"${options[@]}"}
 }
 
@@ -220,7 +249,7 @@ probe_split() { if [ "$config" = tiny ]; then echo "$subsets"; else echo "$train
 align() {
     local first=${systems%% *}
     fine_tune "$first" "$(best "$first" pretrain1)" "$align_updates" "$exp/aligner"
-    gpus=1 run softhubert align "$(probe_data)" "$(probe_split)" "$exp/aligner/checkpoints/checkpoint_best.pt" "$exp/letters" --device "$device"
+    gpus=1 run softhubert align "$(probe_data)" "$(probe_split)" "$exp/aligner/checkpoints/checkpoint_best.pt" "$exp/letters" $(on "$device")
 }
 
 probe() {
@@ -228,27 +257,27 @@ probe() {
     listed=$(probe_data)/$(probe_split).tsv
     if [ "$percent" != -1 ]; then some=(--percent "$percent") listed=$exp/systems/$system/layers/$(probe_split).tsv; fi
     gpus=1 run softhubert features hubert "$(probe_data)" "$(probe_split)" "$(best "$system" pretrain1)" all 1 0 "$exp/systems/$system/layers" \
-        ${layers_dtype:+--dtype "$layers_dtype"} ${some[@]+"${some[@]}"}
+        ${layers_dtype:+--dtype "$layers_dtype"} ${some[@]+"${some[@]}"} $(on "$device")
     gpus=1 run softhubert probe "$exp/systems/$system/layers" "$(probe_split)" 1 --manifest "$listed" --alignments "${alignments:-$exp/letters}" \
-        --dest "$exp/systems/$system" --seed "$seed" --device "$device"
+        --dest "$exp/systems/$system" --seed "$seed" $(on "$device")
 }
 
 layer_features() {
     local split
     for split in $train $valid; do
         gpus=1 each_shard softhubert features hubert "$data" "$split" "$(best "$1" pretrain1)" "@$exp/systems/$1/layers.json" "$nshard" @@ \
-            "$exp/systems/$1/layer" ${layers_dtype:+--dtype "$layers_dtype"}
+            "$exp/systems/$1/layer" ${layers_dtype:+--dtype "$layers_dtype"} @device
     done
 }
 
 decode() {
     local system=$1 folder=$exp/systems/$1 checkpoint name search=(--lm "$exp/lm/lm.arpa" --lexicon "$exp/lm/lexicon.txt" --beam "$beam")
     checkpoint=$(best "$system" finetune)
-    gpus=1 run softhubert tune "$data" "$valid" "$checkpoint" "$folder/tuned.json" "${search[@]}" --device "$device"
+    gpus=1 run softhubert tune "$data" "$valid" "$checkpoint" "$folder/tuned.json" "${search[@]}" $(on "$device")
     for name in $tests; do
-        gpus=1 run softhubert decode "$data" "$name" "$checkpoint" "$folder/decode/$name" --device "$device"
+        gpus=1 run softhubert decode "$data" "$name" "$checkpoint" "$folder/decode/$name" $(on "$device")
         gpus=1 run softhubert decode "$data" "$name" "$checkpoint" "$folder/decode/$name-lm" "${search[@]}" --tuned "$folder/tuned.json" \
-            --device "$device"
+            $(on "$device")
         for search_name in "$name" "$name-lm"; do
             run softhubert score "$folder/decode/$search_name/hypo.word" "$folder/decode/$search_name/ref.word" --manifest "$data/$name.tsv" \
                 --dest "$folder/scores/$search_name.json" --by-speaker --worst 3
