@@ -15,7 +15,7 @@ import pytest
 import softhubert_plugin
 
 CLONE = Path(__file__).resolve().parents[1]
-PARTS = ("softhubert_plugin", "config", "manifests", "examples", "tests")
+PARTS = ("softhubert_plugin", "config", "docs", "manifests", "examples", "tests")
 
 pytestmark = pytest.mark.skipif(not (CLONE / "setup.py").is_file(), reason="these tests look at a clone")
 
@@ -31,7 +31,7 @@ def built(tmp_path_factory: pytest.TempPathFactory) -> Path:
     for part in PARTS:
         shutil.copytree(CLONE / part, source / part, ignore=shutil.ignore_patterns("__pycache__"))
     for path in CLONE.iterdir():
-        if path.is_file() and path.suffix in {".py", ".toml", ".md", ".txt", ".sh", ".in", ""} and not path.name.startswith("."):
+        if path.is_file() and path.suffix in {".py", ".toml", ".md", ".txt", ".sh", ".in", ".cff", ""} and not path.name.startswith("."):
             shutil.copy(path, source)
     for kind in ("build_sdist", "build_wheel"):
         command = [sys.executable, "-B", "-c", f"from setuptools import build_meta; build_meta.{kind}({str(dest)!r})"]
@@ -59,7 +59,8 @@ def test_the_source_distribution_is_the_whole_clone(built: Path) -> None:
     with tarfile.open(sdist) as archive:
         held = {name.partition("/")[2] for name in archive.getnames()}
     wanted = _files(*PARTS, suffixes=[".py", ".yaml", ".sh", ".md", ".txt", ".typed", ".html", ".css"])
-    wanted += ["setup.py", "pyproject.toml", "constraints.txt", "install.sh", "README.md", "LICENSE"]
+    wanted += ["setup.py", "pyproject.toml", "constraints.txt", "install.sh", "LICENSE"]
+    wanted += ["README.md", "CHANGELOG.md", "CITATION.cff", "CONTRIBUTING.md"]
     assert set(wanted) - held == set()
     assert [name for name in held if "__pycache__" in name or name.startswith((".venv", "exp/"))] == []
 
