@@ -195,17 +195,7 @@ def _fine_tune(start: Path) -> None:
 
     task_cfg = OmegaConf.merge(
         OmegaConf.structured(SoftHubertPretrainingConfig()),
-        {
-            "_name": "soft_hubert_pretraining",
-            "fine_tuning": True,
-            "labels": ["ltr"],
-            "data": "",
-            "train_subset": "train",
-            "seed": 1,
-            "cpu": True,
-            "fp16": False,
-            "bf16": False,
-        },
+        {"_name": "soft_hubert_pretraining", "fine_tuning": True, "labels": ["ltr"], "data": "", "train_subset": "train", "seed": 1},
     )
     task = SoftHubertPretrainingTask(task_cfg)
     task.load_state_dict({"target_symbols": ["A", "B"]})

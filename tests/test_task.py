@@ -47,9 +47,6 @@ def _task(folder: Path, **changes: Any) -> SoftHubertPretrainingTask:
         "label_rate": 100.0,
         "train_subset": "train",
         "seed": 1,
-        "cpu": True,
-        "fp16": False,
-        "bf16": False,
         **changes,
     }
     return setup_task(OmegaConf.merge(OmegaConf.structured(SoftHubertPretrainingConfig()), settings))

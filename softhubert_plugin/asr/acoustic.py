@@ -89,6 +89,7 @@ class AcousticModel:
         """Read the ``(samples,)`` waveform of an utterance, normalised if the model expects that."""
         return read_waveform(manifest, index, normalize=self._loaded.normalize)
 
+    @exact_convolutions()
     @torch.inference_mode()
     def logits(self, waveforms: Sequence[torch.Tensor]) -> List[torch.Tensor]:
         """Score waveforms.
@@ -102,8 +103,7 @@ class AcousticModel:
         from softhubert_plugin.models.transformer import encode
 
         encoder = self._model.w2v_encoder.w2v_model
-        with exact_convolutions():
-            features = [encoder.feature_extractor(waveform[None].to(self.device))[0].T for waveform in waveforms]
+        features = [encoder.feature_extractor(waveform[None].to(self.device))[0].T for waveform in waveforms]
         frames = [len(each) for each in features]
         x = project(encoder, torch.nn.utils.rnn.pad_sequence(features, batch_first=True))
         padded = None

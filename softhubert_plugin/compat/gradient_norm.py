@@ -44,5 +44,5 @@ def clip_grad_norm_(
     if aggregate_norm_fn is not None:
         total = aggregate_norm_fn(total)
     if max_norm > 0:
-        torch._foreach_mul_(scaled, (float(max_norm) / (total + 1e-6)).clamp_(max=1))
+        torch._foreach_mul_(scaled, torch.div(torch.tensor(float(max_norm)), total + 1e-6).clamp_(max=1))
     return total

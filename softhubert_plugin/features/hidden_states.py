@@ -36,6 +36,7 @@ def frames_of(samples: int, conv_layers: List[ConvLayer]) -> int:
     return sum(1 + (piece.stop - piece.start - field) // stride for piece in pieces(samples, conv_layers))
 
 
+@exact_convolutions()
 @torch.inference_mode()
 def hidden_states(encoder: Any, waveforms: Sequence[torch.Tensor], layers: Sequence[int]) -> List[Dict[int, torch.Tensor]]:
     """Outputs of several layers for a batch of utterances.
@@ -49,11 +50,6 @@ def hidden_states(encoder: Any, waveforms: Sequence[torch.Tensor], layers: Seque
         For each utterance ``{layer: (frames, D) float32}`` on the encoder's device. The values equal those of the utterance alone, up to
         the rounding of float32.
     """
-    with exact_convolutions():
-        return _hidden_states(encoder, waveforms, layers)
-
-
-def _hidden_states(encoder: Any, waveforms: Sequence[torch.Tensor], layers: Sequence[int]) -> List[Dict[int, torch.Tensor]]:
     projected = [project(encoder, encoder.feature_extractor(waveform[None]).transpose(1, 2))[0] for waveform in waveforms]
     lengths = [len(features) for features in projected]
     captured: Dict[int, torch.Tensor] = {}

@@ -34,12 +34,12 @@ class Feed:
         self._kept: Optional[List[torch.Tensor]] = None
 
     def __iter__(self) -> Iterator[FrameRows]:
-        """Yield ``(n, D)`` frames: float32 arrays on a CPU, tensors of the stored type on a GPU.
+        """Yield ``(n, D)`` frames: tensors of the stored type on a GPU of CUDA, otherwise float32 arrays.
 
         Raises:
             SoftHubertError: a file has become shorter than it was.
         """
-        if self.device == "cpu":
+        if not self.device.startswith("cuda"):
             yield from (rows for _, rows in stream_chunks(self.chunks))
         elif self._kept is not None:
             yield from self._kept

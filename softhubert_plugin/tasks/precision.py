@@ -1,18 +1,35 @@
-"""Whether the settings of precision go together. Those that do not would end in an error of PyTorch's at the first update."""
+"""Where and in which precision the trainer trains, and whether the model's own precision goes with that."""
 
 from __future__ import annotations
+
+from typing import Any
+
+from omegaconf.errors import OmegaConfBaseException
 
 from softhubert_plugin.errors import SoftHubertError
 
 
-def check_precision(*, autocast_bf16: bool, fp16: bool, bf16: bool) -> None:
-    """Refuse ``model.autocast_bf16`` beside fairseq's half-precision weights.
+def asked_of_trainer(cfg: Any, name: str) -> bool:
+    """Whether the trainer's switch ``cpu``, ``fp16`` or ``bf16`` is on; ``False`` for a task that is built without a trainer's settings."""
+    try:
+        return bool(getattr(cfg, name))
+    except OmegaConfBaseException:
+        return False
+
+
+def check_precision(cfg: Any, model_cfg: Any) -> None:
+    """Refuse ``model.autocast_bf16`` beside fairseq's half-precision weights, which would end in an error of PyTorch's at the first update.
+
+    Args:
+        cfg: the task's settings.
+        model_cfg: the model's settings.
 
     Raises:
         SoftHubertError: both are on; the message gives the overrides.
     """
-    if autocast_bf16 and (fp16 or bf16):
+    half = [name for name in ("fp16", "bf16") if asked_of_trainer(cfg, name)]
+    if half and getattr(model_cfg, "autocast_bf16", False):
         raise SoftHubertError(
-            f"model.autocast_bf16=true multiplies float32 weights in bfloat16, but common.{'fp16' if fp16 else 'bf16'}=true makes the "
+            f"model.autocast_bf16=true multiplies float32 weights in bfloat16, but common.{half[0]}=true makes the "
             "weights half precision; set model.autocast_bf16=true common.fp16=false common.bf16=false, or model.autocast_bf16=false"
         )

@@ -37,7 +37,7 @@ from softhubert_plugin.models.teacher import Teacher
 from softhubert_plugin.settings import SoftHubertPretrainingConfig
 from softhubert_plugin.tasks.batch_size import check_batch
 from softhubert_plugin.tasks.encoder_check import check_encoder
-from softhubert_plugin.tasks.precision import check_precision
+from softhubert_plugin.tasks.precision import asked_of_trainer, check_precision
 
 logger = logging.getLogger(__name__)
 
@@ -99,10 +99,10 @@ class SoftHubertPretrainingTask(HubertPretrainingTask):
 
     def build_model(self, cfg: Any, from_checkpoint: bool = False) -> Any:
         """Build the model. If it will train on a CPU, also choose the memory settings and the kernels that suit it there."""
-        trains_on_cpu = not from_checkpoint and (self.cfg.cpu or not torch.cuda.is_available())
+        trains_on_cpu = not from_checkpoint and (asked_of_trainer(self.cfg, "cpu") or not torch.cuda.is_available())
         if not from_checkpoint:
             with refuse_in_one_line():
-                check_precision(autocast_bf16=bool(getattr(cfg, "autocast_bf16", False)), fp16=self.cfg.fp16, bf16=self.cfg.bf16)
+                check_precision(self.cfg, cfg)
         if trains_on_cpu and self.cfg.keep_memory:
             keep_freed_memory()
         fine_tuned = getattr(cfg, "w2v_path", None) is not None

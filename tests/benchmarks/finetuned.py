@@ -47,9 +47,7 @@ def write_finetuned_checkpoint(path: Path, *, seed: int = 0, sharpness: float = 
     task_cfg = OmegaConf.structured(SoftHubertPretrainingConfig())
     common = {"_name": "soft_hubert_pretraining", "data": str(path.parent), "label_dir": str(path.parent), "labels": ["ltr"]}
     task_cfg = OmegaConf.merge(task_cfg, {**common, "pad_audio": True, "single_target": True, "normalize": False})
-    pretraining = OmegaConf.to_container(
-        OmegaConf.merge(task_cfg, {"train_subset": "train", "seed": 1, "cpu": True, "fp16": False, "bf16": False}), enum_to_str=True
-    )
+    pretraining = OmegaConf.to_container(OmegaConf.merge(task_cfg, {"train_subset": "train", "seed": 1}), enum_to_str=True)
     finetuning = dict(pretraining, fine_tuning=True)
     pretraining["label_dir"] = "/gone"
     shape = {"_name": "soft_hubert", "label_rate": 50.0, **BASE, **encoder}
