@@ -4,14 +4,12 @@ from __future__ import annotations
 
 import os
 from pathlib import Path
-from typing import Any, List
+from typing import Any, Iterator, List
 
-import numpy as np
 import pytest
-import soundfile
+from noise_corpus import label_corpus, write_corpus
+from pretended_gpu import Gpu, pretend
 from shapes import TINY_HUBERT, save_stock
-
-from softhubert_plugin.manifests import write_letter_dictionary, write_manifest, write_transcripts
 
 # Reasons for which a test may be skipped although everything is installed: the machine lacks something, or fairseq-fixed differs.
 ALLOWED_SKIPS = (
@@ -25,7 +23,6 @@ ALLOWED_SKIPS = (
     "fairseq-fixed",
 )
 UNEXPECTED: pytest.StashKey[List[str]] = pytest.StashKey()
-TEXTS = ("ONE TWO", "THREE", "FOUR FIVE SIX", "SEVEN")
 
 
 def pytest_addoption(parser: pytest.Parser) -> None:
@@ -68,36 +65,21 @@ def pytest_terminal_summary(terminalreporter: Any, config: pytest.Config) -> Non
 
 @pytest.fixture()
 def corpus(tmp_path: Path) -> Path:
-    """A folder with ``train.tsv`` and ``valid.tsv``, four utterances of noise each (0.5 to 1.4 seconds), and their transcripts."""
-    rng = np.random.default_rng(0)
-    for split in ("train", "valid"):
-        entries = []
-        for number in range(len(TEXTS)):
-            samples = 8_000 + 4_800 * number + 37 * number
-            name = f"audio/{split}-{number}.flac"
-            path = tmp_path / name
-            path.parent.mkdir(exist_ok=True)
-            soundfile.write(path, 0.1 * rng.standard_normal(samples), 16_000)
-            entries.append((name, samples))
-        write_manifest(tmp_path / f"{split}.tsv", tmp_path, entries)
-        write_transcripts(tmp_path, split, TEXTS)
-    write_letter_dictionary(tmp_path, TEXTS)
-    return tmp_path
+    """A folder with the corpus of :mod:`noise_corpus`."""
+    return write_corpus(tmp_path)
 
 
 @pytest.fixture()
 def labelled_corpus(corpus: Path) -> Path:
-    """The corpus with its MFCCs (``mfcc/``), a mixture of eight components (``gmm.safetensors``) and ``labels/`` of both splits."""
-    from softhubert_plugin.cli import main
+    """The corpus with its features, mixture and labels."""
+    return label_corpus(corpus)
 
-    mfcc, mixture, labels = (str(corpus / name) for name in ("mfcc", "gmm.safetensors", "labels"))
-    for split in ("train", "valid"):
-        assert main(["features", "mfcc", str(corpus), split, "1", "0", mfcc]) == 0
-    assert main(["gmm", "learn", mfcc, "train", "1", mixture, "8", "--perplexity", "3", "--iterations", "2"]) == 0
-    for split in ("train", "valid"):
-        assert main(["gmm", "dump", mfcc, split, mixture, "1", "0", labels]) == 0
-        assert main(["labels", "merge", labels, split, "1"]) == 0
-    return corpus
+
+@pytest.fixture()
+def pretended_gpu() -> Iterator[Gpu]:
+    """One GPU that is not there, see :mod:`pretended_gpu`."""
+    with pretend() as gpu:
+        yield gpu
 
 
 @pytest.fixture(scope="session")

@@ -71,6 +71,7 @@ class Gpu:
         waits: operations for which the host waits, each with the lines of code that led to it, blocking transfers included.
         uploads, downloads: transfers.
         launches: operations by name.
+        queued: launches and transfers since the beginning, which :meth:`forget` leaves alone.
     """
 
     def __init__(self, count: int) -> None:
@@ -79,6 +80,7 @@ class Gpu:
         self._storages: Dict[int, Tuple[StorageWeakRef, int]] = {}
         self._pinned: Dict[int, StorageWeakRef] = {}
         self._next_sweep = 10_000
+        self.queued = 0
         self.forget()
 
     def forget(self) -> None:
@@ -126,8 +128,13 @@ class Gpu:
             raise RuntimeError(f"CUDA error: invalid device ordinal (cuda:{number} of {self.count})")
         return number
 
+    def launch(self, name: str) -> None:
+        self.launches[name] += 1
+        self.queued += 1
+
     def transfer(self, source: torch.Tensor, from_: int, to: int, *, blocking: bool) -> None:
         pinned, where = self.is_pinned(source), _where()
+        self.queued += 1
         log = self.downloads if to == HOST else self.uploads
         log.append(Transfer(source.numel() * source.element_size(), pinned, blocking, where))
         if blocking:
@@ -197,7 +204,10 @@ class _Operations(TorchDispatchMode):
             wanted = places[0] if wanted == HOST else wanted
         out_place = self._out_place(name, tensors, places, devices, wanted)
         if devices:
-            gpu.launches[name] += 1
+            if not name.startswith("empty") and not any(
+                result.alias_info and not result.alias_info.is_write for result in func._schema.returns
+            ):
+                gpu.launch(name)  # neither memory nor a view, which cost the device nothing
             self._note_waits(name, args)
         self._refuse_mixture(name, args, tensors, places)
         out = func(*args, **kwargs)
@@ -229,7 +239,7 @@ class _Operations(TorchDispatchMode):
         elif to != from_ and NEITHER not in (to, from_) and not (from_ == HOST and args[1].dim() == 0 and args[1].numel() == 1 and to >= 0):
             gpu.transfer(args[1], from_, to, blocking=blocking)
         if to >= 0 or from_ >= 0:
-            gpu.launches["copy_"] += 1
+            gpu.launch("copy_")
         return func(*args, **kwargs)
 
     def _note_waits(self, name: str, args: Any) -> None:
@@ -333,9 +343,9 @@ class _Functions(TorchFunctionMode):
         dtype = dtype or subject.dtype
         non_blocking = kwargs.get("non_blocking", flags[0] if flags else False)
         wanted = gpu.number_of(device)
-        if place == NEITHER and wanted is not None:
-            gpu.place(subject, wanted)
-            place = wanted
+        if place == NEITHER and wanted == HOST:
+            gpu.place(subject, HOST)
+            place = HOST
         if wanted is None or wanted == place:
             copy = kwargs.get("copy", flags[1] if len(flags) > 1 else False)
             if not copy and dtype == subject.dtype:
@@ -359,6 +369,19 @@ def pretend(count: int = 1) -> Iterator[Gpu]:
         def __init__(self, device_type: str, *arguments: Any, **settings: Any) -> None:
             super().__init__("cpu" if device_type == "cuda" else device_type, *arguments, **settings)
 
+    class Event:
+        """A mark in the device's queue. To wait for one is to wait for the device only if nothing was queued after it."""
+
+        def __init__(self, **settings: Any) -> None:
+            self.launched = -1
+
+        def record(self, stream: Any = None) -> None:
+            self.launched = gpu.queued
+
+        def synchronize(self) -> None:
+            if self.launched == gpu.queued:
+                gpu.waits.append(f"synchronize of the last operation @ {_where()}")
+
     def set_device(device: Any) -> None:
         gpu.current = gpu.number_of(device) or 0
 
@@ -377,6 +400,8 @@ def pretend(count: int = 1) -> Iterator[Gpu]:
         "current_device": lambda: gpu.current,
         "set_device": set_device,
         "synchronize": synchronize,
+        "Event": Event,
+        "mem_get_info": lambda device=None: (properties.total_memory, properties.total_memory),
         "get_device_capability": lambda device=None: (9, 0),
         "get_device_properties": lambda device=None: properties,
         "get_device_name": lambda device=None: "pretended",

@@ -1,4 +1,4 @@
-"""``fairseq-hydra-train`` on a pretended GPU: ``train_on_pretended_gpu.py RESULT ARGUMENT…``.
+"""``fairseq-hydra-train`` on pretended GPUs: ``train_on_pretended_gpu.py GPUS RESULT ARGUMENT…``.
 
 Writes to RESULT, for each update, its loss, and which waits, uploads and launches the trainer's step made. Data come from this process, so
 that every copy to the device is seen.
@@ -17,12 +17,12 @@ from fairseq_cli.hydra_train import cli_main
 from pretended_gpu import pretend
 
 
-def main(result: str, arguments: List[str]) -> None:
+def main(gpus: int, result: str, arguments: List[str]) -> None:
     torch.set_num_threads(1)
     sys.argv = ["fairseq-hydra-train", *arguments, "dataset.num_workers=0"]
     updates: List[Dict[str, Any]] = []
     step = Trainer.train_step
-    with pretend() as gpu:
+    with pretend(gpus) as gpu:
 
         def watched(trainer: Any, samples: Any, *more: Any, **options: Any) -> Any:
             gpu.forget()
@@ -40,4 +40,4 @@ def main(result: str, arguments: List[str]) -> None:
 
 
 if __name__ == "__main__":
-    main(sys.argv[1], sys.argv[2:])
+    main(int(sys.argv[1]), sys.argv[2], sys.argv[3:])
