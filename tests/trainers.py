@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Any, Sequence
+from typing import Any, Dict, Optional, Sequence
 
 import numpy as np
 from fairseq import tasks, utils
@@ -15,12 +15,13 @@ from omegaconf import OmegaConf
 from softhubert_plugin.checkpoints.load import register_plugin
 
 
-def build_trainer(configs: Sequence[Path], overrides: Sequence[str]) -> Any:
+def build_trainer(configs: Sequence[Path], overrides: Sequence[str], task_state: Optional[Dict[str, Any]] = None) -> Any:
     """Build task, model, criterion and trainer.
 
     Args:
         configs: files that are merged in this order.
         overrides: ``key=value``, as on the command line.
+        task_state: what a checkpoint would tell the task, for a training without label files.
     """
     register_plugin()
     given: Any = OmegaConf.merge(*(OmegaConf.load(path) for path in configs), OmegaConf.from_dotlist(list(overrides)))
@@ -31,4 +32,6 @@ def build_trainer(configs: Sequence[Path], overrides: Sequence[str]) -> Any:
     np.random.seed(cfg.common.seed)
     utils.set_torch_seed(cfg.common.seed)
     task = tasks.setup_task(cfg.task)
+    if task_state is not None:
+        task.load_state_dict(task_state)
     return Trainer(cfg, task, task.build_model(cfg.model), task.build_criterion(cfg.criterion))

@@ -2,42 +2,66 @@
 
     python -m tests.benchmarks.devices [cpu] [cuda] [--scale 1.0] [--rounds 5]
 
-The work is an EM iteration on frames already in memory (500 diagonal components), and the forward and backward pass of HuBERT Base on a
-batch of noise, in float32 and with ``model.autocast_bf16``. Peak memory is what torch allocated on a GPU, including parameters.
+The work is an EM iteration of diagonal components over a float16 shard, and the forward and backward pass of HuBERT Base on a batch of
+noise, in float32 and with ``model.autocast_bf16``. A GPU gets ten times the frames, which it keeps after the first pass. ``share`` is how
+much of an EM iteration its two matrix products would take on the device by themselves, in float32 (no TF32). Peak memory is what torch
+allocated on a GPU, including parameters.
 """
 
 from __future__ import annotations
 
 import argparse
 import os
+import tempfile
 import time
-from typing import Any, Callable, Dict, List
+from pathlib import Path
+from typing import Callable, Dict, Optional, Tuple
 
 import numpy as np
 import torch
 
-from softhubert_plugin.gmm.engine import Engine, Sums
+from softhubert_plugin.features.shard_chunks import plan_chunks
+from softhubert_plugin.features.shards import ShardWriter, read_shard
+from softhubert_plugin.gmm.em import expectation
+from softhubert_plugin.gmm.engine import Engine
+from softhubert_plugin.gmm.feed import Feed
 from softhubert_plugin.gmm.mixture import GaussianMixture
 from tests.benchmarks.pretraining import moved, pretraining_step
 
+Work = Callable[[], None]
 
-def em_iteration(device: str, frames: int, dimension: int) -> Callable[[], None]:
-    """Prepare one E-step and M-step over random frames ``(frames, dimension)``."""
+
+def write_frames(folder: Path, frames: int, dimension: int) -> None:
+    """Write a shard of random frames."""
     rng = np.random.default_rng(0)
-    x = rng.standard_normal((frames, dimension), dtype=np.float32)
-    means = torch.from_numpy(x[:500]).double()
-    mixture = GaussianMixture(torch.full((500,), 1 / 500).double(), means, torch.ones(500, dimension).double())
+    with ShardWriter(folder, "train", 0, 1, {"kind": "hubert"}, dtype="float16") as writer:
+        for start in range(0, frames, 10_000):
+            writer.add(rng.standard_normal((min(10_000, frames - start), dimension), dtype=np.float32))
+
+
+def em_iteration(device: str, folder: Path, components: int) -> Tuple[Work, Work]:
+    """Prepare an EM iteration over a shard, and its matrix products alone."""
+    shard = read_shard(folder, "train", 0, 1)
+    frames, dimension = shard.frames.shape
+    means = torch.from_numpy(np.array(shard.frames[:components], dtype=np.float64))
+    mixture = GaussianMixture(torch.full((components,), 1 / components).double(), means, torch.ones_like(means))
     engine = Engine(mixture, device)
+    feed = Feed(plan_chunks([shard], [np.ones(len(shard), dtype=bool)]), device, part_frames=engine.part_frames)
+    part = min(engine.part_frames, frames)
+    statistics = torch.randn(part, 2 * dimension, device=device)
+    natural = torch.randn(2 * dimension, components, device=device)
 
     def work() -> None:
-        sums = Sums.zeros(mixture, device)
-        engine.accumulate(x, sums)
-        engine.maximise(sums, floor=1e-4)
+        engine.maximise(expectation(engine, feed), floor=1e-4)
 
-    return work
+    def products() -> None:
+        for _ in range(-(-frames // part)):
+            statistics.T @ (statistics @ natural)
+
+    return work, products
 
 
-def training_step(device: str, seconds: float, bf16: bool) -> Callable[[], None]:
+def training_step(device: str, seconds: float, bf16: bool) -> Work:
     """Prepare forward and backward of our HuBERT Base in training mode, on two utterances of noise of ``seconds`` each, 500 hard labels."""
     from softhubert_plugin.checkpoints.load import register_plugin
 
@@ -53,7 +77,7 @@ def training_step(device: str, seconds: float, bf16: bool) -> Callable[[], None]
     return work
 
 
-def _time(work: Callable[[], None], device: str, rounds: int) -> Dict[str, float]:
+def _time(work: Work, device: str, rounds: int) -> Dict[str, float]:
     cuda = device.startswith("cuda")
     if cuda:
         torch.cuda.reset_peak_memory_stats(device)
@@ -76,20 +100,31 @@ def main() -> None:
     parser.add_argument("--rounds", type=int, default=5, help="timed rounds, after one that is not timed (default: %(default)s)")
     a = parser.parse_args()
     torch.set_num_threads(os.cpu_count() or 1)
-    frames, seconds = int(200_000 * a.scale), 15.6 * a.scale
-    works: List[Any] = [
-        (f"EM iteration, {frames} frames × 768 × 500", lambda device: em_iteration(device, frames, 768)),
-        (f"EM iteration, {frames} frames × 39 × 500", lambda device: em_iteration(device, frames, 39)),
-        (f"HuBERT Base step, 2 × {seconds:.1f} s, float32", lambda device: training_step(device, seconds, False)),
-        (f"HuBERT Base step, 2 × {seconds:.1f} s, bfloat16", lambda device: training_step(device, seconds, True)),
-    ]
+    seconds = 15.6 * a.scale
+    steps = [("float32", False), ("bfloat16", True)]
     for device in a.devices:
-        name = torch.cuda.get_device_name(device) if device.startswith("cuda") else f"{os.cpu_count()} cores"
-        print(f"{device}: {name}, torch {torch.__version__}", flush=True)
-        for what, prepare in works:
-            found = _time(prepare(device), device, a.rounds)
-            peak = "" if np.isnan(found["peak"]) else f"   peak {found['peak']:7.0f} MiB"
-            print(f"  {what:<44} {found['seconds']:9.4f} s{peak}", flush=True)
+        cuda = device.startswith("cuda")
+        print(
+            f"{device}: {torch.cuda.get_device_name(device) if cuda else f'{os.cpu_count()} cores'}, torch {torch.__version__}", flush=True
+        )
+        frames = int((2_000_000 if cuda else 200_000) * a.scale)
+        for dimension, sizes in ((768, (500, 2000) if cuda else (500,)), (39, (500,))):
+            with tempfile.TemporaryDirectory() as folder:
+                write_frames(Path(folder), frames, dimension)
+                for components in sizes:
+                    work, products = em_iteration(device, Path(folder), components)
+                    found = _time(work, device, a.rounds)
+                    share = _time(products, device, a.rounds)["seconds"] / found["seconds"]
+                    _print(f"EM iteration, {frames} frames × {dimension} × {components}", found, share)
+        for precision, bf16 in steps:
+            found = _time(training_step(device, seconds, bf16), device, a.rounds)
+            _print(f"HuBERT Base step, 2 × {seconds:.1f} s, {precision}", found)
+
+
+def _print(what: str, found: Dict[str, float], share: Optional[float] = None) -> None:
+    peak = "" if np.isnan(found["peak"]) else f"   peak {found['peak']:7.0f} MiB"
+    products = "" if share is None else f"   share of the products {share:4.0%}"
+    print(f"  {what:<44} {found['seconds']:9.4f} s{peak}{products}", flush=True)
 
 
 if __name__ == "__main__":

@@ -2,69 +2,63 @@
 
     python -m tests.benchmarks.gpu [--utterances 6] [--seconds 14.6] [--steps 20] [--systems stock ours compiled minimal]
 
-A step is forward, backward, clipping and update, on utterances of noise with 500 hard labels, in training mode with dropout. Each system
-runs in its own process. Speed is in seconds of audio per second. Six utterances of 14.6 s are the recipe's 87.5 s per GPU; more
-``--utterances`` show the effect of a larger batch. ``compiled`` is ``soft_hubert`` with ``model.compile``. ``minimal`` is left out if
-minimal-hubert (Python 3.12) is not installed. Layer drop is off, because it makes all systems faster alike.
+A step is the trainer's whole update (``Trainer.train_step``): the copy to the GPU, forward, backward, clipping, the optimizer and the
+statistics, on utterances of noise with 500 hard labels, with dropout. Each system runs in its own process. ``stock`` is fairseq's recipe
+with ``common.bf16``, ``ours`` the recipe ``+run=one_hopper`` without ``model.compile``, and ``compiled`` with it. ``minimal`` has no
+trainer to call: its step is the same work in a loop, with the batch already on the GPU; it is left out if minimal-hubert (Python 3.12) is
+not installed. Speed is in seconds of audio per second. Six utterances of 14.6 s are the recipe's 87.5 s per GPU; ``--largest`` also looks
+for the largest batch that fits into memory. Layer drop is off, because it makes all systems faster alike.
 """
 
 from __future__ import annotations
 
 import argparse
 import importlib.util
+import math
 import multiprocessing
 import sys
+import tempfile
 import time
-from typing import Any, Callable, Dict, Tuple
+from pathlib import Path
+from typing import Any, Callable, Optional, Tuple
 
 import torch
 
-from tests.benchmarks.pretraining import CLUSTERS, draw_masks, moved, pretraining_step
+from softhubert_plugin.configurations import configuration_folder
+from softhubert_plugin.manifests import write_cluster_dictionary
+from tests.benchmarks.pretraining import CLUSTERS, draw_masks, noise_batch
 
 SYSTEMS = ("stock", "ours", "compiled", "minimal")
-ADAM: Dict[str, Any] = {"lr": 5e-4, "betas": (0.9, 0.98), "eps": 1e-6, "weight_decay": 0.01}
+ADAM = {"lr": 5e-4, "betas": (0.9, 0.98), "eps": 1e-6, "weight_decay": 0.01}
 WARM_UP = 5
 
 
-def stock_step(utterances: int, samples: int, device: str) -> Callable[[], Any]:
-    """Prepare a step of fairseq's model with ``common.bf16=true``: bfloat16 parameters, and fairseq's adam on a float32 copy."""
-    from fairseq.dataclass.configs import FairseqConfig
-    from fairseq.optim.adam import FairseqAdamConfig
-    from fairseq.optim.fp16_optimizer import FP16Optimizer
-    from omegaconf import OmegaConf
+def trainer_step(system: str, utterances: int, samples: int, device: str) -> Callable[[], Any]:
+    """Prepare a step of fairseq's trainer with fairseq's recipe or ours."""
+    import fairseq
 
-    model, criterion, batch = pretraining_step(False, samples, utterances=utterances)
-    model.to(device, torch.bfloat16)
-    batch = moved(batch, device)
-    batch["net_input"]["source"] = batch["net_input"]["source"].bfloat16()
-    cfg = OmegaConf.structured(FairseqConfig)
-    cfg.common.bf16 = True
-    adam = {"_name": "adam", "lr": [ADAM["lr"]], "adam_betas": list(ADAM["betas"]), "adam_eps": ADAM["eps"], "tpu": False}
-    cfg.optimizer = OmegaConf.merge(OmegaConf.structured(FairseqAdamConfig), adam, {"weight_decay": ADAM["weight_decay"]})
-    optimizer = FP16Optimizer.build_optimizer(cfg, list(model.parameters()))
+    from tests.trainers import build_trainer
 
-    def step() -> Any:
-        optimizer.zero_grad()
-        loss, frames, _ = criterion(model, batch)
-        optimizer.backward(loss / frames)
-        optimizer.clip_grad_norm(10.0)
-        optimizer.step()
-        return (loss / frames).detach()
+    folder = tempfile.mkdtemp()
+    write_cluster_dictionary(folder, "km", CLUSTERS)
+    overrides = [f"task.data={folder}", f"task.label_dir={folder}", "task.labels=[km]", "task.label_rate=50", "model.label_rate=50"]
+    overrides += ["model.encoder_layerdrop=0.0", f"common.cpu={str(device == 'cpu').lower()}", "common.fp16=false"]
+    if system == "stock":
+        recipes = [Path(fairseq.__file__).parent / "examples" / "hubert" / "config" / "pretrain" / "hubert_base_librispeech.yaml"]
+        overrides += ["common.bf16=true", "distributed_training.distributed_world_size=1"]
+    else:
+        pretrain = configuration_folder() / "pretrain"
+        recipes = [pretrain / "hubert_km_base_librispeech_iter2.yaml", pretrain / "run" / "one_hopper.yaml"]
+        overrides += ["task.batch_seconds=null", f"model.compile={str(system == 'compiled').lower()}"]
+    trainer = build_trainer(recipes, overrides, None if system == "stock" else {"codewords": [CLUSTERS]})
+    batch = noise_batch(system != "stock", utterances, samples)
+    trainer.begin_epoch(1)
+
+    def step() -> float:
+        output = trainer.train_step([batch])
+        return float("nan") if output is None else float(output["loss"])
 
     return step
-
-
-def our_step(utterances: int, samples: int, device: str, compiled: bool) -> Callable[[], Any]:
-    """Prepare a step of our model with ``model.autocast_bf16`` and the kernel of ``fused_adamw``."""
-    model, criterion, batch = pretraining_step(True, samples, utterances=utterances, bf16=True, compiled=compiled)
-    model.to(device)
-    batch = moved(batch, device)
-
-    def loss() -> Any:
-        total, frames, _ = criterion(model, batch)
-        return total / frames
-
-    return _trained(model, torch.optim.AdamW(model.parameters(), fused=True, **ADAM), loss)
 
 
 def minimal_step(utterances: int, samples: int, device: str) -> Callable[[], Any]:
@@ -81,39 +75,27 @@ def minimal_step(utterances: int, samples: int, device: str) -> Callable[[], Any
     optimizer = torch.optim.AdamW(model.parameters(), fused=True, **ADAM)
     model.compile(dynamic=True)
 
-    def loss() -> Any:
+    def step() -> Any:
+        optimizer.zero_grad(set_to_none=True)
         with torch.autocast(device, torch.bfloat16):
             each, _ = model(source, labels, mask=mask, attention_mask=None)
-        return each.sum() / masked
+        loss = each.sum() / masked
+        loss.backward()
+        torch.nn.utils.clip_grad_norm_(model.parameters(), 10.0)
+        optimizer.step()
+        return loss.detach() / math.log(2)
 
-    return _trained(model, optimizer, loss)
+    return step
 
 
 def _prepared(system: str, utterances: int, samples: int, device: str) -> Callable[[], Any]:
     if system == "minimal":
         return minimal_step(utterances, samples, device)
-    from softhubert_plugin.checkpoints.load import register_plugin
-
-    register_plugin()
-    if system == "stock":
-        return stock_step(utterances, samples, device)
-    return our_step(utterances, samples, device, compiled=system == "compiled")
-
-
-def _trained(model: Any, optimizer: Any, loss: Callable[[], Any]) -> Callable[[], Any]:
-    def step() -> Any:
-        optimizer.zero_grad(set_to_none=True)
-        value = loss()
-        value.backward()
-        torch.nn.utils.clip_grad_norm_(model.parameters(), 10.0)
-        optimizer.step()
-        return value.detach()
-
-    return step
+    return trainer_step(system, utterances, samples, device)
 
 
 def run(system: str, utterances: int, seconds: float, steps: int, device: str = "cuda") -> Tuple[float, float, float]:
-    """Return the seconds per step, the peak memory in GiB, and the last loss per frame in nats."""
+    """Return the seconds per step, the peak memory in GiB, and the last loss per frame in bits."""
     samples = int(seconds * 16_000)
     step = _prepared(system, utterances, samples, device)
     for _ in range(min(WARM_UP, steps)):
@@ -128,12 +110,34 @@ def run(system: str, utterances: int, seconds: float, steps: int, device: str = 
     return (time.perf_counter() - started) / steps, torch.cuda.max_memory_allocated() / 2**30 if on_gpu else 0.0, value
 
 
+def measured(system: str, utterances: int, seconds: float, steps: int) -> Optional[str]:
+    """Measure a system in its own process; ``None`` if the batch does not fit into the GPU's memory."""
+    with multiprocessing.get_context("spawn").Pool(1) as pool:
+        try:
+            taken, memory, loss = pool.apply(run, (system, utterances, seconds, steps))
+        except torch.cuda.OutOfMemoryError:
+            return None
+    speed = utterances * seconds / taken
+    return f"{1e3 * taken:8.1f} ms per step   {speed:8.0f} × real time   peak {memory:5.1f} GiB   loss {loss:.3f}"
+
+
+def largest(system: str, utterances: int, seconds: float, steps: int) -> str:
+    """Double the batch until it does not fit, and describe the last that does."""
+    found = "nothing fits"
+    while True:
+        figures = measured(system, utterances, seconds, steps)
+        if figures is None:
+            return found
+        found, utterances = f"{utterances * seconds:7.0f} s  {figures}", 2 * utterances
+
+
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--utterances", type=int, default=6, help="utterances per batch (default: %(default)s)")
     parser.add_argument("--seconds", type=float, default=14.6, help="length of each utterance in seconds (default: %(default)s)")
     parser.add_argument("--steps", type=int, default=20, help="timed steps, after five that are not timed (default: %(default)s)")
     parser.add_argument("--systems", nargs="+", choices=SYSTEMS, default=list(SYSTEMS), help="what to measure (default: all)")
+    parser.add_argument("--largest", action="store_true", help="also double the batch until it does not fit into memory")
     a = parser.parse_args()
     if not torch.cuda.is_available():
         sys.exit("no CUDA device, which this benchmark needs; to measure on a CPU, run 'python -m tests.benchmarks.pretraining step'")
@@ -145,10 +149,10 @@ def main() -> None:
         if system == "minimal" and importlib.util.find_spec("minimal_hubert") is None:
             print("  minimal    not installed (pip install minimal-hubert, Python 3.12)")
             continue
-        with multiprocessing.get_context("spawn").Pool(1) as pool:
-            taken, memory, loss = pool.apply(run, (system, a.utterances, a.seconds, a.steps))
-        figures = f"{1e3 * taken:8.1f} ms per step   {audio / taken:8.0f} × real time   peak {memory:5.1f} GiB"
-        print(f"  {system:<9} {figures}   loss {loss:.3f}", flush=True)
+        figures = measured(system, a.utterances, a.seconds, a.steps)
+        print(f"  {system:<9} {figures or 'does not fit into memory'}", flush=True)
+        if a.largest and figures is not None:
+            print(f"  {system:<9} largest batch: {largest(system, 2 * a.utterances, a.seconds, a.steps)}", flush=True)
 
 
 if __name__ == "__main__":

@@ -65,7 +65,7 @@ def prepare_head(ours: bool) -> Work:
 
 
 def pretraining_step(
-    ours: bool, samples: int, *, utterances: int = 2, frozen_layers: int = 0, bf16: bool = False, compiled: bool = False
+    ours: bool, samples: int, *, utterances: int = 2, frozen_layers: int = 0, bf16: bool = False
 ) -> Tuple[Any, Any, Dict[str, Any]]:
     """Build HuBERT Base as its recipe trains it, fairseq's or ours: the model in training mode, its criterion and a batch of noise."""
     from fairseq.criterions.hubert_criterion import HubertCriterion
@@ -90,7 +90,7 @@ def pretraining_step(
         "untie_final_proj": True,
     }
     if ours:
-        recipe.update(autocast_bf16=bf16, compile=compiled)
+        recipe.update(autocast_bf16=bf16)
     kind = SoftHubertConfig if ours else HubertConfig
     cfg = OmegaConf.merge(OmegaConf.structured(kind()), recipe)
     torch.manual_seed(0)
@@ -106,7 +106,7 @@ def pretraining_step(
         model = HubertModel(cfg, HubertPretrainingConfig(), [dictionary])
     model.train()
     criterion: Any = SoftHubertCriterion(None, 1.0, 0.0, [10.0]) if ours else HubertCriterion(None, 1.0, 0.0, [10.0])
-    return model, criterion, _batch(ours, utterances, samples)
+    return model, criterion, noise_batch(ours, utterances, samples)
 
 
 def prepare_step(ours: bool, seconds: float, frozen_layers: int = 0, memory: bool = False, bf16: bool = False) -> Work:
@@ -128,7 +128,8 @@ def prepare_step(ours: bool, seconds: float, frozen_layers: int = 0, memory: boo
     return saved if memory else work
 
 
-def _batch(ours: bool, utterances: int, samples: int) -> Dict[str, Any]:
+def noise_batch(ours: bool, utterances: int, samples: int) -> Dict[str, Any]:
+    """Make a batch of noise with hard labels, as fairseq's dataset makes it or as ours does."""
     from softhubert_plugin.data.selection import select_targets
     from softhubert_plugin.labels.targets import FrameTargets
 
