@@ -126,7 +126,8 @@ export SOFTHUBERT_VENV=$work/venv SOFTHUBERT_SPEECH=${SOFTHUBERT_SPEECH:-$clone/
 run "softhubert --version" softhubert --version
 run "softhubert doctor" softhubert doctor
 if [ $# -eq 0 ]; then
-    for name in checkpoints cli doctor dump encoder_parts end_to_end features labels manifests masking mixture soft_hubert targets task; do
+    for name in checkpoints cli doctor dump encoder_parts end_to_end features gpu_numbers gpu_training labels manifests masking mixture \
+        pretended_gpu soft_hubert targets task; do
         set -- "$@" "tests/test_$name.py"
     done
 fi

@@ -18,11 +18,13 @@ from pretended_gpu import pretend
 from shapes import SMALL, save_pretrained
 from trainers import build_trainer
 
+import softhubert_plugin
 from softhubert_plugin.cli import main
+from softhubert_plugin.configurations import configuration_folder
 from softhubert_plugin.manifests import write_cluster_dictionary
 
-REPOSITORY = Path(__file__).parents[1]
-CONFIGS = REPOSITORY / "config"
+PLUGIN = Path(softhubert_plugin.__file__).parent
+CONFIGS = configuration_folder()
 # fairseq's trainer reads the norm of the gradients and the loss scale back once per update, and the statistics when it logs them.
 FAIRSEQS_OWN = re.compile(r" @ (fairseq/trainer\.py|logging/meters\.py|optim/(fp16_optimizer|dynamic_loss_scaler|amp_optimizer)\.py):")
 HALF = {"fp16", "bf16"}
@@ -74,7 +76,7 @@ def labelled(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 def _tiny(labelled: Path) -> List[str]:
-    paths = [f"task.data={labelled}", f"task.label_dir={labelled / 'labels'}", f"common.user_dir={REPOSITORY / 'softhubert_plugin'}"]
+    paths = [f"task.data={labelled}", f"task.label_dir={labelled / 'labels'}", f"common.user_dir={PLUGIN}"]
     return [*paths, "common.cpu=false", "model.encoder_layers=2", "lr_scheduler.warmup_updates=2", "dataset.max_tokens=40000"]
 
 
@@ -117,10 +119,10 @@ def test_a_training_step_mixes_no_devices_and_waits_for_none(setting: str, label
 def _run(count: int, labelled: Path, folder: Path, overrides: List[str]) -> List[Dict[str, Any]]:
     """Run the whole of ``fairseq-hydra-train`` in its own process."""
     folder.mkdir()
-    command = [sys.executable, str(REPOSITORY / "tests" / "train_on_pretended_gpu.py"), str(count), str(folder / "updates.json")]
+    command = [sys.executable, str(Path(__file__).with_name("train_on_pretended_gpu.py")), str(count), str(folder / "updates.json")]
     command += ["--config-dir", str(CONFIGS / "pretrain"), "--config-name", "soft_hubert_tiny", *_tiny(labelled)]
     command += [f"hydra.run.dir={folder / 'run'}", "optimization.max_update=6", "common.log_interval=2", *overrides]
-    environment = {**os.environ, "HYDRA_FULL_ERROR": "1", "PYTHONPATH": str(REPOSITORY)}
+    environment = {**os.environ, "HYDRA_FULL_ERROR": "1", "PYTHONPATH": str(PLUGIN.parent)}
     done = subprocess.run(command, capture_output=True, text=True, check=False, env=environment, cwd=folder, timeout=600)
     assert done.returncode == 0, (done.stdout + done.stderr)[-4000:]
     assert (folder / "run" / "checkpoints" / "checkpoint_last.pt").is_file()
@@ -226,7 +228,7 @@ def test_what_is_frozen_for_a_while_does_not_move(precision: List[str], labelled
 def test_fine_tuning_has_the_losses_of_a_cpu(precision: str, labelled: Path, tmp_path: Path) -> None:
     checkpoint = save_pretrained(tmp_path / "pretrained.pt", SMALL)
     overrides = [f"task.data={labelled}", f"task.label_dir={labelled}", f"model.w2v_path={checkpoint}", "common.cpu=false"]
-    overrides += [f"common.user_dir={REPOSITORY / 'softhubert_plugin'}", "model.mask_channel_prob=0"]
+    overrides += [f"common.user_dir={PLUGIN}", "model.mask_channel_prob=0"]
     overrides += [f"model.{name}=0" for name in ("dropout", "attention_dropout", "activation_dropout", "final_dropout", "dropout_input")]
     with pretend() as gpu:
         half = ["common.fp16=true"] if precision == "fp16" else []
@@ -238,7 +240,7 @@ def test_fine_tuning_has_the_losses_of_a_cpu(precision: str, labelled: Path, tmp
 def test_distillation_has_the_losses_of_a_cpu_and_waits_for_nothing(labelled: Path, tmp_path: Path) -> None:
     teacher = save_pretrained(tmp_path / "teacher.pt", SMALL)
     overrides = [f"task.data={labelled}", f"model.teacher={teacher}", "common.cpu=false", "common.fp16=false", "dataset.num_workers=0"]
-    overrides += [f"common.user_dir={REPOSITORY / 'softhubert_plugin'}", "task.min_sample_size=400", "task.batch_seconds=null"]
+    overrides += [f"common.user_dir={PLUGIN}", "task.min_sample_size=400", "task.batch_seconds=null"]
     overrides += ["dataset.train_subset=train", "dataset.valid_subset=valid", "common.tensorboard_logdir=null", "dataset.batch_size=2"]
     overrides += [f"model.{name}={json.dumps(value)}" for name, value in {**SMALL, "encoder_layers": 2, "predicted_layers": [1, 3]}.items()]
     overrides += [f"model.{name}=0.0" for name in ("dropout", "attention_dropout", "activation_dropout", "encoder_layerdrop")]
