@@ -1,5 +1,5 @@
 #!/usr/bin/env bash
-# Runs the tests that need a GPU, and then a benchmark, on a machine that has one. It uses what is installed there: an environment of
+# Runs the tests that need a GPU, and then the benchmarks, on a machine that has one. It uses what is installed there: an environment of
 # install.sh, or any Python with torch. It can install missing packages from a folder of wheels, and needs no network.
 set -euo pipefail
 
@@ -11,7 +11,7 @@ usage: bash tests/gpu.sh [--wheels DIR] [--tests-only] [-- PYTEST_ARGUMENTS…]
                  with a network and the same Python:
                    uv pip compile --no-header --no-annotate -c constraints.txt --extra dev setup.py | grep -Ev '^(torch|nvidia|triton|cuda)' >list
                    pip wheel --no-deps --wheel-dir DIR -r list .
-  --tests-only   skip the benchmark
+  --tests-only   skip the benchmarks
 
   PYTHON         the Python whose torch is used (default: .venv/bin/python, or python3 if there is no .venv)
 
@@ -38,7 +38,10 @@ python=$(type -P "$python") || refuse "${PYTHON:-python3}: no such program; set 
 
 if [ -n "$wheels" ]; then
     venv=${SOFTHUBERT_VENV:-$PWD/.venv-gpu}
-    "$python" -m venv --system-site-packages "$venv"
+    "$python" -m venv "$venv"
+    # See the packages of PYTHON, after those of the wheels. --system-site-packages would miss them if PYTHON is in an environment itself.
+    packages='import sysconfig; print(*dict.fromkeys(sysconfig.get_paths()[name] for name in ("purelib", "platlib")), sep="\n")'
+    "$python" -c "$packages" >"$("$venv/bin/python" -c "$packages" | head -n 1)/packages_of_python.pth"
     # --no-deps keeps installed packages, above all torch and its dependencies. The folder holds all that is missing.
     "$venv/bin/python" -m pip install --quiet --disable-pip-version-check --no-index --no-deps "$wheels"/*.whl
     python=$venv/bin/python
@@ -62,4 +65,4 @@ for index in range(torch.cuda.device_count()):
     print("softhubert: %s, %.0f GiB; torch %s, Python %s" % (device.name, device.total_memory / 2**30, torch.__version__, sys.version.split()[0]))
 PY
 "$python" -m pytest -m cuda -rs "$@"
-[ -z "$benchmark" ] || "$python" -m tests.benchmarks.devices
+[ -z "$benchmark" ] || { "$python" -m tests.benchmarks.gpu --largest; "$python" -m tests.benchmarks.devices; }

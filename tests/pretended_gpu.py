@@ -358,6 +358,8 @@ class _Functions(TorchFunctionMode):
 @contextlib.contextmanager
 def pretend(count: int = 1) -> Iterator[Gpu]:
     """Believe in so many GPUs, in this thread and in all that it starts."""
+    import torch._dynamo  # it looks at torch.cuda's classes when it is first imported, which an optimizer may do later
+
     gpu = Gpu(count)
     real_run, real_autocast, real_scaler = threading.Thread._bootstrap_inner, torch.autocast, torch.amp.GradScaler
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import re
 import socket
 from pathlib import Path
@@ -259,24 +260,24 @@ def test_the_device_is_set_before_the_processes_meet(monkeypatch: pytest.MonkeyP
 
 def _together(rank: int, port: int, folder: str) -> None:
     """What one of two processes of a run draws, checks and is told."""
-    torch.distributed.init_process_group("gloo", init_method=f"tcp://127.0.0.1:{port}", rank=rank, world_size=2)
-    drawn = []
-    for update in range(20):
-        torch.manual_seed(update)
-        drawn.append([_dropped_layers(12, 0.5).tolist(), float(torch.rand(()))])
-    checked: List[int] = []
-    once_per_machine(lambda: checked.append(rank))
+    os.environ.update(MASTER_ADDR="127.0.0.1", MASTER_PORT=str(port), WORLD_SIZE="2", RANK=str(rank))
+    with distributed.process_group("cpu"):
+        drawn = []
+        for update in range(20):
+            torch.manual_seed(update)
+            drawn.append([_dropped_layers(12, 0.5).tolist(), float(torch.rand(()))])
+        checked: List[int] = []
+        once_per_machine(lambda: checked.append(rank))
 
-    def refuse() -> None:
-        raise SoftHubertError("no")
+        def refuse() -> None:
+            raise SoftHubertError("no")
 
-    told = ""
-    try:
-        once_per_machine(refuse)
-    except (SoftHubertError, SystemExit) as error:
-        told = type(error).__name__
-    Path(folder, f"{rank}.json").write_text(json.dumps({"drawn": drawn, "checked": checked, "told": told}))
-    torch.distributed.destroy_process_group()
+        told = ""
+        try:
+            once_per_machine(refuse)
+        except (SoftHubertError, SystemExit) as error:
+            told = type(error).__name__
+        Path(folder, f"{rank}.json").write_text(json.dumps({"drawn": drawn, "checked": checked, "told": told}))
 
 
 def test_processes_drop_layers_of_their_own_and_check_files_once(tmp_path: Path) -> None:

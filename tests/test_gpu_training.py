@@ -228,7 +228,7 @@ def test_what_is_frozen_for_a_while_does_not_move(precision: List[str], labelled
 def test_fine_tuning_has_the_losses_of_a_cpu(precision: str, labelled: Path, tmp_path: Path) -> None:
     checkpoint = save_pretrained(tmp_path / "pretrained.pt", SMALL)
     overrides = [f"task.data={labelled}", f"task.label_dir={labelled}", f"model.w2v_path={checkpoint}", "common.cpu=false"]
-    overrides += [f"common.user_dir={PLUGIN}", "model.mask_channel_prob=0"]
+    overrides += [f"common.user_dir={PLUGIN}", "model.apply_mask=false", "model.mask_channel_prob=0"]
     overrides += [f"model.{name}=0" for name in ("dropout", "attention_dropout", "activation_dropout", "final_dropout", "dropout_input")]
     with pretend() as gpu:
         half = ["common.fp16=true"] if precision == "fp16" else []

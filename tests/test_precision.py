@@ -26,7 +26,7 @@ DEVICES = ["cpu", pytest.param("cuda", marks=pytest.mark.cuda)]
 PRECISIONS: Dict[str, List[str]] = {
     "float32": [],
     "fp16": ["common.fp16=true"],
-    "memory-efficient fp16": ["common.fp16=true", "common.memory_efficient_fp16=true"],
+    "memory-efficient fp16": ["common.fp16=true", "common.memory_efficient_fp16=true", "optimizer._name=adam"],
     "bf16": ["common.bf16=true"],
     "amp": ["common.amp=true"],
     "autocast_bf16": ["model.autocast_bf16=true"],

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import contextlib
 import os
+import time
 from typing import Any, Iterator, List, Sequence, TypeVar
 
 import torch
@@ -15,6 +16,10 @@ import torch.distributed as dist
 from softhubert_plugin.errors import SoftHubertError
 
 T = TypeVar("T")
+
+# gloo's threads may still be giving back the last messages, for which they need Python's lock. Leaving the group holds the lock and waits
+# for the threads, forever if they wait for the lock (three of eight runs with torch 2.4). In this many seconds of sleep they get it.
+_BEFORE_LEAVING = 0.5
 
 
 @contextlib.contextmanager
@@ -37,6 +42,7 @@ def process_group(device: str) -> Iterator[None]:
     try:
         yield
     finally:
+        time.sleep(_BEFORE_LEAVING)
         dist.destroy_process_group()
 
 

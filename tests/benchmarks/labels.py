@@ -221,7 +221,11 @@ def access(frames: int, folder: Path) -> None:
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument(
-        "what", nargs="*", choices=["access", "encodings", "bound", "packing", []], help="what to measure (default: access)"
+        "what",
+        nargs="*",
+        choices=["access", "encodings", "bound", "packing", []],
+        metavar="{access,encodings,bound,packing}",
+        help="what to measure (default: access)",
     )
     parser.add_argument("--frames", type=int, default=10_000_000, help="size of the file for access, in frames (default: %(default)s)")
     parser.add_argument(

@@ -310,7 +310,13 @@ def freeze(seconds: float, rounds: int) -> None:
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     everything = ["head", "step", "freeze", "attention", "optimizer"]
-    parser.add_argument("what", nargs="*", choices=[*everything, "where", []], help="what to measure (default: all except where)")
+    parser.add_argument(
+        "what",
+        nargs="*",
+        choices=[*everything, "where", []],
+        metavar="{" + ",".join([*everything, "where"]) + "}",
+        help="what to measure (default: all except where)",
+    )
     parser.add_argument(
         "--seconds", type=float, default=15.6, help="length of each of the two utterances in seconds (default: %(default)s)"
     )
