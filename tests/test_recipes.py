@@ -146,3 +146,42 @@ def test_numbers_of_gpus_that_do_not_divide_the_batch_get_settings_that_fit(worl
     tokens = int(settings.get("dataset.max_tokens", 1_400_000))
     assert tokens <= 1_400_000
     check_batch(2800, world_size=world_size, update_freq=[frequency], max_tokens=tokens, sample_rate=16_000)
+
+
+def _planned(*options: str, gpus: str = "0,1") -> List[str]:
+    """What the LibriSpeech recipe would run on a machine with these GPUs."""
+    recipe = Path(__file__).parents[1] / "examples" / "librispeech" / "run.sh"
+    done = subprocess.run(
+        ["bash", str(recipe), "--config", "base", "--dry-run", *options],
+        env={**os.environ, "CUDA_VISIBLE_DEVICES": gpus},
+        capture_output=True,
+        text=True,
+        check=True,
+    )
+    return [line.strip() for line in done.stdout.splitlines() if line.strip().startswith("+ ")]
+
+
+def test_shards_take_the_gpus_of_the_machine_in_turn_and_a_named_device_reaches_every_stage() -> None:
+    dumps = [line for line in _planned("--nshard", "3") if "gmm dump" in line]
+    assert [re.findall(r"--device (\S+)", line) for line in dumps[:3]] == [["cuda:0"], ["cuda:1"], ["cuda:0"]]
+    assert not any("--device" in line for line in _planned("--nshard", "3", gpus=""))
+    commands = ("gmm learn", "gmm dump", "features hubert", "probe", "tune", "decode")
+    for device in ("cuda:1", "cpu"):
+        planned = [line for line in _planned("--device", device) if any(f"softhubert {command}" in line for command in commands)]
+        assert {command for command in commands for line in planned if command in line} == set(commands)
+        assert all(line.count(f"--device {device}") == 1 for line in planned)
+
+
+def test_slurm_is_asked_for_the_gpus_that_a_training_uses() -> None:
+    planned = _planned("--slurm", "--partition", "gpu")
+    asked = {kind: [re.search(r"--config-name (\S+) .*a job with (\d+) GPUs", line) for line in planned if f"config/{kind}" in line]
+             for kind in ("pretrain", "finetune")}  # fmt: skip
+    run = OmegaConf.load(CONFIGS / "run" / "one_node.yaml").distributed_training.distributed_world_size
+    assert [found and int(found[2]) for found in asked["pretrain"]] == [run] * 4
+    for found in asked["finetune"]:
+        assert (
+            found
+            and int(found[2]) == OmegaConf.load(CONFIGS.parent / f"finetune/{found[1]}.yaml").distributed_training.distributed_world_size
+        )
+    assert len(asked["finetune"]) == 3
+    assert any("gmm learn" in line and line.endswith("a job with 1 GPUs") for line in planned)

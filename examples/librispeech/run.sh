@@ -90,7 +90,7 @@ label_of() { if soft "$1"; then echo gmm; else echo km; fi; }
 
 # run COMMAND…: print it and, unless --dry-run, do it; with --slurm, as a job of its own.
 run() {
-    printf '+ %s\n' "$*" | sed "s|$exp|\$exp|g"
+    printf '+ %s%s\n' "$*" "${dry:+${slurm:+   # a job with ${gpus:-0} GPUs}}" | sed "s|$exp|\$exp|g"
     [ -z "$dry" ] || return 0
     if [ -n "$slurm" ]; then
         python "$here/examples/librispeech/submit.py" --folder "$exp/slurm" --cluster "$cluster" ${partition:+--partition "$partition"} --gpus "${gpus:-0}" -- "$@"
