@@ -13,6 +13,7 @@ import torch
 from fairseq.models.hubert.hubert_asr import HubertCtcConfig
 from fairseq.tasks import setup_task
 from omegaconf import OmegaConf
+from pretended_gpu import pretend
 
 from softhubert_plugin.checkpoints.load import register_plugin
 from softhubert_plugin.features.mfcc import dump_mfcc
@@ -171,10 +172,14 @@ def test_a_stock_checkpoint_is_fine_tuned_and_remembered_without_its_dictionarie
     assert rebuilt.state_dict().keys() == model.state_dict().keys()
 
 
-@pytest.mark.skipif(torch.cuda.is_available() or not torch.backends.mkldnn.is_available(), reason="about oneDNN on a CPU")
-def test_a_narrow_model_is_trained_without_onednn(corpus: Path, stock_checkpoint: Path) -> None:
-    task = _task(corpus, fine_tuning=True, labels=["ltr"], label_dir=str(corpus))
-    model = task.build_model(_ctc(stock_checkpoint))
+@pytest.mark.skipif(not torch.backends.mkldnn.is_available(), reason="about oneDNN on a CPU")
+@pytest.mark.parametrize(("gpus", "cpu", "expected"), [(0, False, False), (1, True, False), (1, False, True)])
+def test_a_narrow_model_is_trained_without_onednn_where_it_trains_on_a_cpu(
+    gpus: int, cpu: bool, expected: bool, corpus: Path, stock_checkpoint: Path
+) -> None:
+    task = _task(corpus, fine_tuning=True, labels=["ltr"], label_dir=str(corpus), cpu=cpu)
+    with pretend(gpus):
+        model = task.build_model(_ctc(stock_checkpoint))
     seen: List[bool] = []
 
     def criterion(*_: Any) -> Tuple[torch.Tensor, int, Dict[str, Any]]:
@@ -182,7 +187,7 @@ def test_a_narrow_model_is_trained_without_onednn(corpus: Path, stock_checkpoint
         return torch.zeros(()), 1, {}
 
     task.train_step({}, model, criterion, SimpleNamespace(backward=lambda loss: seen.append(torch._C._get_mkldnn_enabled())), 0)
-    assert seen == [False, False]
+    assert seen == [expected, expected]
     assert torch._C._get_mkldnn_enabled()
 
 
