@@ -417,6 +417,8 @@ def pretend(count: int = 1) -> Iterator[Gpu]:
     with contextlib.ExitStack() as stack:
         for name, value in cuda.items():
             stack.enter_context(mock.patch.object(torch.cuda, name, value))
+        if hasattr(torch, "accelerator"):  # its questions about streams would go to a driver that is not there
+            stack.enter_context(mock.patch.object(torch.accelerator, "current_accelerator", lambda check_available=False: None))
         stack.enter_context(mock.patch.object(torch, "autocast", Autocast))
         stack.enter_context(mock.patch.object(torch.cuda.amp, "GradScaler", lambda **settings: real_scaler("cpu", **settings)))
         stack.enter_context(mock.patch.object(threading.Thread, "_bootstrap_inner", run))
