@@ -46,7 +46,9 @@ class Speakers:
         known = sorted(set(self.names))
         some = ", ".join(known[:_NAMED]) + (", …" if len(known) > _NAMED else "")
         advice = "; give --speaker-from or a .spk file if that is wrong" if self.guessed else ""
-        return f"speakers {self.source}: {len(known)} speaker{'s' if len(known) != 1 else ''} ({some}){advice}"
+        return (
+            f"speakers {self.source}: {len(known)} speaker{'s' if len(known) != 1 else ''} in {len(self.names)} utterances ({some}){advice}"
+        )
 
     def of(self, utterances: Sequence[int]) -> Speakers:
         """Return the speakers of some of the utterances, in the given order."""

@@ -44,8 +44,8 @@ def _manifest(folder: Path, names: Sequence[str], spk: Optional[str] = None) -> 
 def test_a_guess_follows_the_names_of_known_corpora_and_says_so(names: List[str], speakers: List[str], tmp_path: Path) -> None:
     found = speakers_of(_manifest(tmp_path, names))
     assert found.names == speakers and found.guessed
-    said = found.described()
-    assert said.startswith("speakers guessed from ") and f"2 speakers ({', '.join(sorted(speakers))})" in said and ".spk file" in said
+    said, some = found.described(), ", ".join(sorted(speakers))
+    assert said.startswith("speakers guessed from ") and f"2 speakers in 2 utterances ({some})" in said and ".spk file" in said
 
 
 @pytest.mark.parametrize(
@@ -179,7 +179,7 @@ def test_scores_are_by_the_rule_given_and_against_another_system_too(
     assert main([*scored, "--against", scored[2], "--by-speaker", "--speaker-from", "_([a-z]+)_"]) == 0
     said = capsys.readouterr()
     assert _rows(said.out) == [["jackson", "6"], ["theo", "6"]] and said.out.count("Student's t over 2 speakers") == 2
-    assert said.err == "softhubert: speakers from --speaker-from _([a-z]+)_: 2 speakers (jackson, theo)\n"
+    assert said.err == "softhubert: speakers from --speaker-from _([a-z]+)_: 2 speakers in 12 utterances (jackson, theo)\n"
 
 
 def test_scores_without_known_speakers_are_over_utterances_and_say_what_to_give(
@@ -200,7 +200,7 @@ def test_a_guess_is_said_when_scoring(tmp_path: Path, capsys: pytest.CaptureFixt
     assert main(["score", str(tmp_path / "ref"), str(tmp_path / "ref"), "--by-speaker"]) == 0
     said = capsys.readouterr()
     assert _rows(said.out) == [["19", "1"], ["26", "1"]]
-    assert "speakers guessed from file names up to the first '-': 2 speakers (19, 26); give --speaker-from" in said.err
+    assert "speakers guessed from file names up to the first '-': 2 speakers in 2 utterances (19, 26); give --speaker-from" in said.err
 
 
 def test_utterances_of_one_name_are_scored_by_their_relative_paths(tmp_path: Path) -> None:
@@ -240,7 +240,7 @@ def test_probing_never_takes_digits_for_people(dump: List[str], tmp_path: Path, 
     assert "names such as '0_ann_0.wav' do not let the speakers be guessed" in capsys.readouterr().err
     assert main([*dump, "--speaker-from", "_([a-z]+)_"]) == 0
     said = capsys.readouterr()
-    sentence = "speakers from --speaker-from _([a-z]+)_: 4 speakers (ann, bob, cas, …)"
+    sentence = "speakers from --speaker-from _([a-z]+)_: 4 speakers in 20 utterances (ann, bob, cas, …)"
     assert said.err.startswith(f"softhubert: {sentence}\n") and said.out.rstrip().endswith(sentence)
     assert "0 of 800 frames have no phone (0.0 %); utterances without alignment: 0" in said.out
     result = json.loads((tmp_path / "probe" / "layers.json").read_text())

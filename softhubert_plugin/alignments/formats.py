@@ -8,18 +8,22 @@ alignments and utterances, :mod:`softhubert_plugin.alignments.clock` finds the u
 
 from __future__ import annotations
 
+import math
+import re
 import sys
 from array import array
 from pathlib import Path
 from typing import Dict, Iterable, List, NamedTuple, Tuple
 
-from softhubert_plugin.alignments.text import is_number, lines_of, number_of, text_of
+from softhubert_plugin.alignments.text import POSITIVE_NUMBER, lines_of, number_of, text_of
 from softhubert_plugin.alignments.textgrid import read_tiers
 from softhubert_plugin.errors import SoftHubertError
 from softhubert_plugin.files import PathLike, write_text
 
-# What NIST's and Kaldi's tools write as the confidence of an entry of a CTM where they have none.
-_NO_CONFIDENCE = ("NA", "-", "n/a")
+# The confidence is a number, or what NIST's tools write where there is none. More fields may follow.
+_CTM_LINE = re.compile(
+    rf"\s*(?!;;)(\S+)\s+(\S+)\s+({POSITIVE_NUMBER})\s+({POSITIVE_NUMBER})\s+(\S+)(?:\s+(?:-?{POSITIVE_NUMBER}|NA|-|n/a)(?:\s.*)?)?\s*"
+)
 
 
 class LabelledInterval(NamedTuple):
@@ -117,32 +121,27 @@ def read_ctm(path: Path) -> Dict[str, Track]:
     found: Dict[str, Track] = {}
     channels: Dict[str, str] = {}
     for number, line in enumerate(lines_of(path), start=1):
-        fields = line.split()
-        if not fields or fields[0].startswith(";;"):
-            continue
-        if not _is_ctm(fields):
+        match = _CTM_LINE.fullmatch(line)
+        end = float(match[3]) + float(match[4]) if match is not None else math.inf
+        if match is None or end == math.inf:
+            if not line.strip() or line.lstrip().startswith(";;"):
+                continue
             raise SoftHubertError(
                 f"{path}, line {number}: expected 'utterance channel start duration phone [confidence]' with times in seconds, found "
                 f"{line.strip()[:80]!r}; write the file again"
             )
-        name, channel, start, duration = fields[0], sys.intern(fields[1]), float(fields[2]), float(fields[3])
-        if channels.setdefault(name, channel) != channel:
+        name = match[1]
+        if name not in found:
+            found[name], channels[name] = Track(), sys.intern(match[2])
+        elif channels[name] != match[2]:
             raise SoftHubertError(
-                f"{path}, line {number}: utterance {name!r} has two channels, {channels[name]!r} and {channel!r}; "
+                f"{path}, line {number}: utterance {name!r} has two channels, {channels[name]!r} and {match[2]!r}; "
                 "keep the lines of the channel that the audio is of"
             )
-        found.setdefault(name, Track()).add(start, start + duration, fields[4])
+        found[name].add(float(match[3]), end, match[5])
     if not found:
         raise SoftHubertError(f"{path}: has no alignments (it is empty, or has comments only); write the file again")
     return found
-
-
-def _is_ctm(fields: List[str]) -> bool:
-    return (
-        len(fields) >= 5
-        and all(is_number(field) and not field.startswith("-") for field in fields[2:4])
-        and (len(fields) == 5 or is_number(fields[5]) or fields[5] in _NO_CONFIDENCE)
-    )
 
 
 def read_frame_list(path: Path) -> Dict[str, str]:

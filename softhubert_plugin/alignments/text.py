@@ -10,7 +10,9 @@ from typing import Iterator
 
 from softhubert_plugin.errors import SoftHubertError
 
-_NUMBER = re.compile(r"[+-]?([0-9]+\.?[0-9]*|\.[0-9]+)([eE][+-]?[0-9]+)?")
+# As a part of a regular expression.
+POSITIVE_NUMBER = r"(?:[0-9]+\.?[0-9]*|\.[0-9]+)(?:[eE][+-]?[0-9]+)?"
+_NUMBER = re.compile(rf"[+-]?{POSITIVE_NUMBER}")
 
 
 def text_of(path: Path) -> str:

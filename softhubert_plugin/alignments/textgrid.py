@@ -12,12 +12,11 @@ import re
 from pathlib import Path
 from typing import List, NamedTuple, Tuple
 
-from softhubert_plugin.alignments.text import is_number, text_of
+from softhubert_plugin.alignments.text import POSITIVE_NUMBER, is_number, text_of
 from softhubert_plugin.errors import SoftHubertError
 
-_NUMBER = r"[+-]?(?:[0-9]+\.?[0-9]*|\.[0-9]+)(?:[eE][+-]?[0-9]+)?"
 # A string with its quotes, a flag, a free-standing number, or a quote that is never closed; then, without a group, what is for people.
-_TOKEN = re.compile(rf"""("(?:[^"]|"")*"|<[^\s<>"]*>|{_NUMBER}(?=[\s"=!]|$)|")|[^\s"=!]+|![^\n]*""")
+_TOKEN = re.compile(rf"""("(?:[^"]|"")*"|<[^\s<>"]*>|[+-]?{POSITIVE_NUMBER}(?=[\s"=!]|$)|")|[^\s"=!]+|![^\n]*""")
 _REMEDY = "save it again as a text file in Praat, or align that utterance again"
 
 
