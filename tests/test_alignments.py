@@ -288,6 +288,12 @@ def test_alignments_in_linked_folders_are_found_and_a_link_in_a_circle_ends(tmp_
     assert _phones(Alignments(tmp_path / "ali", _manifest(tmp_path, {"spk1/001.flac": 1.0})), 0) == ["B"]
 
 
+def test_an_alignment_that_cannot_be_read_is_named(manifest: Manifest, tmp_path: Path) -> None:
+    (tmp_path / "19-198-0000.lab").symlink_to(tmp_path / "nowhere")
+    with pytest.raises(SoftHubertError, match=r"19-198-0000\.lab: cannot be read \(No such file or directory\); correct or remove it"):
+        Alignments(tmp_path, manifest)
+
+
 def test_what_was_not_read_is_said_where_alignments_are_missing(tmp_path: Path) -> None:
     _textgrid(tmp_path / "ali")
     _write(tmp_path / "ali", {"a.lab": "0 1 B\n", "b.lab": "0 1 B\n"})
@@ -311,6 +317,7 @@ def test_the_unit_of_a_lab_file_is_found_even_if_it_leaves_out_the_silence_at_th
     frames = alignments.frames(0, 149, 50.0)
     centres = 0.0125 + np.arange(149) / 50
     expected = np.where(centres < 3 * share, np.minimum(centres / share, 2.999).astype(int), UNLABELLED)
+    assert alignments.unit == {1: "seconds", 1_000: "milliseconds", 16_000: "samples at 16 kHz"}.get(per_second, "units of 100 ns")
     order = np.asarray([alignments.phones.index(phone) for phone in ("AA", "S", "T")] + [UNLABELLED])
     np.testing.assert_array_equal(frames, order[expected])
 

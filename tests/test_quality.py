@@ -176,7 +176,8 @@ def test_quality_says_how_many_frames_have_no_phone_whatever_the_unit_of_time(
     said = capsys.readouterr().out
     assert f"{frames} frames of 1 utterances, 4 phones (arpabet)" in said
     share = 100 * (149 - frames) / 149
-    assert f"{149 - frames} more frames have no phone ({share:.1f} %); utterances without alignment: 0" in said
+    named = {"samples": "samples at 16 kHz", "without silence": "seconds"}.get(unit, unit)
+    assert f"alignments in {named}: {149 - frames} more frames have no phone ({share:.1f} %); utterances without alignment: 0" in said
     result = json.loads((tmp_path / "quality.json").read_text())
     assert (result["frames"], result["frames_without_phone"], result["without_alignment"]) == (frames, 149 - frames, 0)
 

@@ -242,7 +242,7 @@ def test_probing_never_takes_digits_for_people(dump: List[str], tmp_path: Path, 
     said = capsys.readouterr()
     sentence = "speakers from --speaker-from _([a-z]+)_: 4 speakers in 20 utterances (ann, bob, cas, …)"
     assert said.err.startswith(f"softhubert: {sentence}\n") and said.out.rstrip().endswith(sentence)
-    assert "0 of 800 frames have no phone (0.0 %); utterances without alignment: 0" in said.out
+    assert "alignments in frames of 20 ms: 0 of 800 frames have no phone (0.0 %); utterances without alignment: 0" in said.out
     result = json.loads((tmp_path / "probe" / "layers.json").read_text())
     assert sorted(name for part in result["speakers"].values() for name in part) == ["ann", "bob", "cas", "dan"]
     assert result["speakers_from"] == sentence

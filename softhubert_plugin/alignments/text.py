@@ -11,7 +11,7 @@ from typing import Iterator
 from softhubert_plugin.errors import SoftHubertError
 
 # As a part of a regular expression.
-POSITIVE_NUMBER = r"(?:[0-9]+\.?[0-9]*|\.[0-9]+)(?:[eE][+-]?[0-9]+)?"
+POSITIVE_NUMBER = r"(?:[0-9]+(?:\.[0-9]*)?|\.[0-9]+)(?:[eE][+-]?[0-9]+)?"
 _NUMBER = re.compile(rf"[+-]?{POSITIVE_NUMBER}")
 
 
@@ -19,16 +19,17 @@ def text_of(path: Path) -> str:
     """Read a whole file; lines end in line feeds.
 
     Raises:
-        SoftHubertError: the file is neither UTF-8 nor UTF-16.
+        SoftHubertError: the file cannot be read, or is neither UTF-8 nor UTF-16.
     """
-    return _decode(path.read_bytes(), _encoding(path), path).replace("\r\n", "\n").replace("\r", "\n")
+    encoding = _encoding(path)
+    return _decode(path.read_bytes(), encoding, path).replace("\r\n", "\n").replace("\r", "\n")
 
 
 def lines_of(path: Path) -> Iterator[str]:
     """Yield the lines of a file that may be larger than memory, without their ends.
 
     Raises:
-        SoftHubertError: the file is neither UTF-8 nor UTF-16.
+        SoftHubertError: the file cannot be read, or is neither UTF-8 nor UTF-16.
     """
     encoding = _encoding(path)
     if encoding != "utf-8":
@@ -57,8 +58,11 @@ def number_of(text: str) -> float:
 
 
 def _encoding(path: Path) -> str:
-    with open(path, "rb") as stream:
-        head = stream.read(3)
+    try:
+        with open(path, "rb") as stream:
+            head = stream.read(3)
+    except OSError as error:  # a link to nowhere, or no permission
+        raise SoftHubertError(f"{path}: cannot be read ({error.strerror}); correct or remove it") from None
     if head == codecs.BOM_UTF8:
         return "utf-8-sig"
     if head[:2] in (codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE):

@@ -16,7 +16,7 @@ from softhubert_plugin.alignments.text import POSITIVE_NUMBER, is_number, text_o
 from softhubert_plugin.errors import SoftHubertError
 
 # A string with its quotes, a flag, a free-standing number, or a quote that is never closed; then, without a group, what is for people.
-_TOKEN = re.compile(rf"""("(?:[^"]|"")*"|<[^\s<>"]*>|[+-]?{POSITIVE_NUMBER}(?=[\s"=!]|$)|")|[^\s"=!]+|![^\n]*""")
+_TOKEN = re.compile(rf"""("[^"]*(?:""[^"]*)*"|<[^\s<>"]*>|[+-]?{POSITIVE_NUMBER}(?=[\s"=!]|$)|")|[^\s"=!]+|![^\n]*""")
 _REMEDY = "save it again as a text file in Praat, or align that utterance again"
 
 

@@ -60,6 +60,7 @@ class Alignments:
         phones: the names of the phones, in the order of their numbers.
         phone_set: the name of the phone set.
         silence: the number of the silence phone.
+        unit: the unit of time of the source, in words.
         missing: utterances of the manifest without alignment.
 
     Raises:
@@ -76,6 +77,7 @@ class Alignments:
             raise SoftHubertError(f"--phones {phone_set}: expected one of {', '.join(PHONE_SETS)}")
         self._source = open_source(self.source, units_per_second)
         self.missing: List[str] = []
+        self.unit = ""
         self._number = self._matched()
         numbers: Dict[str, int] = {}
         self._timed = self._read(numbers)
@@ -144,6 +146,7 @@ class Alignments:
                 raise SoftHubertError(f"{self._where(index)} is empty; align it again or remove it from {self.manifest.path}")
             found[index] = _timed(rows, numbers)
         clock = self._source.clock([float(timed.ends[-1]) for timed in found.values()], [self._seconds(index) for index in found])
+        self.unit = clock.name
         names = list(numbers)
         for index, timed in found.items():
             found[index] = _Timed(clock.seconds(timed.starts), clock.seconds(timed.ends), timed.labels)

@@ -17,7 +17,7 @@ from tqdm import tqdm
 
 from softhubert_plugin.alignments.sources import alignment_files
 from softhubert_plugin.errors import SoftHubertError
-from softhubert_plugin.files import PathLike, read_json, sha256_of, write_json
+from softhubert_plugin.files import PathLike, disk_errors, read_json, sha256_of, write_json
 from softhubert_plugin.manifests import Manifest
 
 _SUFFIX = ".align.json"
@@ -84,7 +84,8 @@ def plan_alignments(dest: PathLike, split: str, names: Sequence[str], digests: S
             )
     outdated = [name for name in present if own.get(name, digest_of[name]) != digest_of[name]]
     for name in outdated:
-        (folder / f"{name}.lab").unlink()
+        with disk_errors(folder):
+            (folder / f"{name}.lab").unlink()
     write_json(path, {**facts, "utterances": {**own, **digest_of}})
     current = present.difference(outdated)
     return Plan([index for index, name in enumerate(names) if name not in current], len(outdated))

@@ -87,6 +87,7 @@ def measure_labels(
         "phones": len(phones.phones),
         "phone_set": phones.phone_set,
         "utterances": len(aligned),
+        "alignment_unit": phones.unit,
         "without_alignment": len(phones.missing),
         "frames": frames,
         "frames_without_phone": left_out,
@@ -107,7 +108,7 @@ def _quality_text(result: Dict[str, Any], kinds: List[str]) -> str:
     lines = [
         f"{result['labels']}: {result['components']} components, {result['frames']} frames of {result['utterances']} utterances, "
         f"{result['phones']} phones ({result['phone_set']})",
-        f"{result['frames_without_phone']} more frames have no phone "
+        f"alignments in {result['alignment_unit']}: {result['frames_without_phone']} more frames have no phone "
         f"({100 * result['frames_without_phone'] / (result['frames'] + result['frames_without_phone']):.1f} %); utterances without "
         f"alignment: {result['without_alignment']}",
     ]

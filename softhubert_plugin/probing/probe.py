@@ -128,6 +128,7 @@ def probe_layers(
         "phones": aligned.phones,
         "speakers": chosen,
         "speakers_from": speakers.described(),
+        "alignment_unit": aligned.unit,
         "without_alignment": len(aligned.missing),
         "frames": total,
         "frames_without_phone": without,
@@ -273,7 +274,7 @@ def probe_table(result: Dict[str, Any]) -> str:
     )
     lines.append(f"always the most frequent phone: {100 * row['majority']:.2f} %; layer {result['layer']} chosen by {result['chosen_by']}")
     lines.append(
-        f"{result['frames_without_phone']} of {result['frames']} frames have no phone "
+        f"alignments in {result['alignment_unit']}: {result['frames_without_phone']} of {result['frames']} frames have no phone "
         f"({100 * result['frames_without_phone'] / result['frames']:.1f} %); utterances without alignment: {result['without_alignment']}"
     )
     lines.append(result["speakers_from"])
