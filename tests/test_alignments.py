@@ -216,6 +216,8 @@ TIMIT_TREE = {
         ),
         # Another root.
         (["DR1/FCJF0/SA1.WAV", "DR2/FDAW0/SA1.WAV"], {"T/DR1/FCJF0/SA1.PHN": "0 1 b\n", "T/DR2/FDAW0/SA1.PHN": "0 1 s\n"}, ["b", "s"]),
+        (["DR1/FCJF0/SA1.WAV", "DR2/FDAW0/SA1.WAV"], {**TIMIT_TREE, "TRAIN/DR2/FDAW0/SA1.PHN": "0 16000 s\n"}, ["b", "s"]),
+        (["x/y/s1/1.flac", "x/z/s2/1.flac"], {"s1/1.lab": "0 1 B\n", "s2/1.lab": "0 1 S\n"}, ["B", "S"]),
         # A folder of each kind, as in CMU ARCTIC.
         (["bdl/wav/a0001.wav", "slt/wav/a0001.wav"], {"bdl/lab/a0001.lab": "0 1 B\n", "slt/lab/a0001.lab": "0 1 S\n"}, ["B", "S"]),
         # By name, in one folder and in other folders.
@@ -242,6 +244,8 @@ def test_alignments_and_utterances_are_joined_by_path_and_then_by_name(
         (["spk1/001.flac", "spk2/001.flac"], ["001.lab"], r"001\.lab may be of spk1/001\.flac and of spk2/001\.flac; name alignments by"),
         (["spk1/001.flac", "spk2/001.flac"], ["spk1/001.lab", "001.lab"], r"ali/001\.lab may be of spk2/001\.flac and of spk1/001\.flac"),
         (["001.flac"], ["a/001.lab", "b/001.lab"], r"ali/a/001\.lab and .*ali/b/001\.lab may both be of 001\.flac"),
+        (["x/1.flac"], ["a/x/1.lab", "b/x/1.lab"], r"ali/a/x/1\.lab and .*ali/b/x/1\.lab may both be of x/1\.flac"),
+        (["a/x/1.flac", "b/x/1.flac"], ["x/1.lab"], r"x/1\.lab may be of a/x/1\.flac and of b/x/1\.flac"),
         (["x/001.flac"], ["x/001.lab", "x/001.phn"], r"001\.lab and .*001\.phn may both be of x/001\.flac"),
         (["x/001.flac"], ["x/001.lab", "x/001.LAB"], r"may both be of x/001\.flac"),
         (["x/001.flac", "x/001.wav"], ["x/001.lab"], r"001\.lab may be of x/001\.flac and of x/001\.wav"),

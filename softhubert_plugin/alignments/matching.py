@@ -1,7 +1,8 @@
 """Which alignment is of which utterance.
 
 1. An alignment at an utterance's own relative path is its alignment: ``TRAIN/DR1/FCJF0/SA1.PHN`` of ``TRAIN/DR1/FCJF0/SA1.WAV``.
-2. If there is none at all, folders through which every path passes are left out: ``bdl/lab/a0001`` is of ``bdl/wav/a0001``.
+2. If no path is the same, the roots may differ, so only the last folders are compared, as many as both sides have: ``DR1/FCJF0/SA1.PHN``
+   of ``TRAIN/DR1/FCJF0/SA1.WAV``. Then folders through which every path passes are left out: ``bdl/lab/a0001`` is of ``bdl/wav/a0001``.
 3. What is left goes by the name without folders, if it names one utterance and one alignment. Where paths agreed for some utterances,
    an alignment in another folder belongs to somebody else, so only names without a folder count.
 
@@ -65,11 +66,11 @@ def matched(
                 pairs[of[0]] = candidates[0]
         return pairs
 
-    left, right = _same_spelling(utterances, alignments)
-    pairs = paired(left, right)
-    if all(pair is None for pair in pairs):
-        left, right = _without_common_folders(left), _without_common_folders(right)
+    spelt = _same_spelling(utterances, alignments)
+    for left, right in (spelt, _same_depth(*spelt), tuple(map(_without_common_folders, spelt))):
         pairs = paired(left, right)
+        if any(pair is not None for pair in pairs):
+            break
     agree = any(pair is not None and "/" in key for pair, key in zip(pairs, left))
     used = set(pairs)
     of_name = _grouped([key.rpartition("/")[2] for key in left])
@@ -98,6 +99,14 @@ def _same_spelling(left: Sequence[str], right: Sequence[str]) -> Tuple[List[str]
     if all(len(set(new)) == len(set(old)) for new, old in zip(folded, (left, right))):
         return folded[0], folded[1]
     return list(left), list(right)
+
+
+def _same_depth(left: Sequence[str], right: Sequence[str]) -> Tuple[List[str], List[str]]:
+    """Leave out the first folders of the side with deeper paths. Paths without folders are left as they are: names alone come last."""
+    depth = min(max((key.count("/") for key in keys), default=0) for keys in (left, right))
+    if not depth:
+        return list(left), list(right)
+    return ["/".join(key.split("/")[-depth - 1 :]) for key in left], ["/".join(key.split("/")[-depth - 1 :]) for key in right]
 
 
 def _without_common_folders(keys: Sequence[str]) -> List[str]:
