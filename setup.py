@@ -36,7 +36,6 @@ REQUIREMENTS: List[str] = [
     "npy-append-array>=0.9.16; python_version >= '3.9'",
     "npy-append-array==0.9.16; python_version < '3.9'",  # later ones need a newer NumPy than Python 3.8 has, but do not declare it
     "tqdm>=4.60",
-    "praatio>=6",
     "matplotlib>=3.7",
     # fairseq's trainer writes its curves with it if common.tensorboard_logdir is set, and warns if it is missing.
     "tensorboardX>=2.5",
@@ -52,7 +51,7 @@ EXTRAS: Dict[str, List[str]] = {
         "hydra-submitit-launcher>=1.1.1,<1.2; python_version < '3.11'",
         "hydra-submitit-launcher>=1.2; python_version >= '3.11'",
     ],
-    "dev": ["pytest>=7", "pytest-cov>=4", "hypothesis>=6.80", "ruff>=0.6", "mypy>=1.8", "jiwer>=3", "packaging>=21"],
+    "dev": ["pytest>=7", "pytest-cov>=4", "hypothesis>=6.80", "ruff>=0.6", "mypy>=1.8", "jiwer>=3", "packaging>=21", "praatio>=6"],
 }
 
 

@@ -24,6 +24,7 @@ features
 checkpoints
 report corpora settings
 scoring alignments audio
+speakers
 manifests compat
 files doctor configurations front_end criterions optim planning plotting devices
 requirements version errors allocation

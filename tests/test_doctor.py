@@ -133,7 +133,7 @@ def test_every_required_package_that_is_missing_is_a_problem_and_an_optional_one
     installed: Dict[str, Optional[str]] = {each.name: re.search(r"[>=]=([^,]+)", each.bounds).group(1) for each in needed}
     assert problems(doctor.check_packages(needed, installed)) == []
     required = [each.name for each in needed if not each.extra and each.name != "fairseq"]
-    assert {"rapidfuzz", "praatio", "scipy", "joblib", "PyYAML", "torch"} <= set(required)
+    assert {"rapidfuzz", "tqdm", "scipy", "joblib", "PyYAML", "torch"} <= set(required)
     for name in required:
         assert f"uv pip install {name}" in the_problem(doctor.check_packages(needed, {**installed, name: None}))
     without_extras = {name: version for name, version in installed.items() if name in required}

@@ -58,7 +58,7 @@ def test_transcripts_read_back_line_by_line(texts: List[str]) -> None:
 READERS: List[Callable[[Path], object]] = [
     read_manifest,
     read_dictionary,
-    lambda path: read_lab(path, 1.0),
+    read_lab,
     read_ctm,
     read_frame_list,
     read_textgrid,

@@ -11,11 +11,12 @@ from typing import Any, Dict, List
 import numpy as np
 import pytest
 
+from softhubert_plugin.cli import main
 from softhubert_plugin.errors import SoftHubertError
 from softhubert_plugin.labels.soft_layout import SoftLabelInfo, quantised
 from softhubert_plugin.labels.soft_writing import write_soft_labels
 from softhubert_plugin.labels.targets import FrameTargets
-from softhubert_plugin.manifests import read_manifest, write_cluster_dictionary
+from softhubert_plugin.manifests import read_manifest, write_cluster_dictionary, write_manifest
 from softhubert_plugin.probing.information import JointCounts, quality
 from softhubert_plugin.probing.label_quality import measure_labels
 from softhubert_plugin.scoring.bootstrap import resampled
@@ -149,3 +150,49 @@ def test_hard_labels_need_their_rate_and_the_right_one(lists: Path) -> None:
         measure_labels(lists / "train.km", lists / "train.tsv", lists / "phones.tsv")
     with pytest.raises(SoftHubertError, match="at 100 Hz"):
         measure_labels(lists / "train.km", lists / "train.tsv", lists / "phones.tsv", label_rate=100)
+
+
+def _hard_labels(folder: Path, seconds: Dict[str, float]) -> List[str]:
+    """Write a manifest and hard labels of it at 50 frames per second, and return the arguments that measure them."""
+    frames = [1 + (round(16_000 * length) - 400) // 320 for length in seconds.values()]
+    write_manifest(folder / "train.tsv", folder, [(name, round(16_000 * length)) for name, length in seconds.items()])
+    (folder / "train.km").write_text("".join(" ".join(str(frame // 20 % 3) for frame in range(count)) + "\n" for count in frames))
+    write_cluster_dictionary(folder, "km", 3)
+    files = ["--manifest", str(folder / "train.tsv"), "--alignments", str(folder / "ali"), "--dest", str(folder / "quality.json")]
+    return ["labels", "quality", str(folder / "train.km"), *files, "--label-rate", "50"]
+
+
+@pytest.mark.parametrize(("unit", "frames"), [("milliseconds", 149), ("samples", 149), ("seconds", 149), ("without silence", 120)])
+def test_quality_says_how_many_frames_have_no_phone_whatever_the_unit_of_time(
+    unit: str, frames: int, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    command = _hard_labels(tmp_path, {"a.flac": 3.0})
+    per_second = {"milliseconds": 1000, "samples": 16_000}.get(unit, 1)
+    bounds = [0.2, 1, 2, 2.6] if unit == "without silence" else [0, 1, 2, 3]
+    rows = [f"{start * per_second:g} {end * per_second:g} {phone}\n" for start, end, phone in zip(bounds, bounds[1:], ("AA1", "S", "T"))]
+    (tmp_path / "ali").mkdir()
+    (tmp_path / "ali" / "a.lab").write_text("".join(rows))
+    assert main(command) == 0
+    said = capsys.readouterr().out
+    assert f"{frames} frames of 1 utterances, 4 phones (arpabet)" in said
+    share = 100 * (149 - frames) / 149
+    named = {"samples": "samples at 16 kHz", "without silence": "seconds"}.get(unit, unit)
+    assert f"alignments in {named}: {149 - frames} more frames have no phone ({share:.1f} %); utterances without alignment: 0" in said
+    result = json.loads((tmp_path / "quality.json").read_text())
+    assert (result["frames"], result["frames_without_phone"], result["without_alignment"]) == (frames, 149 - frames, 0)
+
+
+def test_quality_is_refused_where_an_utterance_would_be_measured_with_anothers_phones(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    command = _hard_labels(tmp_path, {"spk1/001.flac": 1.0, "spk2/001.flac": 1.0, "spk2/002.flac": 1.0})
+    for name, phone in (("spk1/001", "B"), ("spk2/002", "S")):
+        (tmp_path / "ali" / name).parent.mkdir(parents=True)
+        (tmp_path / "ali" / f"{name}.lab").write_text(f"0 1 {phone}\n")
+    with pytest.raises(SystemExit, match="2"):
+        main(command)
+    error = capsys.readouterr().err
+    assert "no alignment of 1 of the 3 utterances" in error and "the first spk2/001.flac" in error and error.count("\n") == 1
+    (tmp_path / "ali" / "spk2" / "001.lab").write_text("0 1 T\n")
+    assert main(command) == 0
+    assert "147 frames of 3 utterances, 4 phones (arpabet)" in capsys.readouterr().out

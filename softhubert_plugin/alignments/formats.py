@@ -1,79 +1,107 @@
 """Read phone alignments of several formats into timed intervals of each utterance.
 
-The formats are Praat's TextGrid (which the Montreal Forced Aligner writes), ``.lab`` and ``.phn`` files (xwaves, HTK, TIMIT, seconds),
-Kaldi's CTM, and fairseq's frame lists. This module does not check whether an alignment fits the audio;
-:mod:`softhubert_plugin.alignments.utterances` does.
+The formats are Praat's TextGrid (which the Montreal Forced Aligner and WebMAUS write), ``.lab`` and ``.phn`` files (xwaves, HTK, TIMIT,
+seconds), Kaldi's CTM, and fairseq's frame lists. This module does not know the audio: :mod:`softhubert_plugin.alignments.sources` joins
+alignments and utterances, :mod:`softhubert_plugin.alignments.clock` finds the unit of time of files that do not name it, and
+:mod:`softhubert_plugin.alignments.utterances` checks that an alignment fits the audio.
 """
 
 from __future__ import annotations
 
 import math
+import re
+import sys
+from array import array
 from pathlib import Path
 from typing import Dict, Iterable, List, NamedTuple, Tuple
 
+from softhubert_plugin.alignments.text import POSITIVE_NUMBER, lines_of, number_of, text_of
+from softhubert_plugin.alignments.textgrid import read_tiers
 from softhubert_plugin.errors import SoftHubertError
-from softhubert_plugin.files import PathLike, read_lines_of, write_text
+from softhubert_plugin.files import PathLike, write_text
+
+# The confidence is a number, or what NIST's tools write where there is none. More fields may follow.
+_CTM_LINE = re.compile(
+    rf"\s*(?!;;)(\S+)\s+(\S+)\s+({POSITIVE_NUMBER})\s+({POSITIVE_NUMBER})\s+(\S+)(?:\s+(?:-?{POSITIVE_NUMBER}|NA|-|n/a)(?:\s.*)?)?\s*"
+)
 
 
 class LabelledInterval(NamedTuple):
-    """A label from ``start`` to ``end``, in seconds."""
+    """A label from ``start`` to ``end``, in seconds, or in the unit of the file where it does not name its unit."""
 
     start: float
     end: float
     label: str
 
 
+class Track:
+    """The intervals of one utterance of a large file, in a few bytes each."""
+
+    def __init__(self) -> None:
+        self._times = array("d")
+        self._labels: List[str] = []
+
+    def add(self, start: float, end: float, label: str) -> None:
+        """Add an interval."""
+        self._times.extend((start, end))
+        self._labels.append(sys.intern(label))
+
+    def intervals(self) -> List[LabelledInterval]:
+        """Return the intervals in the order of time."""
+        rows = map(LabelledInterval, self._times[::2], self._times[1::2], self._labels)
+        return sorted(rows, key=lambda row: (row.start, row.end))
+
+
 def read_textgrid(path: Path) -> List[LabelledInterval]:
-    """Read the tier ``phones`` of a TextGrid (or ``… - phones``, as the Montreal Forced Aligner names it for several speakers).
+    """Read the tier of phones of a TextGrid: ``phones``, ``… - phones`` (Montreal Forced Aligner) or ``MAU`` (WebMAUS).
 
     Raises:
-        SoftHubertError: the file is not a TextGrid, or has no such tier.
+        SoftHubertError: the file is not a TextGrid, or does not have exactly one such tier, or it is a tier of points.
     """
-    from praatio import textgrid
-    from praatio.utilities.errors import PraatioException
+    tiers = read_tiers(path)
+    found = [tier for tier in tiers if _is_of_phones(tier.name)]
+    if len(found) != 1:
+        names = ", ".join(repr(tier.name) for tier in tiers) or "no tier"
+        advice = "keep one of them" if found else "rename the tier of phones"
+        raise SoftHubertError(f"{path}: expected one tier 'phones', found {len(found)} among {names}; {advice}")
+    if found[0].points:
+        raise SoftHubertError(
+            f"{path}: {found[0].name!r} is a tier of points; expected an interval tier, as phones last: align that utterance again"
+        )
+    return [LabelledInterval(start, end, label.strip()) for start, end, label in found[0].entries]
 
-    try:
-        grid = textgrid.openTextgrid(str(path), includeEmptyIntervals=True, reportingMode="silence", duplicateNamesMode="rename")
-    except (PraatioException, ValueError, IndexError, KeyError, AttributeError, UnicodeError) as error:
-        raise SoftHubertError(f"{path}: not a TextGrid that can be read ({error}); align that utterance again") from None
-    tiers = [name for name in grid.tierNames if name.lower() in ("phones", "phone") or name.lower().endswith("- phones")]
-    if len(tiers) != 1:
-        raise SoftHubertError(f"{path}: expected one tier 'phones', found {', '.join(grid.tierNames)}; rename the tier of phones")
-    return [LabelledInterval(float(start), float(end), label.strip()) for start, end, label in grid.getTier(tiers[0]).entries]
+
+def _is_of_phones(name: str) -> bool:
+    name = name.strip().lower()
+    return name in ("phones", "phone", "mau") or name.endswith("- phones")
 
 
-def read_lab(path: Path, seconds: float) -> List[LabelledInterval]:
-    """Read a ``.lab`` or ``.phn`` file.
+def read_lab(path: Path) -> List[LabelledInterval]:
+    """Read a ``.lab`` or ``.phn`` file, whose unit of time is not known.
 
-    Its lines are ``start end label`` in seconds, samples (TIMIT) or units of 100 ns (HTK), or, after a line ``#``, xwaves'
-    ``end colour label``.
-
-    Args:
-        seconds: length of the audio. The unit is chosen so that the last interval ends as near to it as possible.
+    Its lines are ``start end label``, or, after a line ``#``, xwaves' ``end colour label``.
 
     Raises:
         SoftHubertError: a line is malformed.
     """
-    lines = path.read_text(encoding="utf-8", errors="replace").splitlines()
+    lines = text_of(path).split("\n")
     xwaves = next((number for number, line in enumerate(lines) if line.strip() == "#"), None)
+    first = 0 if xwaves is None else xwaves + 1
     rows: List[LabelledInterval] = []
-    for number, line in enumerate(lines[0 if xwaves is None else xwaves + 1 :], start=1 if xwaves is None else xwaves + 2):
+    for number, line in enumerate(lines[first:], start=first + 1):
         fields = line.split()
         if not fields:
             continue
         try:
             if xwaves is None:
-                rows.append(LabelledInterval(float(fields[0]), float(fields[1]), fields[2] if len(fields) > 2 else ""))
+                start, end = number_of(fields[0]), number_of(fields[1])
             else:
-                rows.append(LabelledInterval(rows[-1].end if rows else 0.0, float(fields[0]), fields[2] if len(fields) > 2 else ""))
+                start, end = rows[-1].end if rows else 0.0, number_of(fields[0])
         except (ValueError, IndexError):
-            raise SoftHubertError(
-                f"{path}, line {number}: expected 'start end label', found {line!r}; align that utterance again"
-            ) from None
-    if not rows or rows[-1].end <= 0:
-        return rows
-    unit = min((1.0, 16_000.0, 1e7), key=lambda unit: abs(math.log(rows[-1].end / unit / seconds)))
-    return [LabelledInterval(start / unit, end / unit, label) for start, end, label in rows]
+            form = "start end label" if xwaves is None else "end colour label"
+            raise SoftHubertError(f"{path}, line {number}: expected '{form}', found {line.strip()!r}; align that utterance again") from None
+        rows.append(LabelledInterval(start, end, fields[2] if len(fields) > 2 else ""))
+    return rows
 
 
 def write_lab(path: PathLike, intervals: Iterable[Tuple[float, float, str]]) -> None:
@@ -81,46 +109,73 @@ def write_lab(path: PathLike, intervals: Iterable[Tuple[float, float, str]]) -> 
     write_text(path, "".join(f"{start:.4f} {end:.4f} {label}\n" for start, end, label in intervals))
 
 
-def read_ctm(path: Path) -> Dict[str, List[LabelledInterval]]:
-    """Read Kaldi's CTM, lines of ``utterance channel start duration phone``.
+def read_ctm(path: Path) -> Dict[str, Track]:
+    """Read Kaldi's CTM, lines of ``utterance channel start duration phone`` with an optional confidence, in any order.
 
     Returns:
         The intervals of each utterance.
 
     Raises:
-        SoftHubertError: a line is malformed.
+        SoftHubertError: a line is malformed, an utterance has two channels, or there is no line.
     """
-    found: Dict[str, List[LabelledInterval]] = {}
-    for number, line in enumerate(read_lines_of(path), start=1):
-        fields = line.split()
-        if not fields or line.startswith(";;"):
-            continue
-        try:
-            start, duration, label = float(fields[2]), float(fields[3]), fields[4]
-        except (ValueError, IndexError):
+    found: Dict[str, Track] = {}
+    channels: Dict[str, str] = {}
+    for number, line in enumerate(lines_of(path), start=1):
+        match = _CTM_LINE.fullmatch(line)
+        end = float(match[3]) + float(match[4]) if match is not None else math.inf
+        if match is None or end == math.inf:
+            if not line.strip() or line.lstrip().startswith(";;"):
+                continue
             raise SoftHubertError(
-                f"{path}, line {number}: expected 'utterance channel start duration phone', found {line.strip()!r}; write it again "
-                "with phones as text (int2sym.pl)"
-            ) from None
-        found.setdefault(fields[0], []).append(LabelledInterval(start, start + duration, label))
+                f"{path}, line {number}: expected 'utterance channel start duration phone [confidence]' with times in seconds, found "
+                f"{line.strip()[:80]!r}; write the file again"
+            )
+        name = match[1]
+        if name not in found:
+            found[name], channels[name] = Track(), sys.intern(match[2])
+        elif channels[name] != match[2]:
+            raise SoftHubertError(
+                f"{path}, line {number}: utterance {name!r} has two channels, {channels[name]!r} and {match[2]!r}; "
+                "keep the lines of the channel that the audio is of"
+            )
+        found[name].add(float(match[3]), end, match[5])
+    if not found:
+        raise SoftHubertError(f"{path}: has no alignments (it is empty, or has comments only); write the file again")
     return found
 
 
-def read_frame_list(path: Path) -> Dict[str, List[str]]:
+def read_frame_list(path: Path) -> Dict[str, str]:
     """Read fairseq's frame list, lines of ``utterance<TAB>phone,phone,…`` with one phone per frame.
 
     Returns:
-        The phones of each utterance.
+        The phones of each utterance, with commas between them.
 
     Raises:
-        SoftHubertError: a line is malformed.
+        SoftHubertError: a line is malformed, or an utterance has two lines.
     """
-    found: Dict[str, List[str]] = {}
-    for number, line in enumerate(read_lines_of(path), start=1):
+    found: Dict[str, str] = {}
+    for number, line in enumerate(lines_of(path), start=1):
+        if not line.strip():
+            continue
         name, tab, phones = line.partition("\t")
-        if not tab or not phones:
+        if not tab or not phones.strip():
             raise SoftHubertError(
                 f"{path}, line {number}: expected 'utterance<TAB>phone,phone,…', found {line[:60].strip()!r}; write the list again"
             )
-        found[name] = phones.split(",")
+        if name in found:
+            raise SoftHubertError(f"{path}, line {number}: utterance {name!r} has a line before; keep one of them")
+        found[name] = phones.strip()
     return found
+
+
+def runs_of(phones: str) -> List[LabelledInterval]:
+    """Turn a line of a frame list into intervals of equal phones; times count frames.
+
+    >>> runs_of("sil,sil,AH")
+    [LabelledInterval(start=0, end=2, label='sil'), LabelledInterval(start=2, end=3, label='AH')]
+    """
+    rows: List[LabelledInterval] = []
+    for place, phone in enumerate(phone.strip() for phone in phones.split(",")):
+        start = rows.pop().start if rows and rows[-1].label == phone else place
+        rows.append(LabelledInterval(start, place + 1, phone))
+    return rows

@@ -1,10 +1,13 @@
 """Phone sets, and the folding of labels into them. Folding removes the marks that aligners add, so that tools agree on the phones.
 
-In every set, silence is folded first, then spoken noise, then the rest by the set's own rule:
+In every set, silence is folded first, then noise, then the rest by the set's own rule. Silence and noise may be in upper or lower case, and
+may have Kaldi's word positions (``SIL_S``):
 
 ========================  ==========================================================================================
-silence                   an empty label, ``sil sp SIL SP <eps> <sil> # h# pau epi _ |`` → ``sil``
-spoken noise              ``spn SPN <unk>`` → ``spn``
+silence                   an empty label, ``sil sp ssil silb sile !sil pau epi h# # _ |`` → ``sil``
+noise                     ``spn nsn lau gbg brh cgh smk`` (spoken noise, other noise, laughter … of Kaldi) → ``spn``
+marks in brackets         never phones: ``<eps> <sil> <p:> <p> <s> </s> [silence]`` → ``sil``; all others, such as
+                          ``<unk> <usb> <nib> [noise] {LG} +BREATH+`` → ``spn``
 ``arpabet`` (upper case)  stress digits dropped (``AH0`` → ``AH``), Kaldi's word positions too (``AH0_B`` → ``AH``): 39 phones (CMU)
 ``timit`` (lower case)    the usual 61 → 39 (Lee and Hon 1989, table II); closures and the glottal stop ``q`` → ``sil``
 ``espeak``                variant digits and ``#`` dropped (``I2`` → ``I``, ``t#`` → ``t``): the embedded corpus
@@ -23,8 +26,11 @@ from softhubert_plugin.errors import SoftHubertError
 
 SILENCE = "sil"
 NOISE = "spn"
-SILENCES = frozenset(["", "sil", "sp", "SIL", "SP", "<eps>", "<sil>", "#", "h#", "pau", "epi", "_", "|"])
-NOISES = frozenset(["spn", "SPN", "<unk>"])
+# In lower case. Words of a language are not among them, because labels that are words may be measured as well.
+SILENCES = frozenset(["", "sil", "sp", "ssil", "silb", "sile", "!sil", "pau", "epi", "h#", "#", "_", "|"])
+NOISES = frozenset(["spn", "nsn", "lau", "gbg", "brh", "cgh", "smk"])
+SILENT_MARKS = frozenset(["eps", "sil", "sp", "p:", "p", "s", "/s", "silence", "pause", "pau"])
+_MARK = re.compile(r"<([^<>]+)>|\[([^\[\]]+)\]|\{([^{}]+)\}|\+\+?([^+]+)\+\+?")
 
 # fmt: off
 ARPABET = frozenset([
@@ -74,12 +80,12 @@ def fold(label: str, phone_set: str) -> Optional[str]:
     >>> fold("AH0_B", "arpabet"), fold("sp", "timit"), fold("bcl", "timit"), fold("AH0", "timit")
     ('AH', 'sil', 'sil', None)
     """
-    if label in SILENCES:
+    bare = re.sub(r"(?<=.)_[BIES]$", "", label).lower()
+    mark = _MARK.fullmatch(bare)
+    if bare in SILENCES or (mark is not None and mark[mark.lastindex or 0] in SILENT_MARKS):
         return SILENCE
-    if label in NOISES:
+    if bare in NOISES or mark is not None:
         return NOISE
-    if re.fullmatch(r"(sil|SIL|spn|SPN)(_[BIES])?", label):  # Kaldi marks silence with word positions too
-        return label[:3].lower()
     if phone_set == "asis":
         return label
     inventory, folded = _SETS[phone_set]

@@ -2,78 +2,86 @@
 
 Frames and phones are matched in time: frame ``t`` has the phone that is spoken at its centre, ``t / rate + 12.5 ms`` (frames of MFCC and
 HuBERT both cover 25 ms). A gap between two intervals is silence. Frames before the first and after the last interval have no phone and
-are left out, just as fairseq's script cuts phones and labels to the shorter of the two.
+are left out, just as fairseq's script cuts phones and labels to the shorter of the two. Whoever measures says how many they are.
+
+An alignment that does not fit its audio is refused: one that ends after it, covers little of it, or is in another unit of time.
 """
 
 from __future__ import annotations
 
+import os
+from collections import Counter
 from pathlib import Path
-from typing import Callable, Dict, List, Optional, Tuple
+from typing import Dict, List, NamedTuple, Optional
 
 import numpy as np
 from tqdm import tqdm
 
-from softhubert_plugin.alignments.formats import LabelledInterval, read_ctm, read_frame_list, read_lab, read_textgrid
+from softhubert_plugin.alignments.clock import Clock, fitting_unit, unit_name
+from softhubert_plugin.alignments.formats import LabelledInterval
+from softhubert_plugin.alignments.matching import key_of, matched
 from softhubert_plugin.alignments.phones import PHONE_SETS, SILENCE, fold, phone_set_of
+from softhubert_plugin.alignments.sources import FRAME_CENTRE, open_source
 from softhubert_plugin.errors import SoftHubertError
 from softhubert_plugin.files import PathLike
 from softhubert_plugin.manifests import SAMPLE_RATE, Manifest
 
-FRAME_CENTRE = 0.0125
 UNLABELLED = -1
 # Aligners round to the next frame, so an alignment may end this much after the audio.
 ROUNDING_SECONDS = 0.05
 OVERLAP_SECONDS = 0.001
 # An aligner fails on a few utterances; if more than this share is missing, the alignments are of another corpus.
 MAX_MISSING = 0.05
+# Some alignments leave out the silence around the speech. If they cover less than this share of the audio, of one utterance or of all
+# together, they are of other audio, or in another unit: samples at 8 kHz, taken for samples at 16 kHz, cover half of it.
+MIN_COVERAGE, MIN_COVERAGE_OF_ALL = 0.55, 0.6
 
-_Reader = Callable[[str, float], Optional[List[LabelledInterval]]]
+
+class _Timed(NamedTuple):
+    """``(n,)`` starts, ends and numbers of labels of an utterance."""
+
+    starts: np.ndarray
+    ends: np.ndarray
+    labels: np.ndarray
 
 
 class Alignments:
     """Phones of a manifest's utterances in time.
 
     Args:
-        source: a folder with a ``.TextGrid``, ``.lab`` or ``.phn`` for each utterance (at any depth, named by utterance), a ``.ctm``, or
-            fairseq's frame list (a file at 100 or 50 frames per second; the rate is detected).
+        source: a folder with a ``.TextGrid``, ``.lab`` or ``.phn`` for each utterance (at any depth), a ``.ctm``, or fairseq's frame list
+            (a file at 100 or 50 frames per second; the rate is detected). :mod:`softhubert_plugin.alignments.matching` says how
+            alignments and utterances are joined.
         manifest: the utterances.
         phone_set: one of :data:`~softhubert_plugin.alignments.phones.PHONE_SETS`; detected from the labels if not given.
+        units_per_second: unit of time of ``.lab`` and ``.phn`` files; detected if not given (:mod:`softhubert_plugin.alignments.clock`).
 
     Attributes:
         phones: the names of the phones, in the order of their numbers.
         phone_set: the name of the phone set.
         silence: the number of the silence phone.
+        unit: the unit of time of the source, in words.
         missing: utterances of the manifest without alignment.
 
     Raises:
-        SoftHubertError: the source is missing or of no known format, belongs to other utterances, has intervals that overlap or are
-            outside the audio, or has labels of no known set.
+        SoftHubertError: the source is missing or of no known format, belongs to other utterances or may belong to several, does not fit
+            the audio, has intervals that overlap, or has labels of no known set.
     """
 
-    def __init__(self, source: PathLike, manifest: Manifest, *, phone_set: Optional[str] = None) -> None:
+    def __init__(
+        self, source: PathLike, manifest: Manifest, *, phone_set: Optional[str] = None, units_per_second: Optional[float] = None
+    ) -> None:
         self.source = Path(source)
         self.manifest = manifest
         if phone_set is not None and phone_set not in PHONE_SETS:
             raise SoftHubertError(f"--phones {phone_set}: expected one of {', '.join(PHONE_SETS)}")
-        reader = _reader(self.source, manifest)
-        numbers: Dict[str, int] = {}
-        self._timed: Dict[int, Tuple[np.ndarray, np.ndarray, np.ndarray]] = {}
+        self._source = open_source(self.source, units_per_second)
         self.missing: List[str] = []
-        for index in tqdm(range(len(manifest)), desc="alignments", unit="utt", disable=None):
-            name, seconds = manifest.utterance_id(index), int(manifest.sizes[index]) / SAMPLE_RATE
-            intervals = reader(name, seconds)
-            if intervals is None:
-                self.missing.append(name)
-                continue
-            self._check(name, intervals, seconds)
-            starts, ends = np.asarray([(start, end) for start, end, _ in intervals], dtype=np.float64).reshape(-1, 2).T
-            labels = np.asarray([numbers.setdefault(label, len(numbers)) for *_, label in intervals], dtype=np.int32)
-            self._timed[index] = starts, ends, labels
-        if len(self.missing) > MAX_MISSING * len(manifest):
-            raise SoftHubertError(
-                f"{self.source}: no alignment of {len(self.missing)} of the {len(manifest)} utterances of {manifest.path}, the first "
-                f"{self.missing[0]}; give the alignments of these utterances, or a manifest of the aligned utterances"
-            )
+        self.unit = ""
+        self._number = self._matched()
+        numbers: Dict[str, int] = {}
+        self._timed = self._read(numbers)
+        self._check_coverage()
         self.phone_set = phone_set or phone_set_of(numbers, self.source)
         folded = {label: fold(label, self.phone_set) for label in numbers}
         unknown = [label for label, phone in folded.items() if phone is None]
@@ -108,83 +116,92 @@ class Alignments:
         phones = np.where(centres + 5e-10 < ends[place], self._phone_of_label[labels[place]], self.silence)
         return np.where(inside, phones, UNLABELLED)
 
-    def _check(self, name: str, intervals: List[LabelledInterval], seconds: float) -> None:
-        """Check that an utterance's intervals are in order and within the audio of ``seconds``."""
-        where = f"{self.source}: the alignment of {name}"
-        if not intervals:
-            raise SoftHubertError(f"{where} is empty; align it again or remove it from {self.manifest.path}")
-        previous = 0.0
-        for start, end, label in intervals:
-            if end < start or start < previous - OVERLAP_SECONDS:
-                raise SoftHubertError(
-                    f"{where} has overlapping intervals: {label!r} from {start:.4f} to {end:.4f} s, after one until {previous:.4f} s; "
-                    "align it again"
-                )
-            previous = end
-        if previous > seconds + ROUNDING_SECONDS or intervals[0].start < 0:
+    def _matched(self) -> Dict[int, int]:
+        """Find the number of each utterance's alignment in the source. Utterances without one go to :attr:`missing`."""
+        ids = [self.manifest.utterance_id(index) for index in range(len(self.manifest))]
+        times = Counter(ids)
+        keys = [key_of(os.path.splitext(name)[0]) for name in self.manifest.names]
+        pairs = matched(
+            keys, self._source.keys, source=self.source, utterance=self.manifest.names.__getitem__, alignment=self._source.where
+        )
+        missing = [index for index, number in enumerate(pairs) if number is None]
+        self.missing += [ids[index] if times[ids[index]] == 1 else self.manifest.names[index] for index in missing]
+        if len(missing) > MAX_MISSING * len(pairs):
+            same = keys[missing[0]].rpartition("/")[2]
+            elsewhere = next((number for number, key in enumerate(self._source.keys) if key.rpartition("/")[2] == same), None)
+            near = "" if elsewhere is None else f" ({self._source.where(elsewhere)} has its name, but not its folder)"
             raise SoftHubertError(
-                f"{where} goes from {intervals[0].start:.2f} to {previous:.2f} s, but the audio is {seconds:.2f} s long; "
-                "give the alignment of this recording"
+                f"{self.source}: no alignment of {len(missing)} of the {len(pairs)} utterances of {self.manifest.path}, the first "
+                f"{self.missing[0]}{near}{self._source.aside}; give the alignments of these utterances, or a manifest of the aligned "
+                "utterances"
+            )
+        return {index: number for index, number in enumerate(pairs) if number is not None}
+
+    def _read(self, numbers: Dict[str, int]) -> Dict[int, _Timed]:
+        """Read and check all alignments, in seconds. Labels get their numbers in ``numbers``."""
+        found: Dict[int, _Timed] = {}
+        for index, number in tqdm(self._number.items(), desc="alignments", unit="utt", disable=None):
+            rows = self._source.read(number)
+            if not rows:
+                raise SoftHubertError(f"{self._where(index)} is empty; align it again or remove it from {self.manifest.path}")
+            found[index] = _timed(rows, numbers)
+        clock = self._source.clock([float(timed.ends[-1]) for timed in found.values()], [self._seconds(index) for index in found])
+        self.unit = clock.name
+        names = list(numbers)
+        for index, timed in found.items():
+            found[index] = _Timed(clock.seconds(timed.starts), clock.seconds(timed.ends), timed.labels)
+            self._check_order(index, found[index], names)
+            self._check_extent(index, found[index], clock, float(timed.ends[-1]))
+        return found
+
+    def _seconds(self, index: int) -> float:
+        return int(self.manifest.sizes[index]) / SAMPLE_RATE
+
+    def _where(self, index: int) -> str:
+        return f"{self._source.where(self._number[index])}: the alignment of {self.manifest.names[index]}"
+
+    def _check_order(self, index: int, timed: _Timed, names: List[str]) -> None:
+        """Check that no interval starts before the one before it has ended."""
+        starts, ends, labels = timed
+        before = np.concatenate([[0.0], ends[:-1]])
+        wrong = np.flatnonzero((ends < starts) | (starts < before - OVERLAP_SECONDS))
+        if not len(wrong):
+            return
+        place = int(wrong[0])
+        found = f"{names[labels[place]]!r} from {starts[place]:.4f} to {ends[place]:.4f} s, after one until {before[place]:.4f} s"
+        if place and ends[place] <= starts[place - 1] + OVERLAP_SECONDS:
+            raise SoftHubertError(f"{self._where(index)} is not in the order of time: {found}; sort it by time")
+        raise SoftHubertError(f"{self._where(index)} has overlapping intervals: {found}; align it again")
+
+    def _check_extent(self, index: int, timed: _Timed, clock: Clock, end: float) -> None:
+        """Check that an alignment is within the audio and covers most of it.
+
+        Args:
+            end: its end in the unit of the file.
+        """
+        seconds, first, last = self._seconds(index), float(timed.starts[0]), float(timed.ends[-1])
+        if first >= 0 and last <= seconds + ROUNDING_SECONDS and last - first >= MIN_COVERAGE * seconds:
+            return
+        unit = "" if clock.per_second == 1 else f" (read as {clock.name})"
+        advice = "give the alignment of this recording" + (", with its silence" if last <= seconds else "")
+        other = fitting_unit(end, seconds) if self._source.unnamed_unit else None
+        if other not in (None, clock.per_second):
+            advice = f"{unit_name(other)} would fit: convert it, or give --units-per-second {other:g} if all files have this unit"
+        raise SoftHubertError(
+            f"{self._where(index)} goes from {first:.2f} to {last:.2f} s{unit}, but the audio is {seconds:.2f} s long; {advice}"
+        )
+
+    def _check_coverage(self) -> None:
+        """Check that the alignments together cover most of the audio."""
+        covered = sum(float(timed.ends[-1] - timed.starts[0]) for timed in self._timed.values())
+        seconds = sum(self._seconds(index) for index in self._timed)
+        if covered < MIN_COVERAGE_OF_ALL * seconds:
+            raise SoftHubertError(
+                f"{self.source}: the alignments cover {100 * covered / seconds:.0f} % of the audio ({covered:.1f} of {seconds:.1f} s of "
+                f"{len(self._timed)} utterances); give the alignments of this audio, with its silence"
             )
 
 
-def _reader(source: Path, manifest: Manifest) -> _Reader:
-    """A function from an utterance's name and length in seconds to its intervals, or to ``None`` if the source has none for it."""
-    if source.is_dir():
-        return _folder_reader(source)
-    if not source.exists():
-        raise SoftHubertError(f"{source}: no such alignments; give a folder of .TextGrid or .lab files, a .ctm, or fairseq's frame list")
-    with open(source, encoding="utf-8", errors="replace") as stream:
-        line = stream.readline()
-    if len(line.split("\t")) == 2 and len(line.split()) == 2:
-        return _frame_list_reader(source, manifest)
-    if len(line.split()) >= 5:
-        timed = read_ctm(source)
-        return lambda name, seconds: timed.get(name)
-    raise SoftHubertError(
-        f"{source}: expected a CTM ('utterance channel start duration phone') or a frame list ('utterance<TAB>phone,phone,…'), "
-        f"found {line[:40]!r}; give a file in one of these formats"
-    )
-
-
-def _folder_reader(source: Path) -> _Reader:
-    for suffixes in ((".textgrid",), (".lab", ".phn")):
-        paths: Dict[str, Path] = {}
-        for path in sorted(source.rglob("*")):
-            if path.suffix.lower() in suffixes:
-                if path.stem in paths:
-                    raise SoftHubertError(f"{path}: {paths[path.stem]} is of the same utterance; keep one of them")
-                paths[path.stem] = path
-        if paths:
-            break
-    else:
-        raise SoftHubertError(f"{source}: no .TextGrid, .lab or .phn files in it or below; give the folder of the alignments")
-
-    def read(name: str, seconds: float) -> Optional[List[LabelledInterval]]:
-        if name not in paths:
-            return None
-        return read_textgrid(paths[name]) if suffixes == (".textgrid",) else read_lab(paths[name], seconds)
-
-    return read
-
-
-def _frame_list_reader(source: Path, manifest: Manifest) -> _Reader:
-    listed = read_frame_list(source)
-    known = [index for index in range(len(manifest)) if manifest.utterance_id(index) in listed]
-    seconds = sum(int(manifest.sizes[index]) for index in known) / SAMPLE_RATE
-    found = sum(len(listed[manifest.utterance_id(index)]) for index in known) / seconds if known else 100.0
-    rate = min((50.0, 100.0), key=lambda rate: abs(rate - found))
-    if abs(found / rate - 1) > 0.1:
-        raise SoftHubertError(f"{source}: {found:.1f} phones per second of audio, expected 100 or 50; give the list of these utterances")
-
-    def read(name: str, seconds: float) -> Optional[List[LabelledInterval]]:
-        if name not in listed:
-            return None
-        # Interval i is centred on frame i's centre. Features of the same rate thus get the list as it is, and features of half the rate
-        # get every second phone of it.
-        first = FRAME_CENTRE - 0.5 / rate
-        return [
-            LabelledInterval(max(0.0, first + place / rate), first + (place + 1) / rate, phone) for place, phone in enumerate(listed[name])
-        ]
-
-    return read
+def _timed(rows: List[LabelledInterval], numbers: Dict[str, int]) -> _Timed:
+    starts, ends = np.asarray([(start, end) for start, end, _ in rows], dtype=np.float64).T
+    return _Timed(starts, ends, np.asarray([numbers.setdefault(label, len(numbers)) for *_, label in rows], dtype=np.int32))

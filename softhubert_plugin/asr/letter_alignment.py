@@ -8,6 +8,8 @@ accuracies.
 
 from __future__ import annotations
 
+import os
+from collections import Counter
 from pathlib import Path
 from typing import List, Optional, Sequence, Tuple
 
@@ -17,19 +19,24 @@ from tqdm import tqdm
 from softhubert_plugin.alignments.formats import write_lab
 from softhubert_plugin.alignments.phones import SILENCE
 from softhubert_plugin.asr.acoustic import AcousticModel, utterance_batches
+from softhubert_plugin.asr.alignment_record import digests_of, plan_alignments
+from softhubert_plugin.checkpoints.load import checkpoint_sha256
 from softhubert_plugin.errors import SoftHubertError
 from softhubert_plugin.files import PathLike
-from softhubert_plugin.manifests import SAMPLE_RATE, read_lines, read_manifest
+from softhubert_plugin.manifests import SAMPLE_RATE, Manifest, read_lines, read_manifest
 
 
 def align_split(data: PathLike, split: str, checkpoint: PathLike, dest: PathLike, *, device: Optional[str] = None) -> str:
-    """Write ``DEST/{utterance}.lab`` for every utterance of a split. Files that exist already are kept.
+    """Write ``DEST/{utterance}.lab`` for every utterance of a split, and ``DEST/{split}.align.json``, which says what they were made from.
+
+    Alignments of the same checkpoint, transcript and recording are kept; others of an earlier run are made again. Where two utterances
+    have the same name, the files are at the relative paths of the audio.
 
     Args:
         data: folder of ``{split}.tsv`` and ``{split}.ltr``.
         split: name of the split.
         checkpoint: a fine-tuned ``hubert_ctc`` checkpoint.
-        dest: folder to write to.
+        dest: folder to write to; other tools' alignments in it are refused.
         device: ``cpu``, ``cuda`` …; by default a GPU if there is one.
 
     Returns:
@@ -37,13 +44,11 @@ def align_split(data: PathLike, split: str, checkpoint: PathLike, dest: PathLike
 
     Raises:
         SoftHubertError: manifest, transcripts, audio or checkpoint are not usable; a transcript is empty, has a letter that the model does
-            not have, or has more letters than its audio has frames; or two utterances have the same name.
+            not have, or has more letters than its audio has frames; or ``dest`` has other alignments.
     """
     manifest = read_manifest(Path(data) / f"{split}.tsv")
     transcripts = read_lines(Path(data) / f"{split}.ltr", expected=len(manifest), of=manifest.path)
-    names = [manifest.utterance_id(index) for index in range(len(manifest))]
-    if len(set(names)) < len(names):
-        raise SoftHubertError(f"{manifest.path}: two utterances have the same name; alignments are named by utterance, so rename the audio")
+    names = _names(manifest)
     model = AcousticModel(checkpoint, device)
     model.check(manifest)
     place = {symbol: number for number, symbol in enumerate(model.symbols) if number >= 4}  # after fairseq's four special symbols
@@ -55,7 +60,9 @@ def align_split(data: PathLike, split: str, checkpoint: PathLike, dest: PathLike
             problem = f"the letter {unknown[0]!r} is not a letter of {checkpoint}" if unknown else "the transcript is empty"
             raise SoftHubertError(f"{data}/{split}.ltr, line {number}: {problem}; correct the transcript or remove the utterance")
         targets.append([place[letter] for letter in letters])
-    pending = [index for index, name in enumerate(names) if not (Path(dest) / f"{name}.lab").exists()]
+    made_from = {"checkpoint_sha256": checkpoint_sha256(checkpoint), "manifest_sha256": manifest.fingerprint}
+    digests = digests_of(manifest, transcripts, made_from["checkpoint_sha256"])
+    pending, outdated = plan_alignments(dest, split, names, digests, **made_from)
     batches = utterance_batches(manifest, model.device, None, pending)
     with tqdm(total=len(names), initial=len(names) - len(pending), desc=f"aligning {split}", unit="utt", disable=None) as progress:
         for batch in batches:
@@ -70,7 +77,22 @@ def align_split(data: PathLike, split: str, checkpoint: PathLike, dest: PathLike
                 named = ((start, end, _name(model.symbols, symbol)) for start, end, symbol in intervals)
                 write_lab(Path(dest) / f"{names[index]}.lab", named)
             progress.update(len(batch))
-    return f"{dest}: letter alignments of {len(names)} utterances of {split}"
+    again = f", {outdated} of them again, because the checkpoint, the transcript or the recording has changed" if outdated else ""
+    return f"{dest}: letter alignments of {len(names)} utterances of {split} ({len(pending)} made now{again})"
+
+
+def _names(manifest: Manifest) -> List[str]:
+    """The path of each utterance's alignment without ``.lab``: the file name of the audio, or its relative path if names repeat."""
+    names = [manifest.utterance_id(index) for index in range(len(manifest))]
+    if len(set(names)) < len(names):
+        names = [os.path.splitext(name)[0] for name in manifest.names]
+        outside = next((name for name in names if os.path.isabs(name) or ".." in name.split("/")), None)
+        if outside is not None:
+            raise SoftHubertError(f"{manifest.path}: {outside!r} is not below the root, and file names repeat; write the manifest again")
+    if len(set(names)) < len(names):
+        twice = next(name for name, times in Counter(names).items() if times > 1)
+        raise SoftHubertError(f"{manifest.path}: two recordings {twice!r} that differ in their extension only; rename one of them")
+    return names
 
 
 def _path(logits: torch.Tensor, labels: List[int], blank: int) -> Optional[List[int]]:

@@ -57,11 +57,30 @@ def add_device_argument(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--device", help="device to compute on: cpu, cuda, cuda:1, … (default: a GPU if there is one)")
 
 
+def add_speaker_argument(parser: argparse.ArgumentParser) -> None:
+    """Add ``--speaker-from``, with the same meaning in every command that asks who is speaking."""
+    parser.add_argument(
+        "--speaker-from",
+        metavar="REGEX|folder",
+        help="where there is no {split}.spk beside the manifest, how to find an utterance's speaker: a regular expression whose first "
+        "group is the speaker, searched in the file name without extension, or else in the relative path (such as '_([a-z]+)_' for "
+        "7_jackson_0), or 'folder' for the folder that the file is in (default: guessed from the file names, and said)",
+    )
+
+
 def add_alignment_arguments(parser: argparse.ArgumentParser) -> None:
-    """Add ``--alignments`` and ``--phones``."""
+    """Add ``--alignments``, ``--phones`` and ``--units-per-second``."""
     parser.add_argument(
         "--alignments",
         required=True,
-        help="folder of .TextGrid, .lab or .phn files named by utterance, a .ctm file, or fairseq's 'utterance<TAB>phone,phone,…' file",
+        help="folder of .TextGrid, .lab or .phn files named as the audio is (by relative path, or by name if that is unique), a .ctm file, "
+        "or fairseq's 'utterance<TAB>phone,phone,…' file",
     )
     parser.add_argument("--phones", help="phone set: arpabet, timit, espeak, letters or asis (default: detected from the alignments)")
+    parser.add_argument(
+        "--units-per-second",
+        type=float,
+        metavar="N",
+        help="unit of time of .lab and .phn files: 1, 1000 (ms), 10000000 (HTK), or the sample rate of the recordings that were aligned, "
+        "such as 8000 (default: 1, 1000, 16000 or 10000000, whichever fits the audio)",
+    )

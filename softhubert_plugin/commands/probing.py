@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import argparse
 
-from softhubert_plugin.commands.parser import Commands, add_alignment_arguments, add_device_argument
+from softhubert_plugin.commands.parser import Commands, add_alignment_arguments, add_device_argument, add_speaker_argument
 
 
 def add_probing(commands: Commands) -> None:
@@ -15,7 +15,8 @@ def add_probing(commands: Commands) -> None:
 
         return probe_layers(
             a.feat_dir, a.split, a.nshard, a.manifest, a.alignments, a.dest, mfcc_dir=a.mfcc, phone_set=a.phones,
-            max_frames=a.max_frames, clusters=a.clusters, choose_by=a.by, seed=a.seed, device=a.device,
+            units_per_second=a.units_per_second, speaker_from=a.speaker_from, max_frames=a.max_frames, clusters=a.clusters,
+            choose_by=a.by, seed=a.seed, device=a.device,
         )  # fmt: skip
 
     parser = commands.add(
@@ -31,6 +32,7 @@ def add_probing(commands: Commands) -> None:
     parser.add_argument("nshard", metavar="NSHARD", type=int, help="number of shards")
     parser.add_argument("--manifest", required=True, help="the split's .tsv; for features written with --percent, FEAT_DIR/SPLIT.tsv")
     add_alignment_arguments(parser)
+    add_speaker_argument(parser)
     parser.add_argument("--dest", required=True, help="folder to write layers.json, layers.svg and confusion.json to")
     parser.add_argument("--mfcc", help="folder of MFCC shards of the same manifest, to compare with (default: no comparison)")
     parser.add_argument("--max-frames", type=int, default=100_000, help="maximum number of training frames (default: %(default)s)")
@@ -59,5 +61,10 @@ def add_probing(commands: Commands) -> None:
     parser.add_argument("data", metavar="TSV_DIR", help="folder of {split}.tsv and {split}.ltr")
     parser.add_argument("split", metavar="SPLIT", help="name of the split: train, valid, …")
     parser.add_argument("checkpoint", metavar="CKPT", help="fine-tuned hubert_ctc checkpoint")
-    parser.add_argument("dest", metavar="DEST", help="folder to write UTTERANCE.lab to, with lines of start and end in seconds and letter")
+    parser.add_argument(
+        "dest",
+        metavar="DEST",
+        help="folder to write UTTERANCE.lab to, with lines of start and end in seconds and letter; those of an earlier run are kept if "
+        "checkpoint, transcript and recording are the same, and made again if not",
+    )
     add_device_argument(parser)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import argparse
 from typing import Any, Optional
 
-from softhubert_plugin.commands.parser import Commands, add_device_argument
+from softhubert_plugin.commands.parser import Commands, add_device_argument, add_speaker_argument
 
 
 def add_recognition(commands: Commands) -> None:
@@ -178,17 +178,21 @@ def _add_tune(commands: Commands) -> None:
 def _add_score(commands: Commands) -> None:
     def score(a: argparse.Namespace) -> str:
         from softhubert_plugin.scoring.score import compare_files, score_files
+        from softhubert_plugin.speakers import announce
 
-        result = score_files(a.hyp, a.ref, manifest=a.manifest)
+        named = {"manifest": a.manifest, "speaker_from": a.speaker_from}
+        result = score_files(a.hyp, a.ref, **named)
         if a.dest:
             result.save(a.dest)
         parts = [result.summary()]
         if a.against:
-            parts.append(compare_files(a.hyp, a.against, a.ref, manifest=a.manifest))
+            parts.append(compare_files(a.hyp, a.against, a.ref, **named))
         if a.by_speaker:
             parts.append(result.speaker_table())
         if a.worst:
             parts.append(result.worst(a.worst))
+        if result.speakers_from is not None:
+            announce(result.speakers_from)
         return "\n\n".join(parts)
 
     parser = commands.add(
@@ -200,12 +204,11 @@ def _add_score(commands: Commands) -> None:
     parser.add_argument("hyp", metavar="HYP", help="file of hypotheses, one 'WORDS (id)' per line")
     parser.add_argument("ref", metavar="REF", help="file of references, in the same format")
     parser.add_argument(
-        "--manifest", metavar="TSV", help="the split's manifest, for the names of utterances and speakers (default: taken from the ids)"
+        "--manifest", metavar="TSV", help="the split's manifest, for the names of utterances, and for speakers its .spk (default: none)"
     )
     parser.add_argument("--against", metavar="HYP", help="hypotheses of another system, to compare with (matched-pairs test)")
-    parser.add_argument(
-        "--by-speaker", action="store_true", help="print one line per speaker; needs --manifest, or ids such as 19-198-0001"
-    )
+    parser.add_argument("--by-speaker", action="store_true", help="print one line per speaker")
+    add_speaker_argument(parser)
     parser.add_argument(
         "--worst", type=int, default=0, metavar="N", help="print the alignments of the N utterances with the most errors (default: 0)"
     )

@@ -33,6 +33,7 @@ def measure_labels(
     alignments: PathLike,
     *,
     phone_set: Optional[str] = None,
+    units_per_second: Optional[float] = None,
     label_rate: Optional[float] = None,
     dest: Optional[PathLike] = None,
 ) -> str:
@@ -40,7 +41,7 @@ def measure_labels(
 
     Args:
         path: ``{split}.gmm``, or ``{split}.km`` with its dictionary beside it.
-        alignments, phone_set: as :class:`~softhubert_plugin.alignments.utterances.Alignments` takes them.
+        alignments, phone_set, units_per_second: as :class:`~softhubert_plugin.alignments.utterances.Alignments` takes them.
         label_rate: frames per second, which hard labels do not record.
         dest: where to also write the measures as JSON.
 
@@ -56,7 +57,7 @@ def measure_labels(
     label_rate = labels.rate(label_rate)
     manifest = read_manifest(manifest_path)
     verify_labels(labels, manifest, label_rate)
-    phones = Alignments(alignments, manifest, phone_set=phone_set)
+    phones = Alignments(alignments, manifest, phone_set=phone_set, units_per_second=units_per_second)
     aligned = [index for index in range(len(manifest)) if phones.has(index)]
     counts = {
         name: JointCounts(len(phones.phones), labels.n_components, len(aligned)) for name in (["argmax", "expected"] if soft else ["hard"])
@@ -86,6 +87,7 @@ def measure_labels(
         "phones": len(phones.phones),
         "phone_set": phones.phone_set,
         "utterances": len(aligned),
+        "alignment_unit": phones.unit,
         "without_alignment": len(phones.missing),
         "frames": frames,
         "frames_without_phone": left_out,
@@ -105,7 +107,10 @@ def _quality_text(result: Dict[str, Any], kinds: List[str]) -> str:
     milliseconds = 1000 / result["label_rate"]
     lines = [
         f"{result['labels']}: {result['components']} components, {result['frames']} frames of {result['utterances']} utterances, "
-        f"{result['phones']} phones ({result['phone_set']})"
+        f"{result['phones']} phones ({result['phone_set']})",
+        f"alignments in {result['alignment_unit']}: {result['frames_without_phone']} more frames have no phone "
+        f"({100 * result['frames_without_phone'] / (result['frames'] + result['frames_without_phone']):.1f} %); utterances without "
+        f"alignment: {result['without_alignment']}",
     ]
     for kind in kinds:
         measures = result[kind]

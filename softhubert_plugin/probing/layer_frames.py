@@ -102,17 +102,13 @@ def layer_folders(directory: PathLike, split: str, nshard: int) -> Dict[int, Pat
     return dict(sorted(found.items()))
 
 
-def speakers_of(manifest: Manifest) -> List[str]:
-    """Each utterance's speaker: its name up to the first ``-`` or ``_``, as in ``19-198-0000`` and ``spk03-0011``."""
-    return [re.split("[-_]", manifest.utterance_id(index), maxsplit=1)[0] for index in range(len(manifest))]
-
-
-def probing_speakers(speakers: Sequence[str], seed: int) -> Dict[str, List[str]]:
+def probing_speakers(speakers: Sequence[str], seed: int, *, source: str = "") -> Dict[str, List[str]]:
     """Divide the speakers: three fifths to train on, one fifth to choose by (``valid``), one fifth to test on.
 
     Args:
         speakers: of each utterance.
         seed: of the draw.
+        source: where the speakers come from, in words, for the error message.
 
     Returns:
         The names in ``train``, ``valid`` and ``test``; each name is in one of them only.
@@ -124,11 +120,20 @@ def probing_speakers(speakers: Sequence[str], seed: int) -> Dict[str, List[str]]
     if len(names) < 3:
         raise SoftHubertError(
             f"{len(names)} speakers ({', '.join(names)}): probing trains, chooses and tests on different speakers, so at least 3 are "
-            "needed (a speaker is an utterance's name up to the first '-' or '_')"
+            f"needed{source and f' (speakers {source}); give more speakers, or tell them with --speaker-from or a .spk file'}"
         )
     shuffled = [names[place] for place in np.random.default_rng(seed).permutation(len(names))]
     share = max(1, round(len(names) / 5))
     return {"test": sorted(shuffled[:share]), "valid": sorted(shuffled[share : 2 * share]), "train": sorted(shuffled[2 * share :])}
+
+
+def frames_without_phone(source: LayerFrames, alignments: Alignments) -> Tuple[int, int]:
+    """Count the frames of all aligned utterances that are outside their alignments, and all frames of these utterances."""
+    without = total = 0
+    for _, phones in labelled(source, alignments, range(len(alignments.manifest))):
+        without += int((phones == UNLABELLED).sum())
+        total += len(phones)
+    return without, total
 
 
 def labelled(source: LayerFrames, alignments: Alignments, indices: Sequence[int]) -> Iterator[Tuple[int, np.ndarray]]:

@@ -58,10 +58,10 @@ class ProbeScore:
     def summary(self) -> Dict[str, Any]:
         """The rates as ``{"value", "low", "high"}`` with 95 % intervals, what the intervals are over, and the number of frames."""
         counts = np.asarray(self._rows, dtype=np.int64)
-        speakers = sorted(set(self._speakers))
+        speakers, of = np.unique(self._speakers, return_inverse=True)
         unit = "speakers" if len(speakers) >= FEWEST_SPEAKERS else "utterances"
         if unit == "speakers":
-            counts = np.stack([counts[[speaker == name for speaker in self._speakers]].sum(0) for name in speakers])
+            counts = np.stack([np.bincount(of, weights=column, minlength=len(speakers)) for column in counts.T], axis=1).astype(np.int64)
         draws = resampled(np.random.default_rng(0), len(counts), PROBE_REPLICATES) @ counts
         frames, phones = max(int(counts[:, 1].sum()), 1), max(int(counts[:, 3].sum()), 1)
         return {

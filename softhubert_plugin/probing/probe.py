@@ -23,9 +23,17 @@ from softhubert_plugin.features.shards import shard_path
 from softhubert_plugin.files import PathLike, write_json, write_text
 from softhubert_plugin.manifests import read_manifest
 from softhubert_plugin.probing.information import JointCounts
-from softhubert_plugin.probing.layer_frames import LayerFrames, draw_frames, labelled, layer_folders, probing_speakers, speakers_of
+from softhubert_plugin.probing.layer_frames import (
+    LayerFrames,
+    draw_frames,
+    frames_without_phone,
+    labelled,
+    layer_folders,
+    probing_speakers,
+)
 from softhubert_plugin.probing.linear import LinearProbes, fit_path
 from softhubert_plugin.probing.measures import ProbeScore
+from softhubert_plugin.speakers import announce, speakers_of
 
 L2 = (1e-1, 1e-2, 1e-3, 1e-4)
 CLUSTERS = 100
@@ -55,6 +63,8 @@ def probe_layers(
     *,
     mfcc_dir: Optional[PathLike] = None,
     phone_set: Optional[str] = None,
+    units_per_second: Optional[float] = None,
+    speaker_from: Optional[str] = None,
     max_frames: int = MAX_FRAMES,
     clusters: int = CLUSTERS,
     choose_by: str = "accuracy",
@@ -65,9 +75,10 @@ def probe_layers(
 
     Args:
         feat_dir: folder with a ``layer{N}`` folder of shards for each layer.
-        alignments, phone_set: as :class:`~softhubert_plugin.alignments.utterances.Alignments` takes them.
+        alignments, phone_set, units_per_second: as :class:`~softhubert_plugin.alignments.utterances.Alignments` takes them.
         dest: folder for the results.
         mfcc_dir: folder with shards of MFCCs of the same manifest, which are probed as the baseline.
+        speaker_from: a regular expression whose first group is the speaker, or ``folder``, where the manifest has no ``.spk``.
         max_frames: the maximum number of frames to train on, drawn from all training speakers; validation uses a quarter of it.
         clusters: the number of clusters of the k-means whose PNMI is measured for each layer; 0 leaves it out.
         choose_by: ``accuracy`` or ``pnmi``, both measured on the validation speakers.
@@ -78,7 +89,8 @@ def probe_layers(
         The results as a table of text.
 
     Raises:
-        SoftHubertError: features, manifest or alignments are not usable or do not belong together, or there are too few speakers.
+        SoftHubertError: features, manifest or alignments are not usable or do not belong together, or the speakers are not known or too
+            few.
     """
     if choose_by not in ("accuracy", "pnmi") or (choose_by == "pnmi" and not clusters):
         raise SoftHubertError(f"--by {choose_by}: expected accuracy, or pnmi with --clusters above 0")
@@ -86,11 +98,16 @@ def probe_layers(
     manifest = read_manifest(manifest_path)
     sources = {layer: LayerFrames(path, split, nshard, manifest) for layer, path in layer_folders(feat_dir, split, nshard).items()}
     floor = None if mfcc_dir is None else LayerFrames(mfcc_dir, split, _nshard(mfcc_dir, split), manifest, default_rate=100.0)
-    speakers = speakers_of(manifest)
-    chosen = probing_speakers(speakers, seed)
-    aligned = Alignments(alignments, manifest, phone_set=phone_set)
-    parts = {part: [index for index, name in enumerate(speakers) if name in names] for part, names in chosen.items()}
-    speech = _Speech(aligned, speakers, parts)
+    speakers = speakers_of(manifest, speaker_from)
+    chosen = probing_speakers(speakers.names, seed, source=speakers.source)
+    aligned = Alignments(alignments, manifest, phone_set=phone_set, units_per_second=units_per_second)
+    announce(speakers)
+    part_of = {name: part for part, names in chosen.items() for name in names}
+    parts: Dict[str, List[int]] = {part: [] for part in chosen}
+    for index, name in enumerate(speakers.names):
+        parts[part_of[name]].append(index)
+    without, total = frames_without_phone(next(iter(sources.values())), aligned)
+    speech = _Speech(aligned, speakers.names, parts)
     probe = partial(_probe, speech=speech, max_frames=max_frames, clusters=clusters, seed=seed, device=device)
     rows: Dict[int, Dict[str, Any]] = {}
     for group in _groups(sources, max_frames):
@@ -110,7 +127,11 @@ def probe_layers(
         "phone_set": aligned.phone_set,
         "phones": aligned.phones,
         "speakers": chosen,
+        "speakers_from": speakers.described(),
+        "alignment_unit": aligned.unit,
         "without_alignment": len(aligned.missing),
+        "frames": total,
+        "frames_without_phone": without,
         "seed": seed,
         "clusters": clusters,
         "layers": [{"layer": number, **row} for number, row in rows.items()],
@@ -252,4 +273,9 @@ def probe_table(result: Dict[str, Any]) -> str:
         f"{row['frames']} test frames of {len(tested)} speakers; 95 % intervals over {row['intervals_over']}, of PNMI over utterances"
     )
     lines.append(f"always the most frequent phone: {100 * row['majority']:.2f} %; layer {result['layer']} chosen by {result['chosen_by']}")
+    lines.append(
+        f"alignments in {result['alignment_unit']}: {result['frames_without_phone']} of {result['frames']} frames have no phone "
+        f"({100 * result['frames_without_phone'] / result['frames']:.1f} %); utterances without alignment: {result['without_alignment']}"
+    )
+    lines.append(result["speakers_from"])
     return "\n".join(lines)

@@ -10,7 +10,7 @@ import re
 from collections import Counter
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Dict, List, Optional, Sequence
+from typing import Any, Dict, List, Optional, Sequence, Tuple
 
 import numpy as np
 from rapidfuzz.distance import Levenshtein
@@ -20,6 +20,7 @@ from softhubert_plugin.files import PathLike, read_json, read_lines_of, write_js
 from softhubert_plugin.manifests import read_manifest
 from softhubert_plugin.scoring.edits import edit_steps, errors_in, view
 from softhubert_plugin.scoring.intervals import Comparison, ConfidenceInterval, compare_errors, rate_interval
+from softhubert_plugin.speakers import Speakers, known_speakers, speakers_from_names
 
 _LINE = re.compile(r"(.*?)\s*\(([^()]+)\)")
 _UNNAMED = re.compile(r"None-([0-9]+)")  # fairseq's infer.py names an utterance by its position in the manifest
@@ -37,6 +38,7 @@ class Score:
         errors, words: ``(utterances,)`` word errors and reference words.
         character_errors, characters: ``(utterances,)`` character errors and reference characters, without spaces.
         interval: 95 % interval of the word error rate.
+        speakers_from: where the speakers come from; ``None`` if they are not known.
     """
 
     ids: List[str]
@@ -49,6 +51,7 @@ class Score:
     character_errors: np.ndarray
     characters: np.ndarray
     interval: ConfidenceInterval
+    speakers_from: Optional[Speakers] = None
 
     @property
     def wer(self) -> float:
@@ -96,7 +99,9 @@ class Score:
             SoftHubertError: speakers are not known.
         """
         if self.speakers is None:
-            raise SoftHubertError(f"the speaker of {self.ids[0]!r} is not known; give --manifest, or ids such as 19-198-0001")
+            raise SoftHubertError(
+                f"the speaker of {self.ids[0]!r} is not known; give --manifest with a .spk file beside it, or --speaker-from REGEX|folder"
+            )
         lines = [f"{'speaker':<12} {'utterances':>10} {'words':>7} {'errors':>7} {'WER %':>7} {'CER %':>7}"]
         found = sorted(self.by_speaker().items(), key=lambda item: -(item[1]["wer"] or 0.0))
         for speaker, of in found:
@@ -136,25 +141,29 @@ class Score:
             "characters": int(self.characters.sum()),
             "utterances": len(self.ids),
             "speakers": self.by_speaker(),
+            "speakers_from": self.speakers_from.source if self.speakers_from is not None else None,
             "per_utterance": per_utterance,
         }
         write_json(path, value)
 
 
-def score_files(hypotheses: PathLike, references: PathLike, *, manifest: Optional[PathLike] = None) -> Score:
+def score_files(
+    hypotheses: PathLike, references: PathLike, *, manifest: Optional[PathLike] = None, speaker_from: Optional[str] = None
+) -> Score:
     """Score hypotheses against references. Both files have ``WORDS (id)`` lines, in any order.
 
-    The part of an id before its first ``-`` is the speaker, as in LibriSpeech's names and in ``sclite``.
+    Speakers are found by the rule of :mod:`softhubert_plugin.speakers`.
 
     Args:
         hypotheses: file of hypotheses, such as ``hypo.word``.
         references: file of references, such as ``ref.word``.
-        manifest: the split's ``.tsv``. It gives the names, and so the speakers, of the utterances that fairseq's ``infer.py`` calls
-            ``None-0``, ``None-1`` and so on.
+        manifest: the split's ``.tsv``. It gives the names of the utterances that fairseq's ``infer.py`` calls ``None-0``, ``None-1`` and
+            so on, and its ``.spk`` their speakers.
+        speaker_from: a regular expression whose first group is the speaker, or ``folder``, where there is no ``.spk``.
 
     Raises:
         SoftHubertError: a file is missing or empty, a line is malformed, an id is missing in one file or occurs twice, the manifest is of
-            another split, or there are no reference words.
+            another split, ``speaker_from`` or the ``.spk`` does not fit, or there are no reference words.
     """
     hypothesis_of, reference_of = _read(hypotheses), _read(references)
     for here, there, where, other in (
@@ -168,9 +177,8 @@ def score_files(hypotheses: PathLike, references: PathLike, *, manifest: Optiona
             )
     found = list(reference_of)
     reference_words, hypothesis_words = ([texts[name].split() for name in found] for texts in (reference_of, hypothesis_of))
-    ids = found if manifest is None else _named(found, references, manifest)
-    known = all("-" in name and not _UNNAMED.fullmatch(name) for name in ids)
-    speakers = [name.rpartition("/")[2].partition("-")[0] for name in ids] if known else None
+    ids, speakers_from = _named(found, references, manifest, speaker_from)
+    speakers = None if speakers_from is None else speakers_from.names
     words = np.asarray([len(reference) for reference in reference_words], dtype=np.int64)
     if not words.sum():
         raise SoftHubertError(f"{references}: no reference words, so there is no word error rate; give a split with transcripts")
@@ -188,6 +196,7 @@ def score_files(hypotheses: PathLike, references: PathLike, *, manifest: Optiona
         character_errors=np.asarray([Levenshtein.distance(*pair) for pair in spelt], dtype=np.int64),
         characters=np.asarray([len(reference) for reference, _ in spelt], dtype=np.int64),
         interval=rate_interval(errors, words, speakers),
+        speakers_from=speakers_from,
     )
 
 
@@ -227,13 +236,20 @@ def compare_scores(first: Dict[str, Any], second: Dict[str, Any]) -> Optional[Co
     )
 
 
-def compare_files(hypotheses: PathLike, others: PathLike, references: PathLike, *, manifest: Optional[PathLike] = None) -> str:
+def compare_files(
+    hypotheses: PathLike,
+    others: PathLike,
+    references: PathLike,
+    *,
+    manifest: Optional[PathLike] = None,
+    speaker_from: Optional[str] = None,
+) -> str:
     """Compare hypotheses with those of another system (``others``) on the same references, and describe the difference in words.
 
     Raises:
         SoftHubertError: as :func:`score_files`, for either system.
     """
-    first, second = (score_files(path, references, manifest=manifest) for path in (others, hypotheses))
+    first, second = (score_files(path, references, manifest=manifest, speaker_from=speaker_from) for path in (others, hypotheses))
     found = compare_errors(first.errors, second.errors, first.words, speakers=first.speakers, steps_a=first.steps, steps_b=second.steps)
     return f"against {others}: {comparison_text(found)}"
 
@@ -251,30 +267,40 @@ def _rate(errors: np.ndarray, words: np.ndarray) -> Optional[float]:
     return float(errors.sum() / words.sum()) if words.sum() else None
 
 
-def _named(found: Sequence[str], references: PathLike, manifest: PathLike) -> List[str]:
-    """Name utterances by the manifest: by the name of the audio file, or by its path where several files have the same name."""
+def _named(
+    found: Sequence[str], references: PathLike, manifest: Optional[PathLike], speaker_from: Optional[str]
+) -> Tuple[List[str], Optional[Speakers]]:
+    """Name utterances by the manifest, if there is one, and find their speakers.
+
+    The name is that of the audio file, or its path where several files have the same name.
+    """
+    if manifest is None:
+        if speaker_from is None and any(_UNNAMED.fullmatch(name) for name in found):
+            return list(found), None
+        return list(found), speakers_from_names(found, [name.rpartition("/")[2] for name in found], speaker_from)
     listed = read_manifest(manifest)
-    names = []
     stems = [listed.utterance_id(index) for index in range(len(listed))]
     times = Counter(stems)
+    place = {**{stem: index for index, stem in enumerate(stems)}, **{name: index for index, name in enumerate(listed.names)}}
+    indices = []
     for name in found:
         match = _UNNAMED.fullmatch(name)
-        if match is None:
-            if name not in times:
-                raise SoftHubertError(f"{references}: utterance {name!r} is not in {manifest}; give the decoded split's manifest")
-            names.append(name)
-            continue
-        index = int(match.group(1))
+        index = place.get(name, -1) if match is None else int(match.group(1))
+        if index < 0:
+            raise SoftHubertError(f"{references}: utterance {name!r} is not in {manifest}; give the decoded split's manifest")
         if index >= len(listed):
             raise SoftHubertError(
                 f"{references}: utterance {name!r}, but {manifest} lists {len(listed)}; give the decoded split's manifest"
             )
-        names.append(stems[index] if times[stems[index]] == 1 else listed.names[index])
-    if len(found) != len(listed):
-        raise SoftHubertError(
-            f"{references}: {len(found)} utterances, but {manifest} lists {len(listed)}; give the decoded split's manifest"
-        )
-    return names
+        if match is None and times[name] > 1:
+            raise SoftHubertError(f"{references}: {manifest} lists several utterances {name!r}; name them by their relative paths")
+        indices.append(index)
+    named = len(set(indices))
+    if named != len(listed):
+        raise SoftHubertError(f"{references}: {named} utterances, but {manifest} lists {len(listed)}; give the decoded split's manifest")
+    speakers = known_speakers(listed, speaker_from)
+    ids = [stems[index] if times[stems[index]] == 1 else listed.names[index] for index in indices]
+    return ids, None if speakers is None else speakers.of(indices)
 
 
 def _read(path: PathLike) -> Dict[str, str]:
