@@ -59,6 +59,8 @@ def _check_last_block(path: Path, sound: soundfile.SoundFile, length: int) -> No
         found = len(sound.read(1, dtype="float32"))
     except soundfile.SoundFileError:
         found = 0
+    if found != 1 and path.read_bytes()[:3] == b"ID3":
+        raise SoftHubertError(f"{path}: has an ID3 tag in front, behind which parts of {sound.format} cannot be found; {CONVERT}")
     if found != 1:
         raise UnreadableAudio(f"{path}: cut short or damaged: its header promises {length} samples, but the last cannot be read; {REPLACE}")
 

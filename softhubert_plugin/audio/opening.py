@@ -109,6 +109,7 @@ def refuse_form(path: Path, sound: soundfile.SoundFile) -> None:
 def undecodable(path: Path, error: Exception) -> UnreadableAudio:
     """Say in our words that libsndfile cannot decode a file."""
     said = " ".join(getattr(error, "error_string", str(error)).split()).rstrip(".")
+    said = said[len("Error : ") :] if said.startswith("Error : ") else said
     return UnreadableAudio(f"{path}: not readable as audio ({said}); {REPLACE}, or convert it, e.g. with 'ffmpeg'")
 
 

@@ -11,10 +11,11 @@ from pathlib import Path
 from typing import Dict, List
 
 import numpy as np
-import soundfile
 import torch
 from tqdm import tqdm
 
+from softhubert_plugin.audio.opening import length_of, open_complete, refuse_form
+from softhubert_plugin.audio.samples import refuse_odd_samples
 from softhubert_plugin.corpora.spoken.grammar import DIGITS
 from softhubert_plugin.corpora.writing import SPLITS, Utterance, is_made, record, splits_by_speaker, write_flac, write_splits
 from softhubert_plugin.errors import SoftHubertError
@@ -41,7 +42,8 @@ def make_digits_corpus(recordings: PathLike, dest: PathLike, *, utterances: int 
         One line that says what was made.
 
     Raises:
-        SoftHubertError: the folder has no such recordings, a speaker lacks a digit, or there are fewer than three speakers.
+        SoftHubertError: the folder has no such recordings, a recording is not usable, a speaker lacks a digit, or there are fewer than
+            three speakers.
     """
     parameters = {"corpus": "digits", "utterances": utterances, "seed": seed}
     if is_made(dest, parameters):
@@ -90,12 +92,11 @@ def _find(folder: Path) -> Dict[str, List[List[Path]]]:
 def _read(path: Path) -> np.ndarray:
     import torchaudio
 
-    try:
-        samples, rate = soundfile.read(str(path), dtype="float32")
-    except (soundfile.LibsndfileError, RuntimeError) as error:
-        raise SoftHubertError(f"{path}: not readable as audio ({error}); replace or remove the file") from None
-    if samples.ndim != 1 or not len(samples):
-        raise SoftHubertError(f"{path}: expected one channel with samples, found shape {samples.shape}; replace or remove the file")
+    with open_complete(path) as sound:
+        length_of(path, sound)
+        refuse_form(path, sound)
+        rate, samples = int(sound.samplerate), sound.read(dtype="float32")
+    refuse_odd_samples(path, samples)
     if rate == SAMPLE_RATE:
         return samples
     return torchaudio.functional.resample(torch.from_numpy(samples), rate, SAMPLE_RATE).numpy()
