@@ -10,6 +10,7 @@ from __future__ import annotations
 import collections
 import hashlib
 import os
+import re
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Iterable, List, Optional, Sequence, Tuple
@@ -20,6 +21,7 @@ from softhubert_plugin.errors import SoftHubertError
 from softhubert_plugin.files import PathLike, printable, read_lines_of, write_text
 
 SAMPLE_RATE = 16_000
+_NOT_UTF8 = re.compile("[\ud800-\udfff]")  # what Python makes of bytes that are not UTF-8
 
 
 @dataclass(frozen=True)
@@ -98,7 +100,7 @@ def refuse_name(name: str, *, path: Optional[PathLike] = None, of_root: bool = F
         SoftHubertError: the name is not UTF-8, has a line end or a tab, or has white space where it would be stripped.
     """
     problem = None
-    if any(0xD800 <= ord(character) < 0xE000 for character in name):  # how Python keeps bytes that are not UTF-8
+    if _NOT_UTF8.search(name):
         problem = "is not UTF-8"
     elif set(name) & set("\n\r" if of_root else "\n\r\t"):
         problem = "has a line end or a tab"

@@ -321,6 +321,10 @@ def test_cut_recordings_of_digits_are_refused(tmp_path: Path) -> None:
             soundfile.write(tmp_path / f"{digit}_{speaker}_0.wav", waveform(samples=800), 8_000)
     with pytest.raises(UnreadableAudio, match=r"3_anna_0\.wav: cut short"):
         make_digits_corpus(tmp_path, tmp_path / "digits", utterances=1)
+    (tmp_path / "._3_anna_0.wav").write_bytes(b"macOS")
+    os.rename(path, os.fsencode(tmp_path) + b"/3_caf\xe9_0.wav")
+    with pytest.raises(SoftHubertError, match=r"3_caf\\xe9_0\.wav: the name is not UTF-8"):
+        make_digits_corpus(tmp_path, tmp_path / "digits", utterances=1)
 
 
 def test_layers_of_a_readable_file_are_still_dumped(tmp_path: Path, corpus_of: Callable[[Path], Path]) -> None:

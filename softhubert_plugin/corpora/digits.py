@@ -16,11 +16,12 @@ from tqdm import tqdm
 
 from softhubert_plugin.audio.opening import length_of, open_complete, refuse_form
 from softhubert_plugin.audio.samples import refuse_odd_samples
+from softhubert_plugin.corpora.listing import is_hidden
 from softhubert_plugin.corpora.spoken.grammar import DIGITS
 from softhubert_plugin.corpora.writing import SPLITS, Utterance, is_made, record, splits_by_speaker, write_flac, write_splits
 from softhubert_plugin.errors import SoftHubertError
 from softhubert_plugin.files import PathLike
-from softhubert_plugin.manifests import SAMPLE_RATE
+from softhubert_plugin.manifests import SAMPLE_RATE, refuse_name
 
 RECORDING = re.compile(r"([0-9])_(.+)_([0-9]+)\.wav")
 PAUSE_SECONDS = (0.05, 0.25)
@@ -75,7 +76,8 @@ def _find(folder: Path) -> Dict[str, List[List[Path]]]:
     if not folder.is_dir():
         raise SoftHubertError(f"{folder}: no such folder; give the 'recordings' folder of the Free Spoken Digit Dataset")
     takes: Dict[str, List[List[Path]]] = {}
-    for path in sorted(folder.glob("*.wav")):
+    for path in sorted(path for path in folder.glob("*.wav") if not is_hidden(path.name)):
+        refuse_name(path.name, path=path)
         match = RECORDING.fullmatch(path.name)
         if match is None:
             raise SoftHubertError(f"{path}: expected a name such as 7_jackson_12.wav (digit, speaker, take); rename or remove it")
