@@ -35,7 +35,7 @@ def atomic_path(path: PathLike) -> Iterator[Path]:
             yield temporary
             with open(temporary, "rb") as written:
                 os.fsync(written.fileno())
-            os.chmod(temporary, 0o666 & ~_umask())
+            os.chmod(temporary, 0o666 & ~_UMASK)
             os.replace(temporary, target)
             temporary = None
     finally:
@@ -87,6 +87,9 @@ def _umask() -> int:
     return current
 
 
+_UMASK = _umask()  # read once, before there are other threads: it can only be read by changing it, for all of them
+
+
 def write_text(path: PathLike, text: str) -> None:
     """Write ``text`` atomically, as UTF-8."""
     with atomic_path(path) as temporary:
@@ -133,6 +136,16 @@ def read_lines_of(path: PathLike) -> List[str]:
         raise SoftHubertError(f"{path}, line {line}: not UTF-8 text ({error.reason}); convert it, e.g. with iconv") from None
     lines = text.replace("\r\n", "\n").split("\n")
     return lines if lines[-1] else lines[:-1]
+
+
+def printable(path: PathLike) -> str:
+    """Write a path so that it fits on one line of any terminal: other bytes than UTF-8, and line ends, become escapes (``\\xe9``)."""
+    return "".join(one if one.isprintable() else _escaped(one) for one in os.fspath(path))
+
+
+def _escaped(character: str) -> str:
+    byte = ord(character) - 0xDC00  # Python keeps a byte that is not UTF-8 as one of these characters
+    return f"\\x{byte:02x}" if 0x80 <= byte <= 0xFF else character.encode("unicode_escape").decode()
 
 
 def sha256_of(path: PathLike) -> str:

@@ -10,16 +10,18 @@ from __future__ import annotations
 import collections
 import hashlib
 import os
+import re
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Iterable, List, Sequence, Tuple
+from typing import Iterable, List, Optional, Sequence, Tuple
 
 import numpy as np
 
 from softhubert_plugin.errors import SoftHubertError
-from softhubert_plugin.files import PathLike, read_lines_of, write_text
+from softhubert_plugin.files import PathLike, printable, read_lines_of, write_text
 
 SAMPLE_RATE = 16_000
+_NOT_UTF8 = re.compile("[\ud800-\udfff]")  # what Python makes of bytes that are not UTF-8
 
 
 @dataclass(frozen=True)
@@ -84,9 +86,43 @@ def read_manifest(path: PathLike) -> Manifest:
     return Manifest(path=path, root=Path(lines[0]), names=names, sizes=np.asarray(sizes, dtype=np.int64))
 
 
+def refuse_name(name: str, *, path: Optional[PathLike] = None, of_root: bool = False) -> None:
+    """Refuse a name that a manifest cannot hold.
+
+    fairseq reads manifests with universal line ends, splits lines at tabs, and strips white space from both ends of a line.
+
+    Args:
+        name: a path relative to the root.
+        path: what the message names; by default ``name``.
+        of_root: it is the root itself, which has a line of its own.
+
+    Raises:
+        SoftHubertError: the name is not UTF-8, has a line end or a tab, or has white space where it would be stripped.
+    """
+    problem = None
+    if _NOT_UTF8.search(name):
+        problem = "is not UTF-8"
+    elif set(name) & set("\n\r" if of_root else "\n\r\t"):
+        problem = "has a line end or a tab"
+    elif name != (name.strip() if of_root else name.lstrip()):
+        problem = "begins or ends with white space" if of_root else "begins with white space"
+    if problem is not None:
+        kind = "folder" if of_root else "file"
+        shown = printable(name if path is None else path)
+        raise SoftHubertError(f"{shown}: the name {problem}, which a manifest cannot hold; rename the {kind}")
+
+
 def write_manifest(path: PathLike, root: PathLike, entries: Iterable[Tuple[str, int]]) -> None:
-    """Write ``{split}.tsv`` from ``(relative path, samples)`` pairs. ``root`` is written as an absolute path."""
-    lines = [os.path.abspath(root), *(f"{name}\t{samples}" for name, samples in entries)]
+    """Write ``{split}.tsv`` from ``(relative path, samples)`` pairs. ``root`` is written as an absolute path.
+
+    Raises:
+        SoftHubertError: a manifest cannot hold one of the names.
+    """
+    lines = [os.path.abspath(root)]
+    refuse_name(lines[0], of_root=True)
+    for name, samples in entries:
+        refuse_name(name)
+        lines.append(f"{name}\t{samples}")
     write_text(path, "\n".join(lines) + "\n")
 
 

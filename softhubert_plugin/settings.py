@@ -29,7 +29,7 @@ class SoftHubertPretrainingConfig(HubertPretrainingConfig):
     keep_memory: bool = field(
         default=True, metadata={"help": "on a CPU, keep freed memory for the next step: a fifth faster, for some more memory"}
     )
-    check_audio: bool = field(default=True, metadata={"help": "read every audio header before training starts"})
+    check_audio: bool = field(default=True, metadata={"help": "check every audio file before training starts, its last block too"})
     batch_seconds: Optional[float] = field(
         default=None, metadata={"help": "seconds of audio that an update must hold, over all processes; other batches are refused"}
     )

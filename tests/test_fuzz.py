@@ -27,7 +27,7 @@ from softhubert_plugin.scoring.score import score_files
 few = settings(max_examples=60, deadline=None)
 # Any character that a file name or a transcript may contain, including Unicode's line separators.
 characters = st.characters(exclude_categories=["Cs"], exclude_characters="\n\r\0")
-names = st.text(characters, min_size=1, max_size=20)
+names = st.text(characters, min_size=1, max_size=20).filter(lambda name: "\t" not in name and name == name.lstrip())
 words = st.lists(st.text(string.ascii_uppercase + "'", min_size=1, max_size=6), max_size=8)
 
 

@@ -87,6 +87,16 @@ def _cut_audio(data: Path) -> None:
     soundfile.write(data / "audio" / "train-1.flac", np.zeros(5_000), 16_000)
 
 
+def _cut_file_short(data: Path) -> None:
+    content = (data / "audio" / "train-1.flac").read_bytes()
+    (data / "audio" / "train-1.flac").write_bytes(content[: len(content) // 2])
+
+
+def _stereo_audio(data: Path) -> None:
+    samples, rate = soundfile.read(data / "audio" / "train-1.flac")
+    soundfile.write(data / "audio" / "train-1.flac", np.stack([samples, samples], axis=1), rate)
+
+
 def _other_order(data: Path) -> None:
     root, *lines = (data / "train.tsv").read_text().splitlines()
     (data / "train.tsv").write_text("\n".join([root, *lines[::-1]]) + "\n")
@@ -114,6 +124,8 @@ def _hard_that_are_short(data: Path) -> None:
         (_remove_audio, {}, "train-2.flac"),
         (_slow_audio, {}, "train-1.flac: sampled at 8000 Hz, expected 16000 Hz"),
         (_cut_audio, {}, "train-1.flac"),
+        (_cut_file_short, {}, "train-1.flac: cut short or damaged"),
+        (_stereo_audio, {}, "train-1.flac: 2 channels, expected 1"),
         (_other_order, {}, "manifest"),
         (_truncate_labels, {}, "train.gmm"),
         (_nothing, {"label_rate": 50.0}, "labels at 100 Hz, but task.label_rate is 50"),

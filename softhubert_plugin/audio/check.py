@@ -1,101 +1,114 @@
-"""Check whether audio can be used: it is readable, has the right sample rate and its manifest's length, and is long enough for one frame.
+"""The door: check whether audio can be used. It is complete, has one channel, the right sample rate and its manifest's length.
 
-Only headers are read here. The manifest commands check files by path; the later stages check the files that a manifest lists.
+Every command and the training task pass through here: the manifest commands check files by path, the later stages check the files that a
+manifest lists. Headers and last blocks are read. The samples are read only where they may not be numbers, and only by those who ask for it.
 """
 
 from __future__ import annotations
 
+from functools import partial
 from pathlib import Path
 from typing import Dict, Iterable, List, Optional, Sequence, Tuple, Union
 
 import soundfile
 
-from softhubert_plugin.audio.threads import soundfile_threads
+from softhubert_plugin.audio.opening import CONVERT, REPLACE, UnreadableAudio, length_of, open_complete, refuse_form
+from softhubert_plugin.audio.samples import refuse_odd_file
+from softhubert_plugin.audio.threads import in_threads
 from softhubert_plugin.errors import SoftHubertError
 from softhubert_plugin.manifests import SAMPLE_RATE, Manifest
 
-THREADS = 8  # headers are read faster in parallel, above all from a network file system
+THREADS = 8  # files are opened faster in parallel, above all from a network file system
 
 
-class UnreadableAudio(SoftHubertError):
-    """A file that is missing, is not audio, or has no samples."""
-
-
-def audio_length(path: Path, *, sample_rate: int = SAMPLE_RATE) -> int:
-    """Read the length of a file from its header.
+def audio_length(path: Path, *, sample_rate: int = SAMPLE_RATE, every_sample: bool = False) -> int:
+    """Check that a file can be used, and return its length.
 
     Args:
         path: the audio file.
         sample_rate: the sample rate that the file must have, in Hz.
+        every_sample: also read all samples of files of floats, which may not be numbers.
 
     Returns:
         Its length in samples.
 
     Raises:
-        UnreadableAudio: the file is missing, cannot be read, or has no samples.
-        SoftHubertError: the file has another sample rate.
+        UnreadableAudio: the file is missing, cannot be decoded, is cut short, has no samples, or has samples that are not numbers.
+        SoftHubertError: the file has another sample rate, several channels, or an encoding that can only be read from the beginning.
     """
+    with open_complete(path) as sound:
+        length = length_of(path, sound)
+        _check_last_block(path, sound, length)
+        if every_sample:
+            refuse_odd_file(path, sound)
+        if sound.samplerate != sample_rate:
+            remedy = CONVERT if sample_rate == SAMPLE_RATE else f"resample it, e.g. 'sox {path.name} -r {sample_rate} out.flac'"
+            raise SoftHubertError(f"{path}: sampled at {sound.samplerate} Hz, expected {sample_rate} Hz; {remedy}")
+        refuse_form(path, sound)
+    return length
+
+
+def _check_last_block(path: Path, sound: soundfile.SoundFile, length: int) -> None:
+    """Read the last sample. A decoder of blocks, such as FLAC's, then decodes the whole last block."""
+    # What cannot be seeked in has a container of known size, which was compared with the file. The frames of MP3 were counted, and its
+    # decoder prints complaints about the frames before a place that it seeks.
+    if not sound.seekable() or sound.format == "MP3":
+        return
     try:
-        header = soundfile.info(str(path))
-    except (soundfile.LibsndfileError, RuntimeError) as error:
-        if not path.exists():
-            raise UnreadableAudio(f"{path}: no such audio file; restore it or write the manifest again") from None
-        raise UnreadableAudio(f"{path}: not readable as audio ({error}); replace or remove the file") from None
-    if header.frames == 0:
-        raise UnreadableAudio(f"{path}: audio without samples; replace or remove the file")
-    if header.samplerate != sample_rate:
-        raise SoftHubertError(
-            f"{path}: sampled at {header.samplerate} Hz, expected {sample_rate} Hz; "
-            f"resample it, e.g. 'sox {path.name} -r {sample_rate} out.flac'"
-        )
-    return int(header.frames)
+        sound.seek(length - 1)
+        found = len(sound.read(1, dtype="float32"))
+    except soundfile.SoundFileError:
+        found = 0
+    if found != 1 and path.read_bytes()[:3] == b"ID3":
+        raise SoftHubertError(f"{path}: has an ID3 tag in front, behind which parts of {sound.format} cannot be found; {CONVERT}")
+    if found != 1:
+        raise UnreadableAudio(f"{path}: cut short or damaged: its header promises {length} samples, but the last cannot be read; {REPLACE}")
 
 
 def audio_lengths(paths: Sequence[Path]) -> List[int]:
-    """Read the length of each file, in samples.
+    """Check every file and read its length, in samples.
 
     Raises:
-        SoftHubertError: as :func:`audio_length`.
+        SoftHubertError: as :func:`audio_length`, which reads every sample.
     """
-    with soundfile_threads(THREADS) as pool:
-        return list(pool.map(audio_length, paths))
+    return list(in_threads(partial(audio_length, every_sample=True), paths, workers=THREADS, what="checking audio"))
 
 
 def readable_lengths(paths: Sequence[Path]) -> Tuple[Dict[Path, int], List[str]]:
-    """Read the lengths of the files that can be read.
+    """Check every file and read the lengths of those that can be read.
 
     Returns:
         The length in samples of each readable file; and one message per unreadable file, which says what is wrong with it.
 
     Raises:
-        SoftHubertError: a file is not at 16 kHz.
+        SoftHubertError: a readable file is not at 16 kHz or has several channels.
     """
 
     def length(path: Path) -> Union[int, UnreadableAudio]:
         try:
-            return audio_length(path)
+            return audio_length(path, every_sample=True)
         except UnreadableAudio as problem:
             return problem
 
-    with soundfile_threads(THREADS) as pool:
-        found = list(zip(paths, pool.map(length, paths)))
+    found = list(zip(paths, in_threads(length, paths, workers=THREADS, what="checking audio")))
     return {path: one for path, one in found if isinstance(one, int)}, [str(one) for _, one in found if not isinstance(one, int)]
 
 
-def check_audio(manifest: Manifest, *, sample_rate: int = SAMPLE_RATE) -> None:
-    """Read the header of every audio file and compare it with the manifest.
+def check_audio(manifest: Manifest, *, sample_rate: int = SAMPLE_RATE, every_sample: bool = False) -> None:
+    """Check every audio file, and compare its length with the manifest.
 
     Args:
         sample_rate: the sample rate that every file must have, in Hz.
+        every_sample: as in :func:`audio_length`.
 
     Raises:
-        SoftHubertError: a file is missing or unreadable, has another sample rate, or has another length than in the manifest.
+        SoftHubertError: a file is not usable (see :func:`audio_length`), or has another length than in the manifest.
     """
 
     def problem(index: int) -> Optional[str]:
         path, line = manifest.audio_path(index), f"{manifest.path}, line {index + 2}"
         try:
-            length = audio_length(path, sample_rate=sample_rate)
+            length = audio_length(path, sample_rate=sample_rate, every_sample=every_sample)
         except SoftHubertError as error:
             return f"{error} (listed in {line})"
         if length != manifest.sizes[index]:
@@ -105,10 +118,9 @@ def check_audio(manifest: Manifest, *, sample_rate: int = SAMPLE_RATE) -> None:
             )
         return None
 
-    with soundfile_threads(THREADS) as pool:
-        for found in pool.map(problem, range(len(manifest))):
-            if found is not None:
-                raise SoftHubertError(found)
+    for found in in_threads(problem, range(len(manifest)), workers=THREADS, what="checking audio"):
+        if found is not None:
+            raise SoftHubertError(found)
 
 
 def check_long_enough(manifest: Manifest, indices: Iterable[int], samples: int) -> None:

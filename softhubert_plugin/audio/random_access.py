@@ -10,8 +10,8 @@ from pathlib import Path
 from typing import Any, Dict, Optional
 
 import numpy as np
-import soundfile
 
+from softhubert_plugin.audio.read import read_samples
 from softhubert_plugin.errors import SoftHubertError
 from softhubert_plugin.manifests import Manifest
 
@@ -49,22 +49,22 @@ class AudioFiles:
             frames: number of samples; by default all from ``start`` on.
 
         Returns:
-            ``(samples,)`` float32, the average of the channels.
+            ``(samples,)`` float32.
 
         Raises:
-            SoftHubertError: the file cannot be read, or has changed since it was checked.
+            SoftHubertError: the file cannot be read, has several channels, or has changed since it was checked.
         """
         path = self.location(utterance)
         try:
-            samples, _ = soundfile.read(str(path), frames=frames, start=start, dtype="float32")
-        except (soundfile.LibsndfileError, RuntimeError) as error:
-            raise SoftHubertError(f"{path}: can no longer be read ({error}); restore it, or write {self.path} again") from None
+            samples = read_samples(path, start, frames)
+        except SoftHubertError as error:
+            raise SoftHubertError(f"{error} (listed in {self.path})") from None
         if frames >= 0 and len(samples) != frames:
             raise SoftHubertError(
                 f"{path}: {len(samples)} samples from {start} on, expected {frames}; "
                 f"the audio changed since {self.path} was made: write the manifest again"
             )
-        return samples if samples.ndim == 1 else samples.mean(-1)
+        return samples
 
     def __getstate__(self) -> Dict[str, Any]:
         return {**self.__dict__, "_text": None, "_starts": np.zeros(0, dtype=np.int64)}

@@ -51,24 +51,41 @@ def add_manifest(commands: Commands) -> None:
         from softhubert_plugin.corpora.folder import write_folder_manifest
 
         return write_folder_manifest(
-            a.root, a.dest, extension=a.ext, valid_percent=a.valid_percent, seed=a.seed, skip_unreadable=a.skip_unreadable
+            a.root,
+            a.dest,
+            extension=",".join(a.ext or ["flac"]),
+            valid_percent=a.valid_percent,
+            seed=a.seed,
+            skip_unreadable=a.skip_unreadable,
+            resample_to=a.resample_to,
         )
 
     parser = commands.add(
         "folder",
-        "write train.tsv and valid.tsv of all audio files below a folder",
-        "softhubert manifest folder /data/speech --dest exp/data --ext flac --valid-percent 0.01",
+        "write train.tsv and valid.tsv of all audio files below a folder, at any sample rate with --resample-to",
+        "softhubert manifest folder /data/speech --dest exp/data --ext wav,mp3 --resample-to exp/audio --valid-percent 0.01",
         folder,
     )
-    parser.add_argument("root", metavar="ROOT", help="folder that contains the audio, at any depth")
+    parser.add_argument("root", metavar="ROOT", help="folder that contains the audio, at any depth; links to other folders are followed")
     parser.add_argument("--dest", required=True, help="folder to write the manifests to")
-    parser.add_argument("--ext", default="flac", help="file name extension of the audio (default: %(default)s)")
+    parser.add_argument(
+        "--ext",
+        action="append",
+        help="file name extension of the audio, in any case; several as wav,flac or by repeating it (default: flac)",
+    )
     parser.add_argument(
         "--valid-percent", type=float, default=0.01, help="fraction of the files for validation, 0 to 1 (default: %(default)s)"
     )
     parser.add_argument("--seed", type=int, default=42, help="random seed for the choice of validation files (default: %(default)s)")
     parser.add_argument(
-        "--skip-unreadable", action="store_true", help="leave out files that are damaged or empty, and print their names (default: stop)"
+        "--skip-unreadable",
+        action="store_true",
+        help="leave out files that are damaged, cut short or empty, or whose names a manifest cannot hold, and name them (default: stop)",
+    )
+    parser.add_argument(
+        "--resample-to",
+        metavar="DIR",
+        help="copy all files to DIR as 16 kHz FLAC with one channel, and list the copies; run again, it makes only those that are missing",
     )
 
     def librispeech(a: argparse.Namespace) -> str:

@@ -80,17 +80,18 @@ def add_labels(commands: Commands) -> None:
     def verify(a: argparse.Namespace) -> str:
         from softhubert_plugin.labels.verify import verify_file
 
-        return verify_file(a.file, a.manifest, label_rate=a.label_rate)
+        return verify_file(a.file, a.manifest, label_rate=a.label_rate, audio=not a.no_audio)
 
     parser = commands.add(
         "verify",
-        "check every label of a file, and that the labels belong to a manifest",
+        "check every label of a file, that the labels belong to a manifest, and that its audio can be used",
         "softhubert labels verify exp/labels/train.gmm --manifest exp/data/train.tsv",
         verify,
     )
     parser.add_argument("file", metavar="FILE", help="a .gmm file, or a .km file with its dictionary beside it")
     parser.add_argument("--manifest", required=True, help="the split's .tsv")
     parser.add_argument("--label-rate", type=float, help="frames per second; needed for .km (default: the rate in the .gmm file)")
+    parser.add_argument("--no-audio", action="store_true", help="do not check the audio, which may be on another machine")
 
     def quality(a: argparse.Namespace) -> str:
         from softhubert_plugin.probing.label_quality import measure_labels

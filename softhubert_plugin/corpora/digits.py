@@ -11,15 +11,17 @@ from pathlib import Path
 from typing import Dict, List
 
 import numpy as np
-import soundfile
 import torch
 from tqdm import tqdm
 
+from softhubert_plugin.audio.opening import length_of, open_complete, refuse_form
+from softhubert_plugin.audio.samples import refuse_odd_samples
+from softhubert_plugin.corpora.listing import is_hidden
 from softhubert_plugin.corpora.spoken.grammar import DIGITS
 from softhubert_plugin.corpora.writing import SPLITS, Utterance, is_made, record, splits_by_speaker, write_flac, write_splits
 from softhubert_plugin.errors import SoftHubertError
 from softhubert_plugin.files import PathLike
-from softhubert_plugin.manifests import SAMPLE_RATE
+from softhubert_plugin.manifests import SAMPLE_RATE, refuse_name
 
 RECORDING = re.compile(r"([0-9])_(.+)_([0-9]+)\.wav")
 PAUSE_SECONDS = (0.05, 0.25)
@@ -41,7 +43,8 @@ def make_digits_corpus(recordings: PathLike, dest: PathLike, *, utterances: int 
         One line that says what was made.
 
     Raises:
-        SoftHubertError: the folder has no such recordings, a speaker lacks a digit, or there are fewer than three speakers.
+        SoftHubertError: the folder has no such recordings, a recording is not usable, a speaker lacks a digit, or there are fewer than
+            three speakers.
     """
     parameters = {"corpus": "digits", "utterances": utterances, "seed": seed}
     if is_made(dest, parameters):
@@ -73,7 +76,8 @@ def _find(folder: Path) -> Dict[str, List[List[Path]]]:
     if not folder.is_dir():
         raise SoftHubertError(f"{folder}: no such folder; give the 'recordings' folder of the Free Spoken Digit Dataset")
     takes: Dict[str, List[List[Path]]] = {}
-    for path in sorted(folder.glob("*.wav")):
+    for path in sorted(path for path in folder.glob("*.wav") if not is_hidden(path.name)):
+        refuse_name(path.name, path=path)
         match = RECORDING.fullmatch(path.name)
         if match is None:
             raise SoftHubertError(f"{path}: expected a name such as 7_jackson_12.wav (digit, speaker, take); rename or remove it")
@@ -90,12 +94,11 @@ def _find(folder: Path) -> Dict[str, List[List[Path]]]:
 def _read(path: Path) -> np.ndarray:
     import torchaudio
 
-    try:
-        samples, rate = soundfile.read(str(path), dtype="float32")
-    except (soundfile.LibsndfileError, RuntimeError) as error:
-        raise SoftHubertError(f"{path}: not readable as audio ({error}); replace or remove the file") from None
-    if samples.ndim != 1 or not len(samples):
-        raise SoftHubertError(f"{path}: expected one channel with samples, found shape {samples.shape}; replace or remove the file")
+    with open_complete(path) as sound:
+        length_of(path, sound)
+        refuse_form(path, sound)
+        rate, samples = int(sound.samplerate), sound.read(dtype="float32")
+    refuse_odd_samples(path, samples)
     if rate == SAMPLE_RATE:
         return samples
     return torchaudio.functional.resample(torch.from_numpy(samples), rate, SAMPLE_RATE).numpy()

@@ -2,14 +2,18 @@
 
 from __future__ import annotations
 
+import os
 import random
 from pathlib import Path
-from typing import List
+from typing import Dict, List, Optional, Tuple
 
 from softhubert_plugin.audio.check import audio_lengths, readable_lengths
+from softhubert_plugin.corpora.listing import Listing, list_audio, parse_extensions
 from softhubert_plugin.errors import SoftHubertError
 from softhubert_plugin.files import PathLike
-from softhubert_plugin.manifests import write_manifest
+from softhubert_plugin.manifests import refuse_name, write_manifest
+
+Entries = List[Tuple[str, int]]
 
 
 def write_folder_manifest(
@@ -20,43 +24,94 @@ def write_folder_manifest(
     valid_percent: float = 0.01,
     seed: int = 42,
     skip_unreadable: bool = False,
+    resample_to: Optional[PathLike] = None,
 ) -> str:
     """Write ``train.tsv`` and ``valid.tsv`` of all audio files below ``root``, sorted by path.
 
     Args:
-        root: folder that contains the audio, at any depth.
+        root: folder that contains the audio, at any depth. Linked folders are followed; hidden files are ignored.
         dest: folder to write to.
-        extension: file name extension of the audio.
+        extension: file name extension of the audio, in any case; or several, separated by commas.
         valid_percent: share of the files for validation, in [0, 1). It is a fraction, as in fairseq's option of this name.
         seed: seed of the choice of validation files.
-        skip_unreadable: leave out files that cannot be read or are empty, instead of refusing them.
+        skip_unreadable: leave out files that cannot be read or are empty, and names that a manifest cannot hold, instead of refusing them.
+        resample_to: folder for copies of the files at 16 kHz with one channel; the manifests then list the copies.
 
     Returns:
-        A report: one line per file that was left out, then the number of files in each manifest.
+        A report: one line per file that was skipped, a line on what was left out, one on what was converted, and then the number of files
+        in each manifest.
 
     Raises:
-        SoftHubertError: there are no such files; a file is unreadable, empty or not at 16 kHz; or a split would be empty.
+        SoftHubertError: there are no such files; a file is not usable; a manifest cannot hold a name; or a split would be empty.
     """
     if not 0 <= valid_percent < 1:
         raise SoftHubertError(f"--valid-percent {valid_percent}: expected a fraction from 0 to below 1, such as 0.01")
-    paths = sorted(path for path in Path(root).rglob(f"*.{extension.lstrip('.')}") if path.is_file())
-    if not paths:
-        raise SoftHubertError(f"{root}: no .{extension.lstrip('.')} files below it; check the folder and --ext")
-    skipped: List[str] = []
-    if skip_unreadable:
-        readable, skipped = readable_lengths(paths)
-        if not readable:
-            raise SoftHubertError(f"{root}: none of {len(paths)} files can be read; the first: {skipped[0]}")
-        paths, lengths = list(readable), list(readable.values())
+    extensions = parse_extensions(extension)
+    if resample_to is not None:
+        _check_apart(Path(root), Path(resample_to))
+    listing = list_audio(root, extensions)
+    if not listing.names and not listing.problems:
+        raise SoftHubertError(f"{root}: no {_dotted(extensions)} files below it{_but(listing)}; check the folder and --ext")
+    if listing.problems and not skip_unreadable:
+        more = f" (and {len(listing.problems) - 1} more such names)" if len(listing.problems) > 1 else ""
+        raise SoftHubertError(listing.problems[0] + more)
+    if resample_to is None:
+        entries, skipped = _lengths(Path(root), listing.names, skip_unreadable)
+        report: List[str] = []
     else:
-        lengths = audio_lengths(paths)
-    wanted = round(len(paths) * valid_percent) or (1 if valid_percent > 0 else 0)
-    if wanted == len(paths):
-        raise SoftHubertError(f"{root}: all {len(paths)} file(s) go to validation, none to training; give more audio or --valid-percent 0")
-    chosen = set(random.Random(seed).sample(range(len(paths)), wanted))
-    entries = [(str(path.relative_to(root)), length) for path, length in zip(paths, lengths)]
+        entries, skipped, converted = _convert(Path(root), listing.names, resample_to, skip_unreadable)
+        report = [converted]
+    skipped = listing.problems + skipped
+    if not entries:
+        raise SoftHubertError(f"{root}: none of {len(skipped)} files can be read; the first: {skipped[0]}")
+    written = _write(dest, root if resample_to is None else resample_to, entries, valid_percent, seed)
+    if listing.left_out:
+        report.insert(0, "left out: " + ", ".join(f"{count} × {kind}" for kind, count in listing.left_out.items()))
+    return "\n".join([*(f"skipped {problem}" for problem in skipped), *report, written + (f", {len(skipped)} skipped" if skipped else "")])
+
+
+def _lengths(root: Path, names: List[str], skip_unreadable: bool) -> Tuple[Entries, List[str]]:
+    paths = [root / name for name in names]
+    if not skip_unreadable:
+        return list(zip(names, audio_lengths(paths))), []
+    readable, skipped = readable_lengths(paths)
+    return [(name, readable[path]) for name, path in zip(names, paths) if path in readable], skipped
+
+
+def _convert(root: Path, names: List[str], dest: PathLike, skip_unreadable: bool) -> Tuple[Entries, List[str], str]:
+    from softhubert_plugin.audio.resample import convert_files, describe  # imports PyTorch
+
+    converted, skipped = convert_files({name: root / name for name in names}, dest, skip_unreadable=skip_unreadable)
+    return [(one.name, one.samples) for one in converted.values()], skipped, f"{dest}: {describe(converted.values())}"
+
+
+def _write(dest: PathLike, root: PathLike, entries: Entries, valid_percent: float, seed: int) -> str:
+    """Draw the validation files and write both manifests. Return a line that says what was written."""
+    wanted = round(len(entries) * valid_percent) or (1 if valid_percent > 0 else 0)
+    if wanted == len(entries):
+        raise SoftHubertError(
+            f"{root}: all {len(entries)} file(s) go to validation, none to training; give more audio or --valid-percent 0"
+        )
+    chosen = set(random.Random(seed).sample(range(len(entries)), wanted))
     write_manifest(Path(dest) / "train.tsv", root, (entry for number, entry in enumerate(entries) if number not in chosen))
     if chosen:
         write_manifest(Path(dest) / "valid.tsv", root, (entries[number] for number in sorted(chosen)))
-    report = f"{dest}: {len(paths) - len(chosen)} files in train.tsv" + (f", {len(chosen)} in valid.tsv" if chosen else "")
-    return "\n".join([*(f"skipped {problem}" for problem in skipped), report + (f", {len(skipped)} skipped" if skipped else "")])
+    return f"{dest}: {len(entries) - len(chosen)} files in train.tsv" + (f", {len(chosen)} in valid.tsv" if chosen else "")
+
+
+def _check_apart(root: Path, copies: Path) -> None:
+    """Refuse a folder for copies that contains the originals or is among them: they could replace each other or be listed together."""
+    refuse_name(os.path.abspath(copies), of_root=True)
+    one, other = os.path.realpath(root), os.path.realpath(copies)
+    if os.path.commonpath([one, other]) in (one, other):
+        raise SoftHubertError(f"--resample-to {copies}: overlaps with {root}, where the originals are; give a folder beside it")
+
+
+def _dotted(extensions: List[str]) -> str:
+    return " or ".join(f".{one}" for one in extensions)
+
+
+def _but(listing: Listing) -> str:
+    """Name the audio files that were found instead."""
+    others: Dict[str, int] = {kind: count for kind, count in listing.left_out.items() if kind.startswith(".")}
+    return ", but " + ", ".join(f"{count} {kind}" for kind, count in others.items()) if others else ""

@@ -1,15 +1,17 @@
-"""Read LibriSpeech's subsets from disk with torchaudio, and check them against the corpus's own list of speakers."""
+"""Read LibriSpeech's subsets from disk, and check them against the corpus's own list of speakers. torchaudio downloads them."""
 
 from __future__ import annotations
 
+import re
 import tarfile
 import zlib
 from pathlib import Path
-from typing import Any, Dict, List, NamedTuple, Tuple
+from typing import Dict, List, NamedTuple, Tuple
 
 from tqdm import tqdm
 
 from softhubert_plugin.audio.check import audio_lengths
+from softhubert_plugin.corpora.listing import is_hidden
 from softhubert_plugin.corpora.writing import Utterance
 from softhubert_plugin.errors import SoftHubertError
 from softhubert_plugin.files import PathLike, read_lines_of, sha256_of
@@ -59,14 +61,11 @@ def find_subset(root: PathLike, subset: str, *, download: bool = False, partial:
         if not download:
             raise SoftHubertError(f"{folder / subset}: not there; give the folder that contains LibriSpeech/, or --download")
         _fetch(Path(root), subset)
-    found = _metadata(Path(root), subset)
-    paths = [folder / entry[0] for entry in found]
-    if not paths[0].exists():  # older versions of torchaudio give the path below the subset
-        paths = [folder / subset / entry[0] for entry in found]
-    lengths = audio_lengths(paths)
+    found = _utterances(folder / subset)
+    lengths = audio_lengths([one.path for one in found])
     entries = [
-        Entry(subset, int(entry[3]), int(entry[4]), Utterance(str(path.relative_to(folder)), length, entry[2]))
-        for entry, path, length in zip(found, paths, lengths)
+        Entry(subset, one.speaker, one.chapter, Utterance(str(one.path.relative_to(folder)), length, one.text))
+        for one, length in zip(found, lengths)
     ]
     return entries, _check_speakers(folder, subset, entries, partial)
 
@@ -98,18 +97,54 @@ def read_speakers(path: PathLike) -> Dict[int, Speaker]:
     return speakers
 
 
-def _metadata(root: Path, subset: str) -> List[Tuple[Any, ...]]:
-    from torchaudio.datasets import LIBRISPEECH
+class _Found(NamedTuple):
+    path: Path
+    speaker: int
+    chapter: int
+    text: str
 
-    dataset = LIBRISPEECH(str(root), url=subset, download=False)
-    numbers = tqdm(range(len(dataset)), desc=f"reading transcripts of {subset}", unit="utt", disable=None)
-    try:
-        found = [dataset.get_metadata(number) for number in numbers]
-    except (OSError, ValueError) as error:
-        raise SoftHubertError(f"{root}/LibriSpeech/{subset}: a transcript is missing or malformed ({error}); unpack it again") from None
+
+def _utterances(subset: Path) -> List[_Found]:
+    """Find the utterances of a subset, ``SPEAKER/CHAPTER/SPEAKER-CHAPTER-NUMBER.flac``, in the corpus's own order.
+
+    Hidden names are ignored, such as the ``._*`` files of macOS, which are not audio.
+
+    Raises:
+        SoftHubertError: an utterance has another name or no transcript, a transcript is missing, or there is no utterance.
+    """
+    found = []
+    chapters = [folder for folder in subset.glob("*/*") if not is_hidden(folder.name) and not is_hidden(folder.parent.name)]
+    for folder in tqdm(chapters, desc=f"reading transcripts of {subset.name}", unit="chapter", disable=None):
+        audio = [path for path in folder.glob("*.flac") if not is_hidden(path.name)]
+        texts = _transcripts(folder) if audio else {}
+        for path in audio:
+            speaker, chapter = folder.parent.name, folder.name
+            if not re.fullmatch(rf"{re.escape(speaker)}-{re.escape(chapter)}-[0-9]+", path.stem) or not (speaker + chapter).isdigit():
+                raise SoftHubertError(f"{path}: expected a name such as 84-121123-0000.flac in the folder 84/121123; remove or rename it")
+            if path.stem not in texts:
+                raise SoftHubertError(f"{path}: has no line in {folder.name}'s transcript; unpack the archive again")
+            found.append(_Found(path, int(speaker), int(chapter), texts[path.stem]))
     if not found:
-        raise SoftHubertError(f"{root}/LibriSpeech/{subset}: has no utterances; unpack the archive again, or give --download")
-    return found
+        raise SoftHubertError(f"{subset}: has no utterances; unpack the archive again, or give --download")
+    return sorted(found, key=lambda one: one.path.stem)
+
+
+def _transcripts(folder: Path) -> Dict[str, str]:
+    """Read ``SPEAKER-CHAPTER.trans.txt``: the text of each utterance by its name."""
+    path = folder / f"{folder.parent.name}-{folder.name}.trans.txt"
+    try:
+        lines = read_lines_of(path)
+    except OSError:
+        raise SoftHubertError(f"{path}: a transcript is missing; unpack the archive again") from None
+    texts = {}
+    for number, line in enumerate(lines, start=1):
+        name, _, text = line.strip().partition(" ")
+        if not name:
+            continue
+        if not text.split():
+            raise SoftHubertError(f"{path}, line {number}: expected 'UTTERANCE WORDS', found {line[:60]!r}; unpack the archive again")
+        texts[name] = text
+    return texts
 
 
 def _fetch(root: Path, subset: str) -> None:

@@ -6,11 +6,11 @@ IV-B). Frame ``t`` covers the samples ``[160 t, 160 t + 400)`` at 16 kHz. Nothin
 
 from __future__ import annotations
 
-import soundfile
 import torch
 from tqdm import tqdm
 
 from softhubert_plugin.audio.check import check_audio, check_long_enough
+from softhubert_plugin.audio.read import read_waveform
 from softhubert_plugin.features.shards import ShardWriter, is_complete, shard_range
 from softhubert_plugin.files import PathLike
 from softhubert_plugin.manifests import SAMPLE_RATE, read_manifest
@@ -61,6 +61,5 @@ def dump_mfcc(tsv_dir: PathLike, split: str, nshard: int, rank: int, feat_dir: P
     check_long_enough(manifest, range(start, end), WINDOW_SAMPLES)
     with ShardWriter(feat_dir, split, rank, nshard, info, resume=True) as shard:
         for index in tqdm(range(start + len(shard.lengths), end), desc=f"MFCC {split}", unit="utt", disable=None):
-            samples, _ = soundfile.read(str(manifest.audio_path(index)), dtype="float32")
-            shard.add(mfcc(torch.from_numpy(samples)).numpy())
+            shard.add(mfcc(read_waveform(manifest, index, normalize=False)).numpy())
     return f"{feat_dir}: {end - start} utterances, {sum(shard.lengths)} MFCC frames of {split}"

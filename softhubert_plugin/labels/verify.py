@@ -7,6 +7,7 @@ from typing import Optional
 import numpy as np
 from tqdm import tqdm
 
+from softhubert_plugin.audio.check import check_audio
 from softhubert_plugin.errors import SoftHubertError
 from softhubert_plugin.files import PathLike
 from softhubert_plugin.labels.frame_labels import FrameLabels
@@ -55,20 +56,23 @@ def verify_labels(labels: FrameLabels, manifest: Manifest, label_rate: float, *,
         )
 
 
-def verify_file(path: PathLike, manifest_path: PathLike, *, label_rate: Optional[float] = None) -> str:
+def verify_file(path: PathLike, manifest_path: PathLike, *, label_rate: Optional[float] = None, audio: bool = False) -> str:
     """Check labels as :func:`verify_labels` does, then read every utterance's labels.
 
     Args:
         label_rate: frames per second, needed for hard labels, which do not record it.
+        audio: also check the audio files of the manifest.
 
     Returns:
         A line on what was checked.
 
     Raises:
-        SoftHubertError: the labels do not fit the manifest, or are damaged.
+        SoftHubertError: the labels do not fit the manifest or are damaged, or an audio file is not usable.
     """
-    labels = open_label_file(path)
-    verify_labels(labels, read_manifest(manifest_path), labels.rate(label_rate))
+    labels, manifest = open_label_file(path), read_manifest(manifest_path)
+    verify_labels(labels, manifest, labels.rate(label_rate))
+    if audio:
+        check_audio(manifest, every_sample=True)
     frames = 0
     for index in tqdm(range(len(labels)), desc=labels.path.name, unit="utt", disable=None):
         targets = labels.utterance(index)
@@ -76,4 +80,5 @@ def verify_file(path: PathLike, manifest_path: PathLike, *, label_rate: Optional
         keys = targets.frame_of_entry * labels.n_components + targets.components
         if len(np.unique(keys)) != len(keys):
             raise SoftHubertError(f"{path}: utterance {index} names a component twice in one frame; make the labels again")
-    return f"{path}: {len(labels)} utterances, {frames} frames of {labels.n_components} components fit {manifest_path}"
+    fitted = f"{manifest_path} and its audio" if audio else f"{manifest_path}"
+    return f"{path}: {len(labels)} utterances, {frames} frames of {labels.n_components} components fit {fitted}"

@@ -1,0 +1,276 @@
+"""Convert any audio to what all stages expect: 16 kHz, one channel, as 16-bit FLAC.
+
+The resampler is torchaudio's windowed sinc interpolation with the parameters that its documentation gives for "kaiser_best". Several
+channels are averaged. A file that is at 16 kHz and has one channel of 16 bits keeps its samples exactly.
+
+Each FLAC file records in a comment what it was made from. A later run keeps the files whose source has not changed. Files appear under
+their names only when they are complete, and only files that were made here are ever replaced.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import functools
+import math
+import os
+import re
+import threading
+from collections import Counter
+from pathlib import Path
+from typing import Callable, Collection, Dict, Iterator, List, Mapping, NamedTuple, Sequence, Tuple, Union
+
+import numpy as np
+import soundfile
+import torch
+
+from softhubert_plugin.audio.check import audio_length
+from softhubert_plugin.audio.opening import REPLACE, UnreadableAudio, has_length, length_of, open_audio, open_complete, undecodable
+from softhubert_plugin.audio.samples import refuse_odd_samples
+from softhubert_plugin.audio.threads import in_threads
+from softhubert_plugin.errors import SoftHubertError
+from softhubert_plugin.files import PathLike, atomic_path, printable
+from softhubert_plugin.manifests import SAMPLE_RATE
+
+LOWPASS_FILTER_WIDTH = 64  # zero crossings of the filter on each side
+ROLLOFF = 0.9475937167399596  # of the lower Nyquist frequency
+BETA = 14.769656459379492  # of the filter's Kaiser window
+_RATES = range(2_000, 400_000)
+_LARGEST_KERNEL = 1 << 24  # numbers; rates without a common divisor need 16,000 filters
+_ONE_AT_A_TIME = threading.Lock()  # filters take memory while they are made
+_BLOCK_SECONDS = 30
+_MP3_SLACK = 2_304  # samples; decoders differ in what they count of an MP3 file's first and last frame
+_MADE = re.compile(r"softhubert resample 1: ([0-9]+) Hz, ([0-9]+) channels, ([0-9]+) bytes, modified at ([0-9]+) ns, (.+)")
+
+
+class Source(NamedTuple):
+    """What a converted file was made from.
+
+    Attributes:
+        rate: its sample rate in Hz.
+        channels: number of its channels.
+        size: its size in bytes.
+        modified: its time of modification in nanoseconds.
+    """
+
+    rate: int
+    channels: int
+    size: int
+    modified: int
+
+    def comment(self, path: Path) -> str:
+        """The comment of a converted file, which ``_MADE`` reads."""
+        numbers = f"{self.rate} Hz, {self.channels} channels, {self.size} bytes, modified at {self.modified} ns"
+        return f"softhubert resample 1: {numbers}, {printable(os.path.abspath(path))}"
+
+
+class Converted(NamedTuple):
+    """A converted file.
+
+    Attributes:
+        name: its path, relative to the folder of converted files.
+        samples: its length in samples at 16 kHz.
+        source: what it was made from.
+        clipped: number of samples beyond full scale that this run cut to it.
+    """
+
+    name: str
+    samples: int
+    source: Source
+    clipped: int = 0
+
+
+def convert_files(sources: Mapping[str, Path], dest: PathLike, *, skip_unreadable: bool = False) -> Tuple[Dict[str, Converted], List[str]]:
+    """Convert files to ``DEST/{name}.flac``, in parallel. Files that an earlier run converted from the same sources are kept.
+
+    Args:
+        sources: the files, each under a relative path, whose folders are kept. Of two paths that differ only in their extensions, both
+            keep them: ``a/x.wav.flac`` and ``a/x.mp3.flac``.
+        dest: folder to write to.
+        skip_unreadable: leave out files that cannot be read, instead of refusing them.
+
+    Returns:
+        The converted files by the names of their sources, in the given order; and one message per file that was left out.
+
+    Raises:
+        UnreadableAudio: a file is missing, cannot be decoded, is cut short, has no samples, or has samples that are not numbers.
+        SoftHubertError: a sample rate cannot be converted, or a file of another origin is in the place of a converted one.
+    """
+    names = flac_names(list(sources))
+
+    def convert(name: str) -> Union[Converted, UnreadableAudio]:
+        try:
+            return _convert(sources[name], Path(dest) / names[name], names[name])
+        except UnreadableAudio as problem:
+            if not skip_unreadable:
+                raise
+            return problem
+
+    with _one_thread_each():
+        results = in_threads(convert, sources, workers=len(os.sched_getaffinity(0)), what="converting audio")
+        found = list(zip(sources, results))
+    return (
+        {name: one for name, one in found if isinstance(one, Converted)},
+        [str(one) for _, one in found if not isinstance(one, Converted)],
+    )
+
+
+def describe(converted: Collection[Converted]) -> str:
+    """Say in one line what kinds of files were converted, and how many samples were clipped."""
+    kinds = Counter((one.source.rate, one.source.channels) for one in converted)
+    parts = [
+        f"{count} file{'s' * (count > 1)} of {rate} Hz and {channels} channel{'s' * (channels > 1)}"
+        for (rate, channels), count in kinds.most_common()
+    ]
+    clipped = [one.clipped for one in converted if one.clipped]
+    loud = f"; {sum(clipped)} samples beyond full scale were clipped, in {len(clipped)} of the files" if clipped else ""
+    return "converted to 16 kHz and one channel: " + ", ".join(parts) + loud
+
+
+def flac_names(names: Sequence[str]) -> Dict[str, str]:
+    """Give each relative path of a source the relative path of its FLAC file, all different."""
+    chosen = {name: os.path.splitext(name)[0] + ".flac" for name in names}
+    while True:
+        counts = Counter(chosen.values())
+        shared = [name for name, flac in chosen.items() if counts[flac] > 1 and flac != f"{name}.flac"]
+        if not shared:
+            return chosen
+        chosen.update((name, f"{name}.flac") for name in shared)
+
+
+@contextlib.contextmanager
+def _one_thread_each() -> Iterator[None]:
+    """Let PyTorch use one core per file, because the files share the cores."""
+    threads = torch.get_num_threads()
+    torch.set_num_threads(1)
+    try:
+        yield
+    finally:
+        torch.set_num_threads(threads)
+
+
+def _convert(path: Path, target: Path, name: str) -> Converted:
+    with open_complete(path, forward=True) as sound:
+        status = os.stat(path)
+        source = Source(int(sound.samplerate), int(sound.channels), status.st_size, status.st_mtime_ns)
+        if _is_made_from(target, source, path):
+            with contextlib.suppress(SoftHubertError):  # it was damaged since: make it again
+                return Converted(name, audio_length(target), source)
+        samples, clipped = 0, 0
+        with _writing(target, source.comment(path)) as flac:
+            for block in _resampled(path, sound):
+                samples, clipped = samples + len(block), clipped + int(np.count_nonzero(np.abs(block) > 1))
+                flac.write(block)
+    return Converted(name, samples, source, clipped)
+
+
+def _is_made_from(target: Path, source: Source, path: Path) -> bool:
+    """Return whether the file in the place of a converted one was made from this source. A changed source, or a file in its place that is
+    not audio, gives False.
+
+    Raises:
+        SoftHubertError: the file in its place is other audio and must not be replaced.
+    """
+    try:
+        with open_audio(target) as sound:
+            comment = sound.comment
+    except UnreadableAudio:
+        return False
+    made = _MADE.fullmatch(comment)
+    if made is not None and Source(*map(int, made.groups()[:4])) == source:
+        return True
+    if made is None or made.group(5) != printable(os.path.abspath(path)) or os.path.samefile(path, target):
+        origin = "not made by --resample-to" if made is None else f"made from {made.group(5)}, not from {path}"
+        raise SoftHubertError(f"{target}: this audio was {origin}, so it will not be replaced; give --resample-to another folder")
+    return False
+
+
+@contextlib.contextmanager
+def _writing(target: Path, comment: str) -> Iterator[soundfile.SoundFile]:
+    """Open a 16 kHz FLAC file to write; it appears under its name when it is complete.
+
+    Raises:
+        SoftHubertError: it cannot be written.
+    """
+    try:
+        with atomic_path(target) as temporary, soundfile.SoundFile(temporary, "w", SAMPLE_RATE, 1, "PCM_16", format="FLAC") as flac:
+            flac.comment = comment
+            yield flac
+    except (soundfile.SoundFileError, AssertionError, OSError) as error:  # soundfile asserts that everything was written
+        reason = getattr(error, "strerror", None) or "the disk may be full"
+        raise SoftHubertError(f"{target}: cannot be written ({reason}); make space or give another folder, and run again") from None
+
+
+def _resampled(path: Path, sound: soundfile.SoundFile) -> Iterator[np.ndarray]:
+    """Yield the samples at 16 kHz block by block. They are the same as if the whole file was resampled at once.
+
+    Raises:
+        UnreadableAudio: the file cannot be decoded, has another length than its header promises, or samples that are not numbers.
+        SoftHubertError: its sample rate cannot be converted.
+    """
+    rate = int(sound.samplerate)
+    if not _can_convert(rate):
+        raise SoftHubertError(f"{path}: sampled at {rate} Hz, which cannot be converted to {SAMPLE_RATE} Hz here; use 'sox'")
+    resample, step, context = _resampler(rate)
+    held: np.ndarray = np.zeros(0, dtype=np.float32)
+    begin, done, total = 0, 0, 0  # the position of the first held sample, of the first that was not resampled yet, and of the end
+    for block, ended in _decoded(path, sound, max(1, _BLOCK_SECONDS * rate // (step * sound.channels)) * step):
+        held, total = np.concatenate([held, block]), total + len(block)
+        # The filter mixes the last samples of the block with those to come, so they wait for the next block.
+        until = total if ended else max(done, (total - context) // step * step)
+        output = resample(held)
+        yield output[_scaled(done - begin, rate) : _scaled(until - begin, rate)]
+        keep = max(0, until - context) // step * step
+        held, begin, done = held[keep - begin :], keep, until
+
+
+def _decoded(path: Path, sound: soundfile.SoundFile, size: int) -> Iterator[Tuple[np.ndarray, bool]]:
+    """Yield the average of the channels in blocks of ``size`` samples, and with each whether it is the last, which is shorter."""
+    promised = length_of(path, sound) if has_length(sound) else None
+    total, ended = 0, False
+    while not ended:
+        try:
+            block = sound.read(size, dtype="float32", always_2d=True)
+        except soundfile.SoundFileError as error:
+            raise undecodable(path, error) from None
+        refuse_odd_samples(path, block, total)
+        total, ended = total + len(block), len(block) < size
+        yield block.mean(axis=1), ended
+    slack = _MP3_SLACK if sound.format == "MP3" else 0
+    if total == 0 or (promised is not None and abs(total - promised) > slack):
+        said = "" if promised is None else f", but its header promises {promised}"
+        raise UnreadableAudio(f"{path}: {total} samples can be decoded{said}; {REPLACE}")
+
+
+def _scaled(samples: int, rate: int) -> int:
+    """Number of samples at 16 kHz that last as long."""
+    return -(-samples * SAMPLE_RATE // rate)
+
+
+def _can_convert(rate: int) -> bool:
+    step = rate // math.gcd(rate, SAMPLE_RATE)
+    return rate in _RATES and step * _scaled(step, rate) <= _LARGEST_KERNEL
+
+
+def _resampler(rate: int) -> Tuple[Callable[[np.ndarray], np.ndarray], int, int]:
+    """Make a resampler to 16 kHz, or return the one that was made.
+
+    Returns:
+        The resampler of ``(samples,)`` float32; the period of its filters in input samples; and how many samples around an output sample
+        they reach, rounded up to whole periods.
+    """
+    if rate == SAMPLE_RATE:
+        return lambda samples: samples, 1, 0
+    with _ONE_AT_A_TIME:
+        transform = _transform(rate)
+    step = rate // math.gcd(rate, SAMPLE_RATE)
+    reach = LOWPASS_FILTER_WIDTH * max(1.0, rate / SAMPLE_RATE) / ROLLOFF + step
+    return lambda samples: transform(torch.from_numpy(samples)).numpy(), step, math.ceil(reach / step) * step
+
+
+@functools.lru_cache(maxsize=8)
+def _transform(rate: int) -> Callable[[torch.Tensor], torch.Tensor]:
+    import torchaudio
+
+    made: Callable[[torch.Tensor], torch.Tensor]
+    made = torchaudio.transforms.Resample(rate, SAMPLE_RATE, "sinc_interp_kaiser", LOWPASS_FILTER_WIDTH, ROLLOFF, BETA)
+    return made
