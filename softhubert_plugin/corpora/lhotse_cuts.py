@@ -200,20 +200,28 @@ def _write_alignments(path: Path, dest: Path, written: Dict[str, Tuple[str, int]
                 continue
             name, samples = written[place]
             with faults.tolerated():
-                found = _tiers(supervision, place)
+                found = _tiers(supervision, cut.start + supervision.start, place)
                 if found:
                     target = dest / PurePosixPath(name).with_suffix(".TextGrid")
                     write_textgrid(target, found, samples / SAMPLE_RATE, place)
                 counts.update([*found, *(kind for kind in supervision.alignment if kind not in TIERS)])
 
 
-def _tiers(supervision: Any, where: str) -> Dict[str, List[Interval]]:
-    """The alignments of a supervision by tier, with times from the start of the utterance."""
+def _tiers(supervision: Any, offset: float, where: str) -> Dict[str, List[Interval]]:
+    """The alignments of a supervision by tier, with times from the start of the utterance.
+
+    Lhotse counts the times in an alignment from the start of the recording, but those of the supervision from the start of the cut.
+
+    Args:
+        supervision: the supervision.
+        offset: where the utterance starts in the recording, in seconds.
+        where: where it is listed.
+    """
     found: Dict[str, List[Interval]] = {}
     for kind, items in supervision.alignment.items():
         if kind in TIERS:
             for item in items:
-                start = seconds_from(item.start, "start in the alignment", where) - supervision.start
+                start = seconds_from(item.start, "start in the alignment", where) - offset
                 end = start + seconds_from(item.duration, "duration in the alignment", where)
                 found.setdefault(TIERS[kind], []).append((start, end, str(item.symbol)))
     return found

@@ -61,10 +61,10 @@ def _in_order(intervals: Sequence[Interval], seconds: float, where: str) -> List
     found: List[Interval] = []
     previous = 0.0
     for start, end, label in sorted(intervals, key=lambda interval: interval[:2]):
+        if start < -_ROUNDING_SECONDS or end > seconds + _ROUNDING_SECONDS:
+            raise UtteranceFault(f"{where} has {label[:20]!r} from {start:.3f} to {end:.3f} s, but the audio is {seconds:.3f} s long")
         if end < start or start < previous - _ROUNDING_SECONDS:
             raise UtteranceFault(f"{where} overlaps itself: {label[:20]!r} from {start:.3f} to {end:.3f} s, after {previous:.3f} s")
-        if end > seconds + _ROUNDING_SECONDS:
-            raise UtteranceFault(f"{where} goes to {end:.3f} s, but the audio is {seconds:.3f} s long")
         start, end = round(max(start, previous), 6), round(min(end, seconds), 6)
         if end > start:
             found.append((start, end, " ".join(label.split())))
