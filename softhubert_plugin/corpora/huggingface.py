@@ -54,7 +54,7 @@ def _open(folder: Path) -> Dict[Optional[str], Any]:
         raise SoftHubertError(
             f"datasets cannot be imported ({error}); install the extra 'huggingface': bash install.sh --extras huggingface"
         ) from None
-    if not folder.is_dir():
+    if not os.path.isdir(folder):
         raise SoftHubertError(f"{folder}: no such folder; give one that datasets' save_to_disk wrote")
     try:
         found = datasets.load_from_disk(os.path.abspath(folder))

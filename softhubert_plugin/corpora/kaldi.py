@@ -5,6 +5,7 @@ Only files are read. A command in ``wav.scp`` is refused and never run.
 
 from __future__ import annotations
 
+import os
 import re
 from pathlib import Path
 from typing import Dict, Iterator, List, NamedTuple, Optional, Sequence, Tuple
@@ -58,7 +59,7 @@ def write_kaldi_manifests(folders: Sequence[str], wishes: Wishes) -> str:
 
 def _listed(folder: Path, split: Optional[str], root: Path, known: Dict[str, str], faults: Faults) -> Iterator[Listed]:
     """Iterate over a directory's utterances. ``known`` has the utterances of all directories so far."""
-    if not folder.is_dir():
+    if not os.path.isdir(folder):
         raise SoftHubertError(f"{folder}: no such folder; give a data directory of Kaldi, such as data/train")
     if not (folder / "wav.scp").is_file():
         raise SoftHubertError(f"{folder}: has no wav.scp; give a data directory with the audio, not with features only")

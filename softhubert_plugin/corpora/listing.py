@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import contextlib
 import math
+import os
 import re
 from pathlib import Path
 from typing import Iterator, List, NamedTuple, Optional, Sequence, Tuple
@@ -98,7 +99,7 @@ def named_inputs(values: Sequence[str]) -> List[Tuple[Optional[str], Path]]:
     found: List[Tuple[Optional[str], Path]] = []
     for value in values:
         split, equals, path = value.partition("=")
-        if equals and path and SPLIT_NAME.fullmatch(split) and not Path(value).exists():
+        if equals and path and SPLIT_NAME.fullmatch(split) and not os.path.exists(value):
             found.append((split, Path(path)))
         else:
             found.append((None, Path(value)))

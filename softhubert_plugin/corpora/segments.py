@@ -28,7 +28,7 @@ from softhubert_plugin.errors import SoftHubertError
 from softhubert_plugin.files import disk_errors
 from softhubert_plugin.manifests import SAMPLE_RATE
 
-WORKERS = min(8, os.cpu_count() or 1)
+WORKERS = min(16, max(8, os.cpu_count() or 1))  # at least some, because most of the time goes to the disk
 _MADE_BY = "softhubert segment"  # how the comment starts
 _VERSION = 1  # change it if the same segment would be cut differently
 _SEGMENTS_PER_TASK = 64  # a long recording is shared among the threads

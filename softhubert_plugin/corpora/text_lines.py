@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import gzip
+import os
 import zlib
 from pathlib import Path
 from typing import IO, Iterator, Tuple
@@ -23,8 +24,8 @@ def numbered_lines(path: Path, what: str) -> Iterator[Tuple[int, str]]:
     Raises:
         SoftHubertError: there is no such file, it is not UTF-8, or its compressed data are damaged.
     """
-    if not path.is_file():
-        found = "a folder" if path.is_dir() else "no such file"
+    if not os.path.isfile(path):  # unlike Path's, it never raises
+        found = "a folder" if os.path.isdir(path) else "no such file"
         raise SoftHubertError(f"{path}: {found}; expected {what}")
     number = 0
     try:
