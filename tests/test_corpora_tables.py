@@ -329,6 +329,13 @@ def test_audio_at_another_rate_is_refused_with_the_remedy_which_works(tmp_path: 
     assert {soundfile.info(str(listed.audio_path(index))).channels for index in range(5)} == {1}
 
 
+def test_the_command_offers_every_preset_and_every_column() -> None:
+    from softhubert_plugin.commands import manifests
+    from softhubert_plugin.corpora import table as tables
+
+    assert tuple(tables.PRESETS) == manifests._PRESETS and tuple(manifests._COLUMNS) == tables.COLUMNS
+
+
 def test_a_name_that_only_looks_like_a_split_is_a_file(tmp_path: Path) -> None:
     from softhubert_plugin.corpora.listing import named_inputs
 
