@@ -8,7 +8,8 @@ usage() {
     cat <<'TEXT'
 usage: bash install.sh [--extras demo,dev]
 
-  --extras LIST    optional parts to install: any of demo, lm, transformers, slurm, dev, separated by commas
+  --extras LIST    optional parts to install: any of demo, lm, transformers, slurm, lhotse, huggingface, dev,
+                   separated by commas
 
   PYTHON           the Python to use, a path or a name (default: the first of 3.10, 3.9, 3.8, 3.12, 3.11, 3.13 that is on PATH or in
                    the folders of pyenv, uv and conda)
@@ -37,8 +38,8 @@ done
 extras=${extras//,/ }
 for extra in $extras; do
     case $extra in
-        demo | lm | transformers | slurm | dev) ;;
-        *) refuse "unknown extra '$extra'; expected demo, lm, transformers, slurm or dev" ;;
+        demo | lm | transformers | slurm | lhotse | huggingface | dev) ;;
+        *) refuse "unknown extra '$extra'; expected demo, lm, transformers, slurm, lhotse, huggingface or dev" ;;
     esac
 done
 

@@ -51,6 +51,11 @@ EXTRAS: Dict[str, List[str]] = {
         "hydra-submitit-launcher>=1.1.1,<1.2; python_version < '3.11'",
         "hydra-submitit-launcher>=1.2; python_version >= '3.11'",
     ],
+    "lhotse": [
+        "lhotse>=1.20",
+        "urllib3>=1.26",  # lhotse 1.33 imports it, but does not declare it
+    ],
+    "huggingface": ["datasets>=3.1"],
     "dev": ["pytest>=7", "pytest-cov>=4", "hypothesis>=6.80", "ruff>=0.6", "mypy>=1.8", "jiwer>=3", "packaging>=21", "praatio>=6"],
 }
 

@@ -26,6 +26,8 @@ EXTRAS = {
     "lm": "decoding with a language model",
     "transformers": "loading the output of 'softhubert export transformers'",
     "slurm": "running the stages of a recipe on Slurm",
+    "lhotse": "manifests of Lhotse's cut sets",
+    "huggingface": "manifests of data sets of Hugging Face",
 }
 # Modules whose import is tried, because their shared libraries are sometimes missing. fairseq comes last because it needs the others.
 TRIED = ("torch", "torchaudio", "soundfile", "sklearn", "npy_append_array", "fairseq")

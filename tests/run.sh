@@ -3,7 +3,7 @@
 # Arguments go to pytest: bash tests/run.sh -k mixture
 set -euo pipefail
 cd "$(dirname "${BASH_SOURCE[0]}")/.."
-bash install.sh --extras demo,dev,lm,slurm,transformers
+bash install.sh --extras demo,dev,huggingface,lhotse,lm,slurm,transformers
 
 venv=${SOFTHUBERT_VENV:-$PWD/.venv}
 # The tests use small matrices. More threads than this would only wait for one another.

@@ -155,7 +155,7 @@ def test_requirements_read_from_setup_and_from_metadata_equal_those_that_packagi
     lines = metadata.requires("softhubert") or []
     environment = {"python_version": ".".join(map(str, python))}
     expected = set()
-    for extra in ("", "demo", "lm", "transformers", "slurm", "dev"):
+    for extra in ("", "demo", "lm", "transformers", "slurm", "lhotse", "huggingface", "dev"):
         for requirement in map(packaging.requirements.Requirement, lines):
             of_extra = "extra" in str(requirement.marker)
             if of_extra == bool(extra) and (requirement.marker is None or requirement.marker.evaluate({**environment, "extra": extra})):

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 
+from softhubert_plugin.commands.manifests import add_any_corpus
 from softhubert_plugin.commands.parser import Commands
 from softhubert_plugin.errors import SoftHubertError
 
@@ -45,7 +46,7 @@ def add_corpus(commands: Commands) -> None:
 
 
 def add_manifest(commands: Commands) -> None:
-    """Add the subcommands ``folder`` and ``librispeech``."""
+    """Add the subcommands ``folder`` and ``librispeech``, and those of :mod:`softhubert_plugin.commands.manifests`."""
 
     def folder(a: argparse.Namespace) -> str:
         from softhubert_plugin.corpora.folder import write_folder_manifest
@@ -116,3 +117,4 @@ def add_manifest(commands: Commands) -> None:
         "--limited", nargs="+", default=[], metavar="SET", help="also write small training sets train-SET; SET is 10h, 1h or 10min"
     )
     parser.add_argument("--by-speaker", action="store_true", help="split one subset into train, valid and test without common speakers")
+    add_any_corpus(commands)

@@ -66,7 +66,7 @@ def make_digits_corpus(recordings: PathLike, dest: PathLike, *, utterances: int 
             samples = np.concatenate(pieces)
             path = f"audio/{split_of[speaker]}/{speaker}/{speaker}-{number:04d}.flac"
             write_flac(Path(dest) / path, samples)
-            splits[split_of[speaker]].append(Utterance(path, len(samples), " ".join(DIGITS[digit] for digit in spoken)))
+            splits[split_of[speaker]].append(Utterance(path, len(samples), " ".join(DIGITS[digit] for digit in spoken), speaker))
     write_splits(dest, dest, splits)
     return record(dest, parameters, splits, speakers=split_of)
 

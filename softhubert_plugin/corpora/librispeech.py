@@ -12,7 +12,7 @@ from softhubert_plugin.corpora.librispeech_files import SUBSETS, Entry, find_sub
 from softhubert_plugin.corpora.librispeech_limited import limited_set
 from softhubert_plugin.corpora.writing import splits_by_speaker, write_splits
 from softhubert_plugin.errors import SoftHubertError
-from softhubert_plugin.files import PathLike, write_text
+from softhubert_plugin.files import PathLike
 
 __all__ = ["SUBSETS", "write_librispeech_manifests", "write_speaker_splits"]
 
@@ -91,9 +91,11 @@ def write_speaker_splits(root: PathLike, dest: PathLike, *, subset: str, downloa
 
 
 def _write(root: PathLike, dest: PathLike, splits: Dict[str, List[Entry]]) -> None:
-    write_splits(dest, Path(root) / "LibriSpeech", {split: [entry.utterance for entry in entries] for split, entries in splits.items()})
-    for split, entries in splits.items():
-        write_text(Path(dest) / f"{split}.spk", "".join(f"{entry.speaker}\t{entry.chapter}\n" for entry in entries))
+    utterances = {
+        split: [entry.utterance._replace(speaker=str(entry.speaker), origin=str(entry.chapter)) for entry in entries]
+        for split, entries in splits.items()
+    }
+    write_splits(dest, Path(root) / "LibriSpeech", utterances)
 
 
 def _split_summary(split: str, entries: Sequence[Entry], note: Optional[str]) -> str:

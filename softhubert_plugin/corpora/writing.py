@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Any, Dict, Mapping, NamedTuple, Sequence, Tuple
+from typing import Any, Dict, Mapping, NamedTuple, Optional, Sequence, Tuple
 
 import numpy as np
 import soundfile
 
 from softhubert_plugin.errors import SoftHubertError
-from softhubert_plugin.files import PathLike, atomic_path, read_json, write_json
+from softhubert_plugin.files import PathLike, atomic_path, read_json, write_json, write_text
 from softhubert_plugin.manifests import SAMPLE_RATE, write_letter_dictionary, write_manifest, write_transcripts
 
 SPLITS = ("train", "valid", "test")
@@ -21,26 +21,51 @@ class Utterance(NamedTuple):
     Attributes:
         name: path of the audio file, relative to the corpus's root.
         samples: length in samples.
-        text: the words.
+        text: the words; ``None`` if they are not known.
+        speaker: who speaks; ``None`` if that is not known.
+        origin: where the corpus has the utterance from: its chapter, or its own name of it.
     """
 
     name: str
     samples: int
-    text: str
+    text: Optional[str] = None
+    speaker: Optional[str] = None
+    origin: str = ""
 
 
 def write_splits(dest: PathLike, root: PathLike, splits: Mapping[str, Sequence[Utterance]]) -> None:
-    """Write ``{split}.tsv``, ``.wrd`` and ``.ltr`` of every split, and one ``dict.ltr.txt``."""
+    """Write ``{split}.tsv`` of every split; ``.wrd`` and ``.ltr`` if its texts are known, ``.spk`` if its speakers are; ``dict.ltr.txt``.
+
+    What is not known of a split is removed if an earlier run wrote it, because it would belong to other utterances.
+    """
     for split, utterances in splits.items():
         write_manifest(Path(dest) / f"{split}.tsv", root, ((utterance.name, utterance.samples) for utterance in utterances))
-        write_transcripts(dest, split, [utterance.text for utterance in utterances])
-    write_letter_dictionary(dest, (utterance.text for utterances in splits.values() for utterance in utterances))
+        texts = [utterance.text for utterance in utterances if utterance.text is not None]
+        if len(texts) == len(utterances):
+            write_transcripts(dest, split, texts)
+        else:
+            _remove(dest, split, "wrd", "ltr")
+        if all(utterance.speaker is not None for utterance in utterances):
+            lines = (f"{utterance.speaker}\t{utterance.origin}\n" for utterance in utterances)
+            write_text(Path(dest) / f"{split}.spk", "".join(lines))
+        else:
+            _remove(dest, split, "spk")
+    known = [utterance.text for utterances in splits.values() for utterance in utterances if utterance.text is not None]
+    if known:
+        write_letter_dictionary(dest, known)
 
 
-def write_flac(path: PathLike, samples: np.ndarray) -> None:
-    """Write ``(samples,)`` floats in [-1, 1] as 16 kHz, 16-bit FLAC."""
-    with atomic_path(path) as temporary:
-        soundfile.write(str(temporary), samples, SAMPLE_RATE, format="FLAC", subtype="PCM_16")
+def _remove(dest: PathLike, split: str, *kinds: str) -> None:
+    for kind in kinds:
+        (Path(dest) / f"{split}.{kind}").unlink(missing_ok=True)
+
+
+def write_flac(path: PathLike, samples: np.ndarray, *, comment: str = "") -> None:
+    """Write ``(samples,)`` floats in [-1, 1] as 16 kHz, 16-bit FLAC, with a comment in its header."""
+    with atomic_path(path) as temporary, soundfile.SoundFile(str(temporary), "w", SAMPLE_RATE, 1, "PCM_16", format="FLAC") as file:
+        if comment:
+            file.comment = comment
+        file.write(samples)
 
 
 def splits_by_speaker(speakers: Sequence[str]) -> Dict[str, str]:

@@ -73,7 +73,7 @@ def make_spoken_corpus(dest: PathLike, *, utterances: int = 1500, speakers: int 
         path = f"audio/{split}/{speaker}/{name}.flac"
         write_flac(Path(dest) / path, samples)
         write_lab(Path(dest) / "alignments" / f"{name}.lab", phone_intervals(speech.phonemes, len(samples) / SAMPLE_RATE))
-        splits[split].append(Utterance(path, len(samples), text))
+        splits[split].append(Utterance(path, len(samples), text, speaker))
     for split in SPLITS:
         splits[split].sort()
     write_splits(dest, dest, splits)

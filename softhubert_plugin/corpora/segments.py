@@ -1,0 +1,299 @@
+"""Cut utterances out of recordings of any rate and any number of channels, into 16 kHz FLAC with one channel.
+
+Each file that is written has a comment that says what it was cut from. Another run keeps the files whose comment still fits, so that an
+interrupted run goes on where it stopped, and a changed list cuts what changed.
+"""
+
+from __future__ import annotations
+
+import functools
+import hashlib
+import io
+import itertools
+import json
+import os
+from math import gcd
+from pathlib import Path
+from typing import Any, Callable, Dict, List, NamedTuple, Optional, Sequence, Tuple, Union
+
+import numpy as np
+import soundfile
+import torch
+from tqdm import tqdm
+
+from softhubert_plugin.audio.check import audio_length
+from softhubert_plugin.audio.threads import soundfile_threads
+from softhubert_plugin.corpora.writing import write_flac
+from softhubert_plugin.errors import SoftHubertError
+from softhubert_plugin.files import disk_errors
+from softhubert_plugin.manifests import SAMPLE_RATE
+
+WORKERS = min(16, max(8, os.cpu_count() or 1))  # at least some, because most of the time goes to the disk
+_MADE_BY = "softhubert segment"  # how the comment starts
+_VERSION = 1  # change it if the same segment would be cut differently
+_SEGMENTS_PER_TASK = 64  # a long recording is shared among the threads
+_BLOCK = 1 << 20  # frames that are read at a time, so that a header that promises too much costs no memory
+_LARGEST_FILTER = 1 << 27  # elements of a resampling filter: half a gigabyte
+
+
+class Header(NamedTuple):
+    """What a recording's header says: its length in frames, its rate in Hz, its number of channels."""
+
+    frames: int
+    rate: int
+    channels: int
+
+
+class Segment(NamedTuple):
+    """A part of a recording that is to be cut out.
+
+    Attributes:
+        source: the recording.
+        first: its first frame.
+        last: the frame after its last, in frames of the recording.
+        channel: the channel to take; ``None`` for the average of all.
+        target: the file to write.
+    """
+
+    source: Path
+    first: int
+    last: int
+    channel: Optional[int]
+    target: Path
+
+
+def _problem_of(header: Header) -> str:
+    """What makes a recording with this header unusable; empty if nothing does."""
+    if header.frames <= 0:
+        return "audio without samples"
+    if header.frames > 1 << 48:
+        return "its header does not say how long it is; convert the file, e.g. with 'ffmpeg -i'"
+    if _filter_size(header.rate) > _LARGEST_FILTER:
+        return f"sampled at {header.rate} Hz, an uncommon rate; resample it to {SAMPLE_RATE} Hz, e.g. with sox"
+    return ""
+
+
+class Outcome(NamedTuple):
+    """What became of a segment: its length in samples at 16 kHz, what is wrong with it, and whether an earlier run had cut it."""
+
+    samples: int = 0
+    problem: str = ""
+    kept: bool = False
+
+
+def read_header(path: Path) -> Union[Header, str]:
+    """Read the header of a recording; return what is wrong with it if it cannot be used."""
+    try:
+        found = soundfile.info(str(path))
+    except (soundfile.LibsndfileError, RuntimeError, TypeError, UnicodeError) as error:
+        if not os.path.exists(path):
+            return f"no such audio file: {path}"
+        return f"{path}: not readable as audio ({error})"
+    problem = _problem_of(Header(found.frames, found.samplerate, found.channels))
+    if problem:
+        return f"{path}: {problem}"
+    return Header(int(found.frames), int(found.samplerate), int(found.channels))
+
+
+def cut_segments(segments: Sequence[Segment], fault: Callable[[int, str], None]) -> List[Outcome]:
+    """Cut segments, several at a time. Segments that an earlier run cut are kept.
+
+    Args:
+        segments: what to cut.
+        fault: called with the number of a segment that cannot be cut, and what is wrong with it. It may raise to end the cutting.
+
+    Returns:
+        What became of each segment.
+
+    Raises:
+        SoftHubertError: a target exists and is not such a segment, or cannot be written.
+    """
+    order = sorted(range(len(segments)), key=lambda number: (str(segments[number].source), segments[number].first))
+    tasks: List[List[int]] = []
+    for _, group in itertools.groupby(order, key=lambda number: segments[number].source):
+        numbers = list(group)
+        tasks += [numbers[start : start + _SEGMENTS_PER_TASK] for start in range(0, len(numbers), _SEGMENTS_PER_TASK)]
+    found = [Outcome()] * len(segments)
+    threads = torch.get_num_threads()
+    torch.set_num_threads(1)  # the segments themselves are done in parallel
+    try:
+        with soundfile_threads(WORKERS) as pool, tqdm(total=len(segments), desc="cutting", unit="utt", disable=None) as progress:
+            for numbers, outcomes in zip(tasks, pool.map(lambda task: _cut([segments[number] for number in task]), tasks)):
+                for number, found[number] in zip(numbers, outcomes):
+                    if found[number].problem:
+                        fault(number, found[number].problem)
+                progress.update(len(numbers))
+    finally:
+        torch.set_num_threads(threads)
+    return found
+
+
+def _cut(segments: Sequence[Segment]) -> List[Outcome]:
+    """Cut segments of one recording, in the order of their starts."""
+    source = segments[0].source
+    try:
+        state = source.stat()
+    except OSError as error:
+        return [Outcome(problem=f"{source}: cannot be read ({error.strerror})")] * len(segments)
+    tags = [_tag(segment, state) for segment in segments]
+    found = [_earlier(segment.target, tag) for segment, tag in zip(segments, tags)]
+    if all(found):
+        return [outcome for outcome in found if outcome]
+    try:
+        file = soundfile.SoundFile(str(source))
+    except (soundfile.LibsndfileError, RuntimeError) as error:
+        return [outcome or Outcome(problem=f"{source}: not readable as audio ({error})") for outcome in found]
+    with file:
+        return [outcome or _cut_one(file, segment, tag) for segment, tag, outcome in zip(segments, tags, found)]
+
+
+def _tag(segment: Segment, source: os.stat_result) -> str:
+    """The comment of a segment: a fingerprint of all that its samples depend on."""
+    settings = [_VERSION, segment.source.name, source.st_size, source.st_mtime_ns, segment.first, segment.last, segment.channel]
+    return f"{_MADE_BY} {hashlib.sha256(json.dumps(settings).encode()).hexdigest()[:32]}"
+
+
+def _earlier(target: Path, tag: str) -> Optional[Outcome]:
+    """The outcome of an earlier run, if its file is still as it should be.
+
+    Raises:
+        SoftHubertError: the target exists, and this program did not write it.
+    """
+    with disk_errors(target):
+        if not target.exists():
+            return None
+    try:
+        with soundfile.SoundFile(str(target)) as file:
+            comment = file.comment
+    except (soundfile.LibsndfileError, RuntimeError):
+        comment = ""
+    if not comment.startswith(_MADE_BY):
+        raise SoftHubertError(f"{target}: exists, and was not cut by this command; choose another folder, or remove the file")
+    try:
+        return Outcome(audio_length(target), kept=True) if comment == tag else None
+    except SoftHubertError:  # damaged since
+        return None
+
+
+def cut_bytes(data: bytes, where: str, target: Path) -> Outcome:
+    """Write the audio of a file that is inside another one, such as a data set, unless an earlier run has written it.
+
+    Args:
+        data: the bytes of an audio file.
+        where: what messages call it.
+        target: the file to write.
+
+    Raises:
+        SoftHubertError: as :func:`cut_segments`.
+    """
+    tag = f"{_MADE_BY} {hashlib.sha256(data).hexdigest()[:32]}"
+    earlier = _earlier(target, tag)
+    if earlier:
+        return earlier
+    try:
+        file = soundfile.SoundFile(io.BytesIO(data))
+    except (soundfile.LibsndfileError, RuntimeError) as error:
+        return Outcome(problem=f"not readable as audio ({error})")
+    with file:
+        header = Header(file.frames, file.samplerate, file.channels)
+        problem = _problem_of(header)
+        return Outcome(problem=problem) if problem else _cut_one(file, Segment(Path(where), 0, file.frames, None, target), tag)
+
+
+def _cut_one(file: Any, segment: Segment, tag: str) -> Outcome:
+    where = f"{segment.source}, {segment.first / file.samplerate:.2f} to {segment.last / file.samplerate:.2f} s"
+    try:
+        samples = _read(file, segment)
+    except (soundfile.LibsndfileError, RuntimeError) as error:
+        return Outcome(problem=f"{where}: not readable as audio ({error})")
+    if len(samples) < segment.last - segment.first:
+        return Outcome(problem=f"{where}: the recording ends {len(samples) / file.samplerate:.2f} s after the start; it is damaged")
+    if not np.isfinite(samples).all():
+        return Outcome(problem=f"{where}: has samples that are not numbers")
+    waveform = _resampled(torch.from_numpy(samples), file.samplerate).numpy()
+    write_flac(segment.target, waveform, comment=tag)
+    return Outcome(len(waveform))
+
+
+def _read(file: Any, segment: Segment) -> np.ndarray:
+    """Read ``(samples,)`` float32 of one channel, or of the average of all. There are fewer samples if the file ends early."""
+    file.seek(segment.first)
+    wanted, blocks = segment.last - segment.first, []
+    while wanted > 0:
+        block = file.read(min(wanted, _BLOCK), dtype="float32", always_2d=True)
+        blocks.append(block.mean(1) if segment.channel is None else block[:, segment.channel])
+        wanted -= len(block)
+        if not len(block):
+            break
+    return np.concatenate(blocks) if blocks else np.zeros(0, dtype=np.float32)
+
+
+def _resampled(waveform: torch.Tensor, rate: int) -> torch.Tensor:
+    if rate == SAMPLE_RATE:
+        return waveform
+    with torch.no_grad():
+        resampled: torch.Tensor = _resampler(rate)(waveform)
+    return resampled
+
+
+@functools.lru_cache(maxsize=None)
+def _resampler(rate: int) -> Any:
+    """torchaudio's resampler as a module, which computes its filter once and not for every segment."""
+    import torchaudio
+
+    return torchaudio.transforms.Resample(rate, SAMPLE_RATE)
+
+
+def _filter_size(rate: int) -> int:
+    """The number of elements of torchaudio's filter: one row for each phase, and there are many if the rates have no common factor."""
+    common = gcd(rate, SAMPLE_RATE)
+    phases, step = SAMPLE_RATE // common, rate // common
+    return phases * (step + 2 * max(12, 12 * step // phases)) if rate != SAMPLE_RATE else 0
+
+
+def check_targets(segments: Sequence[Segment], named: Sequence[str]) -> Dict[int, str]:
+    """Find segments that would be written over a recording, or over another segment.
+
+    Args:
+        segments: all segments.
+        named: where each of them is listed, for messages.
+
+    Returns:
+        For each segment that shares its target with an earlier one: what is wrong.
+
+    Raises:
+        SoftHubertError: a target is one of the recordings.
+    """
+    sources = {os.path.realpath(segment.source) for segment in segments}
+    folders: Dict[Path, str] = {}
+    first: Dict[Path, int] = {}
+    wrong: Dict[int, str] = {}
+    for number, segment in enumerate(segments):
+        folder = segment.target.parent
+        real = folders.get(folder)
+        if real is None:
+            real = folders[folder] = os.path.realpath(folder)
+        if os.path.join(real, segment.target.name) in sources:
+            raise SoftHubertError(f"{segment.target}: is one of the recordings and would be written over; choose another folder")
+        earlier = first.setdefault(segment.target, number)
+        if earlier != number:
+            wrong[number] = f"{named[number]}: would be written to {segment.target}, as {named[earlier]} is; rename one of them"
+    return wrong
+
+
+def target_in(folder: Path, *parts: str) -> Path:
+    """The file below ``folder`` for a recording and, optionally, an utterance of it, whatever their names are.
+
+    >>> target_in(Path("d"), "rec/1.wav", "u")
+    PosixPath('d/rec/1.wav/u.flac')
+    """
+    pieces: Tuple[str, ...] = tuple(_safe(piece) for part in parts for piece in part.split("/") if piece not in ("", "."))
+    return folder.joinpath(*pieces[:-1], f"{pieces[-1]}.flac")
+
+
+def _safe(name: str) -> str:
+    """A name as a file name that is neither hidden nor means another folder, and is not too long."""
+    name = "%2E" + name[1:] if name.startswith(".") else name
+    if len(name.encode("utf-8")) <= 200:
+        return name
+    return name[:40] + hashlib.sha256(name.encode("utf-8")).hexdigest()[:32]
