@@ -25,7 +25,7 @@ checkpoints
 report corpora settings
 scoring alignments audio
 manifests compat
-files doctor configurations front_end criterions optim planning plotting devices
+files terminal doctor configurations front_end criterions optim planning plotting devices
 requirements version errors allocation
 """
 MAY_IMPORT_FAIRSEQ = {"tasks", "models", "criterions", "data", "optim", "compat", "checkpoints", "exchange", "settings"}

@@ -134,7 +134,7 @@ def _reader(source: Path, manifest: Manifest) -> _Reader:
         return _folder_reader(source)
     if not source.exists():
         raise SoftHubertError(f"{source}: no such alignments; give a folder of .TextGrid or .lab files, a .ctm, or fairseq's frame list")
-    with open(source, encoding="utf-8", errors="replace") as stream:
+    with open(source, encoding="utf-8-sig", errors="replace") as stream:
         line = stream.readline()
     if len(line.split("\t")) == 2 and len(line.split()) == 2:
         return _frame_list_reader(source, manifest)

@@ -16,7 +16,7 @@ import torch
 
 from softhubert_plugin.asr.hypotheses import Hypothesis, spell, words_of
 from softhubert_plugin.errors import SoftHubertError
-from softhubert_plugin.files import PathLike, read_lines_of
+from softhubert_plugin.files import PathLike, read_lines_of, read_text_of
 
 _INSTALL = "install the extra 'lm': bash install.sh --extras lm"
 
@@ -103,7 +103,7 @@ def read_search_config(path: PathLike) -> Dict[str, Any]:
     import yaml
 
     try:
-        section = yaml.safe_load(Path(path).read_text(encoding="utf-8"))["decoding"]
+        section = yaml.safe_load(read_text_of(path))["decoding"]
         kind = section.get("type", "viterbi")
     except FileNotFoundError:
         raise SoftHubertError(f"{path}: no such configuration; see config/decode") from None

@@ -15,7 +15,7 @@ import torch
 from npy_append_array import NpyAppendArray
 
 from softhubert_plugin.errors import SoftHubertError
-from softhubert_plugin.files import PathLike, atomic_path, sha256_of, write_text
+from softhubert_plugin.files import PathLike, atomic_path, read_text_of, sha256_of, write_text
 from softhubert_plugin.labels.entropy_statistics import EntropyStatistics
 from softhubert_plugin.labels.frame_labels import RATE_UNKNOWN
 from softhubert_plugin.labels.hard import HardLabels
@@ -133,7 +133,7 @@ def _open_dense(path: Path) -> Tuple[np.ndarray, List[int]]:
     lengths_path = path.with_suffix(".len")
     try:
         dense = np.load(path, mmap_mode="r", allow_pickle=False)
-        lengths = [int(line) for line in lengths_path.read_text().split()]
+        lengths = [int(line) for line in read_text_of(lengths_path).split()]
     except FileNotFoundError as error:
         raise SoftHubertError(
             f"{error.filename}: no such file; dense labels are a .npy with a .len (frames of each utterance) beside it"

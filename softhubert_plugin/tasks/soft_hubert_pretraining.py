@@ -22,6 +22,7 @@ from softhubert_plugin.audio.check import check_audio
 from softhubert_plugin.data.masking import SpanMasking
 from softhubert_plugin.data.once_per_machine import once_per_machine
 from softhubert_plugin.data.soft_hubert_dataset import HUBERT_RECEPTIVE_FIELD, SoftHubertDataset
+from softhubert_plugin.data.transcripts import hold_transcripts
 from softhubert_plugin.errors import SoftHubertError, refuse_in_one_line
 from softhubert_plugin.front_end import parse_conv_feature_layers, receptive_field
 from softhubert_plugin.labels.frame_labels import FrameLabels
@@ -196,21 +197,29 @@ class SoftHubertPretrainingTask(HubertPretrainingTask):
             manifest = read_manifest(f"{self.cfg.data}/{split}.tsv")
             if self.cfg.check_audio:
                 once_per_machine(lambda: check_audio(manifest, sample_rate=self.cfg.sample_rate))
-            if self.cfg.fine_tuning:
-                self._check_transcripts(split, manifest)
-            else:
+            if not self.cfg.fine_tuning:
                 self.datasets[split] = self._frame_label_dataset(split, manifest)
                 return
-        super().load_dataset(split, **kwargs)
+            transcripts = [self._transcripts(split, label, manifest) for label in self.cfg.labels]
+            super().load_dataset(split, **kwargs)
+            limits = {"shortest": self.cfg.min_sample_size, "longest": self.cfg.max_keep_size}
+            hold_transcripts(self.datasets[split], manifest, transcripts, **limits)
 
-    def _check_transcripts(self, split: str, manifest: Manifest) -> None:
+    def _transcripts(self, split: str, label: str, manifest: Manifest) -> List[str]:
+        """Read the transcripts of a split.
+
+        Raises:
+            SoftHubertError: they do not fit the manifest or the dictionary, or one is empty.
+        """
         symbols = set(self.target_dictionary.symbols)
-        path = f"{self.get_label_dir()}/{split}.{self.cfg.labels[0]}"
-        for number, line in enumerate(read_lines(path, expected=len(manifest), of=manifest.path), start=1):
+        path = f"{self.get_label_dir()}/{split}.{label}"
+        lines = read_lines(path, expected=len(manifest), of=manifest.path)
+        for number, line in enumerate(lines, start=1):
             unknown = sorted(set(line.split()) - symbols)
             if unknown or not line.strip():
                 what = f"symbols {' '.join(unknown)} that are not in the dictionary" if unknown else "an empty transcript"
                 raise SoftHubertError(f"{path}, line {number}: {what}; write the transcripts and the dictionary again, together")
+        return lines
 
     def _frame_label_dataset(self, split: str, manifest: Manifest) -> SoftHubertDataset:
         labels = [open_labels(self.get_label_dir(), split, label) for label in self.cfg.labels]
