@@ -24,7 +24,7 @@ def hypotheses(tmp_path: Path) -> Path:
 
 def _shell(line: str, *arguments: object, **environment: str) -> Tuple[List[int], str]:
     """Run a line of bash in which ``softhubert`` is the command. Return the status of each part of the pipe, and stderr."""
-    program = f"softhubert() {{ '{sys.executable}' -m softhubert_plugin \"$@\"; }}\n{line}\n" 'echo "${PIPESTATUS[@]}" >&3'
+    program = f'softhubert() {{ \'{sys.executable}\' -m softhubert_plugin "$@"; }}\n{line}\necho "${{PIPESTATUS[@]}}" >&3'
     reader, writer = os.pipe()
     done = subprocess.run(
         ["bash", "-c", f"exec 3>&{writer}\n{program}", "bash", *map(str, arguments)],
@@ -53,7 +53,9 @@ def test_a_reader_that_closes_the_pipe_ends_the_command_silently(command: str, u
 
 @BUFFERING
 def test_head_gets_its_line(unbuffered: str, hypotheses: Path) -> None:
-    statuses, said = _shell('softhubert score "$1" "$1" --worst 3000 | head -1 | grep -q "^WER 0.00"', hypotheses, PYTHONUNBUFFERED=unbuffered)
+    statuses, said = _shell(
+        'softhubert score "$1" "$1" --worst 3000 | head -1 | grep -q "^WER 0.00"', hypotheses, PYTHONUNBUFFERED=unbuffered
+    )
     assert statuses[0] in (0, 141) and statuses[1:] == [0, 0] and said == ""
 
 

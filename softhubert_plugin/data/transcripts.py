@@ -25,9 +25,7 @@ def hold_transcripts(
         shortest, longest: the samples of the utterances that fairseq keeps; ``None`` is no limit.
     """
     sizes = manifest.sizes.tolist()
-    kept = [
-        index for index, size in enumerate(sizes) if (shortest is None or size >= shortest) and (longest is None or size <= longest)
-    ]
+    kept = [index for index, size in enumerate(sizes) if (shortest is None or size >= shortest) and (longest is None or size <= longest)]
     dataset.audio_root = str(manifest.root)
     dataset.audio_names = [manifest.names[index] for index in kept]
     dataset.label_list = [[lines[index] for index in kept] for lines in transcripts]
