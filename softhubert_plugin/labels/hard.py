@@ -5,8 +5,10 @@ They are read through the same interface as soft labels, so that a k-means basel
 
 from __future__ import annotations
 
+import codecs
 import warnings
 from pathlib import Path
+from typing import List
 
 import numpy as np
 
@@ -15,6 +17,8 @@ from softhubert_plugin.files import PathLike, sha256_of
 from softhubert_plugin.labels.frame_labels import FrameLabels
 from softhubert_plugin.labels.targets import FrameTargets
 from softhubert_plugin.manifests import read_dictionary
+
+MOST_DIGITS = 9  # of a cluster number
 
 
 class HardLabels(FrameLabels):
@@ -33,13 +37,9 @@ class HardLabels(FrameLabels):
         symbols = read_dictionary(dictionary)
         self.n_components = len(symbols)
         self.source = sha256_of(dictionary)
-        if not all(symbol.isdigit() for symbol in symbols):
-            raise SoftHubertError(
-                f"{dictionary}: expected cluster numbers, found {next(s for s in symbols if not s.isdigit())!r}; "
-                "give the dictionary that was made with these labels"
-            )
-        self._component_of = np.full(max(int(symbol) for symbol in symbols) + 1, -1, dtype=np.int64)
-        self._component_of[[int(symbol) for symbol in symbols]] = np.arange(len(symbols))
+        clusters = np.asarray(cluster_numbers(dictionary, symbols), dtype=np.int64)
+        self._components = np.argsort(clusters)
+        self._clusters = clusters[self._components]
         try:
             with open(self.path, "rb") as stream:
                 sizes, lengths = zip(*((len(line), len(self._parse(line, index))) for index, line in enumerate(stream)))
@@ -62,6 +62,8 @@ class HardLabels(FrameLabels):
 
     def _parse(self, line: bytes, index: int) -> np.ndarray:
         """The component ids ``(frames,)`` in the line of utterance ``index``."""
+        if line.startswith(codecs.BOM_UTF8):
+            line = line[len(codecs.BOM_UTF8) :]
         if not line.strip():
             raise SoftHubertError(f"{self.path}, line {index + 1}: no labels; make the file again from the same features")
         with warnings.catch_warnings():
@@ -72,9 +74,25 @@ class HardLabels(FrameLabels):
                 raise SoftHubertError(
                     f"{self.path}, line {index + 1}: expected cluster numbers, found {line[:40]!r}; make the file again"
                 ) from None
-        if clusters.min() < 0 or clusters.max() >= len(self._component_of) or (self._component_of[clusters] < 0).any():
+        places = np.searchsorted(self._clusters, clusters).clip(max=len(self._clusters) - 1)
+        if (self._clusters[places] != clusters).any():
             raise SoftHubertError(
                 f"{self.path}, line {index + 1}: labels from {clusters.min()} to {clusters.max()}, but the dictionary beside it lists "
                 f"{self.n_components} clusters; labels and dictionary must come from one clustering"
             )
-        return self._component_of[clusters]
+        return self._components[places]
+
+
+def cluster_numbers(dictionary: PathLike, symbols: List[str]) -> List[int]:
+    """Convert the symbols of a dictionary of hard labels to numbers.
+
+    Raises:
+        SoftHubertError: a symbol is not a cluster number, or occurs twice.
+    """
+    seen = set()
+    for symbol in symbols:
+        if not (symbol.isascii() and symbol.isdigit() and len(symbol) <= MOST_DIGITS) or int(symbol) in seen:
+            what = f"expected cluster numbers, each once, found {symbol[:40]!r}"
+            raise SoftHubertError(f"{dictionary}: {what}; give the dictionary that was made with these labels")
+        seen.add(int(symbol))
+    return list(map(int, symbols))
