@@ -35,7 +35,7 @@ from softhubert_plugin.models.kernels import training_kernels
 from softhubert_plugin.models.soft_hubert import SoftHubertModel
 from softhubert_plugin.models.starting_point import start_from
 from softhubert_plugin.models.teacher import Teacher
-from softhubert_plugin.settings import SoftHubertPretrainingConfig
+from softhubert_plugin.settings import SoftHubertPretrainingConfig, complete_shape
 from softhubert_plugin.tasks.batch_size import check_batch
 from softhubert_plugin.tasks.encoder_check import check_encoder
 from softhubert_plugin.tasks.precision import asked_of_trainer, check_precision
@@ -114,6 +114,7 @@ class SoftHubertPretrainingTask(HubertPretrainingTask):
 
     def _build_pretrained(self, cfg: Any, from_checkpoint: bool) -> Any:
         teacher = None if from_checkpoint else self._teacher(cfg)
+        self._settle_normalize(cfg, teacher)
         model = super().build_model(cfg, from_checkpoint)
         if isinstance(model, SoftHubertModel):
             self._prepare_pretraining(model, cfg, from_checkpoint, teacher)
@@ -136,16 +137,25 @@ class SoftHubertPretrainingTask(HubertPretrainingTask):
         return model
 
     def _teacher(self, cfg: Any) -> Optional[Teacher]:
-        """Open the teacher of a ``distil_hubert`` and record its width in the configuration, so that a checkpoint needs no teacher."""
+        """Open the teacher of a ``distil_hubert`` and record its shape in the configuration, so that a checkpoint needs no teacher."""
         if getattr(cfg, "_name", None) != "distil_hubert":
             return None
         with refuse_in_one_line():
             if cfg.teacher is None:
                 raise SoftHubertError("model.teacher is not set; give the checkpoint of the model to distil")
             teacher = Teacher(cfg.teacher, cfg.predicted_layers)
+        complete_shape(cfg, teacher.cfg)
         with open_dict(cfg):
             cfg.teacher_embed_dim = teacher.width
         return teacher
+
+    def _settle_normalize(self, cfg: Any, teacher: Optional[Teacher]) -> None:
+        """If ``task.normalize`` is left open, set it here and in the configuration around ``cfg``, which the checkpoint keeps."""
+        if self.cfg.normalize is None:
+            self.cfg.normalize = teacher is not None and teacher.normalize
+            whole = cfg._get_parent()
+            if whole is not None and "task" in whole:
+                whole.task.normalize = self.cfg.normalize
 
     def _prepare_pretraining(self, model: SoftHubertModel, cfg: Any, from_checkpoint: bool, teacher: Optional[Teacher]) -> None:
         """Give the datasets what they need to know about the model; give a new model its weights, frozen parts and teacher."""
@@ -162,7 +172,7 @@ class SoftHubertPretrainingTask(HubertPretrainingTask):
                 sample_rate=self.cfg.sample_rate,
             )
             if isinstance(model, DistilHubertModel) and teacher is not None:
-                model.learn_from(teacher, normalize=self.cfg.normalize)
+                model.learn_from(teacher, normalize=bool(self.cfg.normalize))
             elif not self.cfg.labels:
                 raise SoftHubertError("task.labels is empty, but only distil_hubert trains without labels; set 'task.labels=[gmm]'")
             # A student starts from its teacher's first layers, unless init_from says otherwise ('' for a student of another width).
@@ -246,7 +256,7 @@ class SoftHubertPretrainingTask(HubertPretrainingTask):
             max_sample_size=self.cfg.max_sample_size,
             pad_audio=bool(self.cfg.pad_audio),
             random_crop=bool(self.cfg.random_crop),
-            normalize=self.cfg.normalize,
+            normalize=bool(self.cfg.normalize),
             seed=self.cfg.seed,
         )
 
