@@ -155,7 +155,19 @@ def read_text_of(path: PathLike) -> str:
         line = _line_of(content, content.index(b"\0"))
         raise SoftHubertError(f"{path}, line {line}: a zero byte, expected UTF-8 text; if it is UTF-16: iconv -f UTF-16LE -t UTF-8")
     text = text.replace("\r\n", "\n") if "\n" in text else text.replace("\r", "\n")
+    return without_marks(text)
+
+
+def without_marks(text: str) -> str:
+    """Drop the byte order marks (U+FEFF) at the beginning of a text and of its lines."""
     return re.sub("^\ufeff+", "", text, flags=re.MULTILINE) if "\ufeff" in text else text
+
+
+def unmarked_line(line: bytes) -> bytes:
+    """Drop the byte order marks of UTF-8 at the beginning of a line, for files that are too large to be read at once."""
+    while line.startswith(codecs.BOM_UTF8):
+        line = line[len(codecs.BOM_UTF8) :]
+    return line
 
 
 def _line_of(content: bytes, place: int) -> int:

@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import Dict, Iterable, List, NamedTuple, Tuple
 
 from softhubert_plugin.errors import SoftHubertError
-from softhubert_plugin.files import PathLike, read_lines_of, write_text
+from softhubert_plugin.files import PathLike, read_lines_of, without_marks, write_text
 
 
 class LabelledInterval(NamedTuple):
@@ -54,7 +54,7 @@ def read_lab(path: Path, seconds: float) -> List[LabelledInterval]:
     Raises:
         SoftHubertError: a line is malformed.
     """
-    lines = path.read_text(encoding="utf-8-sig", errors="replace").splitlines()
+    lines = without_marks(path.read_text(encoding="utf-8", errors="replace")).splitlines()
     xwaves = next((number for number, line in enumerate(lines) if line.strip() == "#"), None)
     rows: List[LabelledInterval] = []
     for number, line in enumerate(lines[0 if xwaves is None else xwaves + 1 :], start=1 if xwaves is None else xwaves + 2):

@@ -16,7 +16,7 @@ from tqdm import tqdm
 from softhubert_plugin.alignments.formats import LabelledInterval, read_ctm, read_frame_list, read_lab, read_textgrid
 from softhubert_plugin.alignments.phones import PHONE_SETS, SILENCE, fold, phone_set_of
 from softhubert_plugin.errors import SoftHubertError
-from softhubert_plugin.files import PathLike
+from softhubert_plugin.files import PathLike, without_marks
 from softhubert_plugin.manifests import SAMPLE_RATE, Manifest
 
 FRAME_CENTRE = 0.0125
@@ -134,8 +134,8 @@ def _reader(source: Path, manifest: Manifest) -> _Reader:
         return _folder_reader(source)
     if not source.exists():
         raise SoftHubertError(f"{source}: no such alignments; give a folder of .TextGrid or .lab files, a .ctm, or fairseq's frame list")
-    with open(source, encoding="utf-8-sig", errors="replace") as stream:
-        line = stream.readline()
+    with open(source, encoding="utf-8", errors="replace") as stream:
+        line = without_marks(stream.readline())
     if len(line.split("\t")) == 2 and len(line.split()) == 2:
         return _frame_list_reader(source, manifest)
     if len(line.split()) >= 5:

@@ -5,7 +5,6 @@ They are read through the same interface as soft labels, so that a k-means basel
 
 from __future__ import annotations
 
-import codecs
 import warnings
 from pathlib import Path
 from typing import List
@@ -13,7 +12,7 @@ from typing import List
 import numpy as np
 
 from softhubert_plugin.errors import SoftHubertError
-from softhubert_plugin.files import PathLike, sha256_of
+from softhubert_plugin.files import PathLike, sha256_of, unmarked_line
 from softhubert_plugin.labels.frame_labels import FrameLabels
 from softhubert_plugin.labels.targets import FrameTargets
 from softhubert_plugin.manifests import read_dictionary
@@ -62,8 +61,7 @@ class HardLabels(FrameLabels):
 
     def _parse(self, line: bytes, index: int) -> np.ndarray:
         """The component ids ``(frames,)`` in the line of utterance ``index``."""
-        if line.startswith(codecs.BOM_UTF8):
-            line = line[len(codecs.BOM_UTF8) :]
+        line = unmarked_line(line)
         if not line.strip():
             raise SoftHubertError(f"{self.path}, line {index + 1}: no labels; make the file again from the same features")
         with warnings.catch_warnings():

@@ -5,7 +5,6 @@ fairseq joins them by hand, with ``cat``. Here a shard that is missing, cut, cop
 
 from __future__ import annotations
 
-import codecs
 import hashlib
 import re
 from pathlib import Path
@@ -15,7 +14,7 @@ from tqdm import tqdm
 
 from softhubert_plugin.errors import SoftHubertError
 from softhubert_plugin.features.shards import shard_path, shard_range
-from softhubert_plugin.files import PathLike, atomic_path
+from softhubert_plugin.files import PathLike, atomic_path, unmarked_line
 from softhubert_plugin.labels.cluster_dictionary import ClusterDictionary
 from softhubert_plugin.labels.hard import MOST_DIGITS
 from softhubert_plugin.labels.hard_record import HardShardRecord, read_record, record_path
@@ -134,7 +133,7 @@ def _lines(path: Path, stream: BinaryIO, digest: hashlib._Hash) -> Iterator[List
         digest.update(line)
         if not line.endswith(b"\n"):
             raise SoftHubertError(f"{path}, line {number}: ends within a line, so the shard was cut; {_AGAIN}")
-        found = (line[len(codecs.BOM_UTF8) :] if line.startswith(codecs.BOM_UTF8) else line).split()
+        found = unmarked_line(line).split()
         if not found:
             raise SoftHubertError(f"{path}, line {number}: no labels; {_AGAIN}")
         if not b"".join(found).isdigit() or max(map(len, found)) > MOST_DIGITS:
