@@ -116,7 +116,7 @@ def read_json(path: PathLike, *, remedy: str) -> Any:
         return json.loads(read_text_of(path))
     except FileNotFoundError:
         raise SoftHubertError(f"{path}: no such file; {remedy}") from None
-    except json.JSONDecodeError as error:
+    except (json.JSONDecodeError, RecursionError) as error:
         raise SoftHubertError(f"{path}: not valid JSON ({error}); {remedy}") from None
 
 

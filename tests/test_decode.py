@@ -230,6 +230,23 @@ def test_a_configuration_in_fairseqs_form_is_read_and_options_override_it(tmp_pa
         search_settings({"beam": 7}, kenlm)
     (tmp_path / "windows.yaml").write_bytes(b"\xef\xbb\xbf" + kenlm.read_bytes().replace(b"\n", b"\r\n"))
     assert read_search_config(tmp_path / "windows.yaml") == read_search_config(kenlm)
+    for setting, complaint in (
+        ("beam: many", "beam is 'many', expected int"),
+        ("lmpath: [a]", r"lmpath is \['a'\], expected str"),
+        ("nbest: true", "nbest"),
+    ):
+        (tmp_path / "odd.yaml").write_text(f"decoding: {{type: kenlm, {setting}}}")
+        with pytest.raises(SoftHubertError, match=rf"odd\.yaml: decoding\.{complaint}"):
+            read_search_config(tmp_path / "odd.yaml")
+    (tmp_path / "deep.yaml").write_text("[" * 3000)
+    with pytest.raises(SoftHubertError, match=r"deep\.yaml: has no section 'decoding'"):
+        read_search_config(tmp_path / "deep.yaml")
+    (tmp_path / "tuned.json").write_text('{"lm_weight": NaN, "word_score": 1}')
+    with pytest.raises(SoftHubertError, match=r"tuned\.json: lm_weight and word_score are"):
+        read_tuned(tmp_path / "tuned.json")
+    (tmp_path / "tuned.json").write_text("[" * 100_000)
+    with pytest.raises(SoftHubertError, match=r"tuned\.json: not valid JSON"):
+        read_tuned(tmp_path / "tuned.json")
     (tmp_path / "latin.yaml").write_bytes(b"decoding: {type: kenlm}  # caf\xe9")
     with pytest.raises(SoftHubertError, match=r"latin\.yaml, line 1: not UTF-8 text"):
         read_search_config(tmp_path / "latin.yaml")

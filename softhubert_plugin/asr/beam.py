@@ -9,7 +9,7 @@ import contextlib
 import os
 import sys
 from dataclasses import dataclass
-from typing import Any, Dict, Iterator, List, Optional, Sequence
+from typing import Any, Dict, Iterator, List, Optional, Sequence, Tuple
 
 import torch
 
@@ -61,6 +61,11 @@ _KEYS = {
     "silweight": "sil_score",
     "nbest": "nbest",
 }
+_TYPES: Dict[str, Tuple[type, ...]] = {
+    **dict.fromkeys(("lm", "lexicon"), (str,)),
+    **dict.fromkeys(("beam", "nbest"), (int,)),
+    **dict.fromkeys(("beam_threshold", "lm_weight", "word_score", "sil_score"), (int, float)),
+}
 
 
 def search_settings(given: Dict[str, Any], config: Optional[PathLike] = None) -> Optional[BeamSettings]:
@@ -97,7 +102,8 @@ def read_search_config(path: PathLike) -> Dict[str, Any]:
         Values by field name of :class:`BeamSettings`; empty for greedy decoding. A value that must still be given is ``???``.
 
     Raises:
-        SoftHubertError: the file is missing or not YAML, has no section ``decoding``, or names a decoder other than viterbi and kenlm.
+        SoftHubertError: the file is missing or not YAML, has no section ``decoding``, names a decoder other than viterbi and kenlm, or a
+            value is of the wrong type.
     """
     import yaml
 
@@ -106,13 +112,19 @@ def read_search_config(path: PathLike) -> Dict[str, Any]:
         kind = section.get("type", "viterbi")
     except FileNotFoundError:
         raise SoftHubertError(f"{path}: no such configuration; see config/decode") from None
-    except (yaml.YAMLError, KeyError, TypeError, AttributeError):
+    except (yaml.YAMLError, KeyError, TypeError, AttributeError, ValueError, RecursionError):
         raise SoftHubertError(f"{path}: has no section 'decoding'; see config/decode/kenlm.yaml") from None
     if kind not in ("viterbi", "kenlm"):
         raise SoftHubertError(f"{path}: decoding.type is {kind!r}, expected viterbi or kenlm; for other decoders use fairseq's infer.py")
     if kind == "viterbi":
         return {}
-    return {ours: section[theirs] for theirs, ours in _KEYS.items() if section.get(theirs) is not None}
+    chosen = {ours: section[theirs] for theirs, ours in _KEYS.items() if section.get(theirs) is not None}
+    for theirs, ours in _KEYS.items():
+        value = chosen.get(ours, _OPEN)
+        if value != _OPEN and (not isinstance(value, _TYPES[ours]) or isinstance(value, bool)):
+            wanted = " or ".join(kind.__name__ for kind in _TYPES[ours])
+            raise SoftHubertError(f"{path}: decoding.{theirs} is {value!r}, expected {wanted}; correct it")
+    return chosen
 
 
 def check_models(settings: BeamSettings, symbols: Sequence[str]) -> None:

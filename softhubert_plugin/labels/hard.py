@@ -33,6 +33,8 @@ class HardLabels(FrameLabels):
 
     def __init__(self, path: PathLike, dictionary: PathLike) -> None:
         self.path = Path(path)
+        if not Path(dictionary).exists():
+            raise SoftHubertError(f"{dictionary}: no such dictionary; 'softhubert labels merge' writes it when it joins the label shards")
         symbols = read_dictionary(dictionary)
         self.n_components = len(symbols)
         self.source = sha256_of(dictionary)
@@ -44,7 +46,8 @@ class HardLabels(FrameLabels):
                 sizes, lengths = zip(*((len(line), len(self._parse(line, index))) for index, line in enumerate(stream)))
         except FileNotFoundError:
             raise SoftHubertError(
-                f"{path}: no such labels; make them with fairseq's dump_km_label.py or 'softhubert gmm dump --hard'"
+                f"{path}: no such labels; make them with fairseq's dump_km_label.py or 'softhubert gmm dump --hard', and join the "
+                "shards with 'softhubert labels merge'"
             ) from None
         except ValueError:
             raise SoftHubertError(f"{path}: the label file is empty; make it again") from None

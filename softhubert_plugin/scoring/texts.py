@@ -8,14 +8,13 @@ from __future__ import annotations
 
 import re
 from pathlib import Path
-from typing import Dict, List, Sequence, Tuple
+from typing import Dict, List, Optional, Sequence, Tuple
 
 from softhubert_plugin.errors import SoftHubertError
 from softhubert_plugin.files import PathLike, read_lines_of
 
 FORMS = ("trn", "lines", "kaldi")
 COMMENT = ";;"  # of trn files, as in sclite
-_TRN = re.compile(r"(.*?)\s*\(([^()]+)\)")
 _NAME = re.compile(r"(?=.*[0-9])(?=.*[A-Za-z_.\-])\S+")  # a first word such as 84-121123-0001 or utt1, but not 7 or SEVEN
 
 Texts = Dict[str, str]
@@ -37,6 +36,8 @@ def read_pair(hypotheses: PathLike, references: PathLike, form: str = "auto") ->
         SoftHubertError: a file is missing or empty, a line is malformed, the files differ in form, or an id is missing in one file or
             occurs twice.
     """
+    if form not in ("auto", *FORMS):
+        raise SoftHubertError(f"--format {form}: expected auto, {', '.join(FORMS)}")
     lines_of = {path: _lines(path) for path in (hypotheses, references)}
     if form == "auto":
         form = _form(lines_of)
@@ -61,24 +62,31 @@ def _lines(path: PathLike) -> List[str]:
 
 def _form(lines_of: Dict[PathLike, List[str]]) -> str:
     """Find the form of two files from their content."""
-    named: List[Tuple[bool, PathLike, int, str]] = []
+    first: Dict[bool, Tuple[PathLike, int, str]] = {}  # the first line with a name, and the first one without
     for path, lines in lines_of.items():
         for number, line in enumerate(lines, start=1):
             text = line.strip()
             if text and not text.startswith(COMMENT):
-                named.append((_TRN.fullmatch(text) is not None, path, number, text))
-    found = {each[0] for each in named}
-    if len(found) == 2:
-        _, path, number, text = next(each for each in named if not each[0])
-        _, other, place, _ = next(each for each in named if each[0])
+                first.setdefault(_split_trn(text) is not None, (path, number, text))
+    if len(first) == 2:
+        path, number, text = first[False]
+        other, place, _ = first[True]
         raise SoftHubertError(
             f"{path}, line {number}: expected 'WORDS (id)' as in line {place} of {other}, found {text[:60]!r}; give both files in "
             "one form, or read every line as words with --format lines"
         )
-    if found != {False}:
+    if False not in first:
         return "trn"
     _refuse_names(lines_of)
     return "lines"
+
+
+def _split_trn(text: str) -> Optional[Tuple[str, str]]:
+    """Split ``WORDS (id)`` into words and id; ``None`` if it is anything else."""
+    words, parenthesis, name = text[:-1].rpartition("(")
+    if not parenthesis or not text.endswith(")") or ")" in name or not name.strip():
+        return None
+    return words.rstrip(), name.strip()
 
 
 def _refuse_names(lines_of: Dict[PathLike, List[str]]) -> None:
@@ -103,10 +111,10 @@ def _trn(path: PathLike, lines: Sequence[str]) -> Texts:
         text = line.strip()
         if text.startswith(COMMENT):
             continue
-        match = _TRN.fullmatch(text)
-        if match is None:
+        parts = _split_trn(text)
+        if parts is None:
             raise SoftHubertError(f"{path}, line {number}: expected 'WORDS (id)', found {text[:60]!r}; correct it or decode again")
-        _add(texts, match.group(2).strip(), match.group(1), path, number)
+        _add(texts, parts[1], parts[0], path, number)
     if not texts:
         raise SoftHubertError(f"{path}: the file has only comments; decode the split again")
     return texts
