@@ -20,6 +20,7 @@ from softhubert_plugin.commands.probing import add_probing
 from softhubert_plugin.commands.recognition import add_recognition
 from softhubert_plugin.commands.reporting import add_reporting
 from softhubert_plugin.errors import SoftHubertError, exit_with
+from softhubert_plugin.terminal import say, standard_streams
 from softhubert_plugin.version import __version__
 
 
@@ -49,18 +50,16 @@ def main(argv: Optional[Sequence[str]] = None) -> int:
         argv: the command line without the program's name; by default the process's own.
 
     Returns:
-        Exit status 0 on success. Bad input exits with status 2 and one line on stderr.
+        Exit status 0 on success. Bad input exits with status 2 and one line on stderr; a closed pipe exits with status 141 and no line.
     """
-    arguments = build_parser().parse_args(argv)
     try:
-        message = arguments.run(arguments)
+        with standard_streams():
+            arguments = build_parser().parse_args(argv)
+            message = arguments.run(arguments)
+            if message:
+                say(message)
     except SoftHubertError as error:
         exit_with(error)
-    except BrokenPipeError:  # the reader of our output has closed it, as head does: not an error
-        sys.stderr.close()
-        return 0
-    if message:
-        print(message)
     return 0
 
 

@@ -21,6 +21,15 @@ def exit_with(error: SoftHubertError) -> NoReturn:
     raise SystemExit(2)
 
 
+def remark(kind: str, message: str) -> None:
+    """Print ``softhubert: KIND: message`` on one line of stderr, for what a user should know before a long computation ends.
+
+    Args:
+        kind: ``note`` or ``warning``.
+    """
+    print(f"softhubert: {kind}: " + " ".join(message.split()), file=sys.stderr, flush=True)
+
+
 @contextlib.contextmanager
 def refuse_in_one_line() -> Iterator[None]:
     """Turn a :class:`SoftHubertError` into one line on stderr and exit status 2.

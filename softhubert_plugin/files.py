@@ -1,7 +1,11 @@
-"""Write files atomically, so that a reader sees a complete file or none; read text files; compute fingerprints of files."""
+"""Write files atomically, so that a reader sees a complete file or none; read text files; compute fingerprints of files.
+
+Every text file that people bring is read by :func:`read_text_of`. It says what a line is, and keeps byte order marks out of the text.
+"""
 
 from __future__ import annotations
 
+import codecs
 import contextlib
 import errno
 import hashlib
@@ -112,29 +116,78 @@ def read_json(path: PathLike, *, remedy: str) -> Any:
         SoftHubertError: the file is missing or is not JSON.
     """
     try:
-        return json.loads(Path(path).read_text(encoding="utf-8"))
+        return json.loads(read_text_of(path))
     except FileNotFoundError:
         raise SoftHubertError(f"{path}: no such file; {remedy}") from None
-    except (json.JSONDecodeError, UnicodeDecodeError) as error:
+    except (json.JSONDecodeError, RecursionError) as error:
         raise SoftHubertError(f"{path}: not valid JSON ({error}); {remedy}") from None
 
 
+# The four bytes of UTF-32 come first, because they begin with those of UTF-16.
+_OTHER_MARKS = (
+    (codecs.BOM_UTF32_LE, "UTF-32"),
+    (codecs.BOM_UTF32_BE, "UTF-32"),
+    (codecs.BOM_UTF16_LE, "UTF-16"),
+    (codecs.BOM_UTF16_BE, "UTF-16"),
+)
+
+
+def read_text_of(path: PathLike) -> str:
+    """Read a UTF-8 file.
+
+    Windows editors put a byte order mark (U+FEFF) before the text, and joining such files leaves marks at the beginning of later lines.
+    None of them belongs to the text, so they are dropped. Within a line, U+FEFF is kept. The line ends of Windows (and the carriage
+    returns of old Macs, in a file without a line feed) become line feeds.
+
+    Raises:
+        FileNotFoundError: there is no such file.
+        SoftHubertError: the file is not UTF-8; the message names the line and the way to convert it.
+    """
+    content = Path(path).read_bytes()
+    for mark, encoding in _OTHER_MARKS:
+        if content.startswith(mark):
+            raise SoftHubertError(f"{path}: {encoding} text, expected UTF-8; convert it: iconv -f {encoding} -t UTF-8")
+    try:
+        text = content.decode("utf-8")
+    except UnicodeDecodeError as error:
+        raise SoftHubertError(
+            f"{path}, line {_line_of(content, error.start)}: not UTF-8 text ({error.reason}); convert it from its own encoding, "
+            "often Latin-1: iconv -f LATIN1 -t UTF-8"
+        ) from None
+    if "\0" in text:
+        line = _line_of(content, content.index(b"\0"))
+        raise SoftHubertError(f"{path}, line {line}: a zero byte, expected UTF-8 text; if it is UTF-16: iconv -f UTF-16LE -t UTF-8")
+    text = text.replace("\r\n", "\n") if "\n" in text else text.replace("\r", "\n")
+    return without_marks(text)
+
+
+def without_marks(text: str) -> str:
+    """Drop the byte order marks (U+FEFF) at the beginning of a text and of its lines."""
+    return re.sub("^\ufeff+", "", text, flags=re.MULTILINE) if "\ufeff" in text else text
+
+
+def unmarked_line(line: bytes) -> bytes:
+    """Drop the byte order marks of UTF-8 at the beginning of a line, for files that are too large to be read at once."""
+    while line.startswith(codecs.BOM_UTF8):
+        line = line[len(codecs.BOM_UTF8) :]
+    return line
+
+
+def _line_of(content: bytes, place: int) -> int:
+    """Return the number of the line, from 1, that holds the byte at ``place``."""
+    return content.count(b"\n", 0, place) + 1
+
+
 def read_lines_of(path: PathLike) -> List[str]:
-    """Read the lines of a UTF-8 file.
+    """Read the lines of a UTF-8 file, without their line feeds; the last line may lack one.
 
     Only line feeds end a line, because transcripts and file names may contain Unicode's other line separators.
 
     Raises:
         FileNotFoundError: there is no such file.
-        SoftHubertError: the file is not UTF-8; the message names the line.
+        SoftHubertError: as :func:`read_text_of`.
     """
-    content = Path(path).read_bytes()
-    try:
-        text = content.decode("utf-8")
-    except UnicodeDecodeError as error:
-        line = content.count(b"\n", 0, error.start) + 1
-        raise SoftHubertError(f"{path}, line {line}: not UTF-8 text ({error.reason}); convert it, e.g. with iconv") from None
-    lines = text.replace("\r\n", "\n").split("\n")
+    lines = read_text_of(path).split("\n")
     return lines if lines[-1] else lines[:-1]
 
 

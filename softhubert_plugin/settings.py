@@ -6,18 +6,23 @@ fairseq registers these dataclasses under the names ``soft_hubert_pretraining`` 
 
 # Do not postpone annotations here: omegaconf 2.0 inspects these types at run time.
 from dataclasses import dataclass, field
-from typing import List, Optional
+from typing import Any, List, Optional
 
+from fairseq import utils
 from fairseq.dataclass import ChoiceEnum
-from fairseq.models.hubert.hubert import HubertConfig
+from fairseq.models.hubert.hubert import EXTRACTOR_MODE_CHOICES, HubertConfig
 from fairseq.tasks.hubert_pretraining import HubertPretrainingConfig
-from omegaconf import II
+from omegaconf import II, open_dict
 
 
 @dataclass
 class SoftHubertPretrainingConfig(HubertPretrainingConfig):
     """Settings of the task ``soft_hubert_pretraining`` (``task.*``)."""
 
+    normalize: Optional[bool] = field(
+        default=False,
+        metadata={"help": "give the model waveforms of zero mean and unit variance; null, for a student: as for its teacher"},
+    )
     frame_rate: float = field(default=50.0, metadata={"help": "frames per second of the model's convolutional front end"})
     label_pooling: ChoiceEnum(["mean", "pick"]) = field(  # type: ignore[valid-type]
         default="mean",
@@ -70,6 +75,23 @@ class SoftHubertConfig(HubertConfig):
     freeze_updates: int = field(default=0, metadata={"help": "update at which frozen parts thaw; 0: never"})
 
 
+# The shape of a student, apart from its number of layers. What is not set is as in its teacher.
+TEACHERS_SHAPE = (
+    "extractor_mode",
+    "conv_feature_layers",
+    "conv_bias",
+    "feature_layer_norm",
+    "encoder_embed_dim",
+    "encoder_ffn_embed_dim",
+    "encoder_attention_heads",
+    "activation_fn",
+    "layer_norm_first",
+    "conv_pos",
+    "conv_pos_groups",
+)
+_AS_IN_TEACHER = {"help": "null: as in the teacher"}
+
+
 @dataclass
 class DistilHubertConfig(SoftHubertConfig):
     """Settings of the model ``distil_hubert`` (``model.*``)."""
@@ -83,3 +105,32 @@ class DistilHubertConfig(SoftHubertConfig):
         default_factory=lambda: [4, 8, 12], metadata={"help": "layers of the teacher to predict, numbered from 1; each gets a head"}
     )
     teacher_embed_dim: int = field(default=0, metadata={"help": "width of the teacher; 0: read from its checkpoint when training starts"})
+    extractor_mode: Optional[EXTRACTOR_MODE_CHOICES] = field(default=None, metadata=_AS_IN_TEACHER)
+    conv_feature_layers: Optional[str] = field(default=None, metadata=_AS_IN_TEACHER)
+    conv_bias: Optional[bool] = field(default=None, metadata=_AS_IN_TEACHER)
+    feature_layer_norm: Optional[bool] = field(default=None, metadata=_AS_IN_TEACHER)  # type: ignore[assignment]
+    encoder_embed_dim: Optional[int] = field(default=None, metadata=_AS_IN_TEACHER)
+    encoder_ffn_embed_dim: Optional[int] = field(default=None, metadata=_AS_IN_TEACHER)
+    encoder_attention_heads: Optional[int] = field(default=None, metadata=_AS_IN_TEACHER)
+    activation_fn: Optional[ChoiceEnum(utils.get_available_activation_fns())] = field(  # type: ignore[valid-type]
+        default=None, metadata=_AS_IN_TEACHER
+    )
+    layer_norm_first: Optional[bool] = field(default=None, metadata=_AS_IN_TEACHER)
+    conv_pos: Optional[int] = field(default=None, metadata=_AS_IN_TEACHER)
+    conv_pos_groups: Optional[int] = field(default=None, metadata=_AS_IN_TEACHER)
+
+
+def complete_shape(cfg: Any, teacher: Any = None) -> None:
+    """Give a student the settings of its shape that are left open.
+
+    Args:
+        cfg: the model's configuration; it is changed in place. Configurations of other models leave nothing open.
+        teacher: the teacher's configuration; by default, and for settings that it lacks, the defaults of ``soft_hubert``: HuBERT Base.
+    """
+    base = SoftHubertConfig()
+    with open_dict(cfg):
+        for name in TEACHERS_SHAPE:
+            if name in cfg and cfg[name] is None:
+                taken = None if teacher is None else teacher.get(name)
+                value = getattr(base, name) if taken is None else taken
+                cfg[name] = value if isinstance(value, (bool, int)) else str(value)

@@ -26,7 +26,7 @@ report corpora settings
 scoring alignments audio
 speakers
 manifests compat
-files doctor configurations front_end criterions optim planning plotting devices
+files terminal doctor configurations front_end criterions optim planning plotting devices
 requirements version errors allocation
 """
 MAY_IMPORT_FAIRSEQ = {"tasks", "models", "criterions", "data", "optim", "compat", "checkpoints", "exchange", "settings"}

@@ -192,6 +192,33 @@ def test_a_lexicon_and_a_model_that_do_not_fit_are_refused(
         BeamDecoder(settings, model.symbols, model.blank, model.end)
 
 
+@pytest.mark.parametrize("program", ["decode", "tune"])
+def test_most_words_in_another_case_are_refused_before_anything_is_decoded(program: str, work: Path, tmp_path: Path) -> None:
+    pytest.importorskip("kenlm")
+    pytest.importorskip("flashlight.lib.text.decoder")
+    write_language_model([work / "text"], tmp_path / "lm", order=2)
+    lines = (tmp_path / "lm" / "lexicon.txt").read_text().splitlines()
+    (tmp_path / "lexicon.txt").write_text(
+        "\n".join([lines[0], *(line.partition("\t")[0].lower() + "\t" + line.partition("\t")[2] for line in lines[1:])])
+    )
+    search = BeamSettings(lm=str(tmp_path / "lm" / "lm.arpa"), lexicon=str(tmp_path / "lexicon.txt"), beam=5)
+    with pytest.raises(SoftHubertError, match="has only 1 of the 14 words of .* In another case, 13 of these 13 are there"):
+        if program == "decode":
+            decode_split(work, "test", work / "model" / "checkpoint.pt", tmp_path / "out", search=search, processes=2)
+        else:
+            tune_weights(work, "test", work / "model" / "checkpoint.pt", tmp_path / "out", search=search, processes=2)
+    assert not (tmp_path / "out").exists()
+
+
+def test_the_fit_is_said_once_however_many_processes_decode(work: Path, tmp_path: Path, capfd: pytest.CaptureFixture[str]) -> None:
+    pytest.importorskip("kenlm")
+    pytest.importorskip("flashlight.lib.text.decoder")
+    write_language_model([work / "text"], tmp_path / "lm", order=2)
+    search = BeamSettings(lm=str(tmp_path / "lm" / "lm.arpa"), lexicon=str(tmp_path / "lm" / "lexicon.txt"), beam=5)
+    decode_split(work, "test", work / "model" / "checkpoint.pt", tmp_path / "out", search=search, processes=2)
+    assert capfd.readouterr().err.count("knows 14 (100.0 %) of the 14 words") == 1
+
+
 def test_a_configuration_in_fairseqs_form_is_read_and_options_override_it(tmp_path: Path) -> None:
     from softhubert_plugin.asr.beam import read_search_config, search_settings
 
@@ -201,6 +228,28 @@ def test_a_configuration_in_fairseqs_form_is_read_and_options_override_it(tmp_pa
     assert chosen == BeamSettings("lm.arpa", "lexicon.txt", beam=7, beam_threshold=100, lm_weight=2, word_score=-1)
     with pytest.raises(SoftHubertError, match=r"kenlm\.yaml: does not set --lm and --lexicon; set it there"):
         search_settings({"beam": 7}, kenlm)
+    (tmp_path / "windows.yaml").write_bytes(b"\xef\xbb\xbf" + kenlm.read_bytes().replace(b"\n", b"\r\n"))
+    assert read_search_config(tmp_path / "windows.yaml") == read_search_config(kenlm)
+    for setting, complaint in (
+        ("beam: many", "beam is 'many', expected int"),
+        ("lmpath: [a]", r"lmpath is \['a'\], expected str"),
+        ("nbest: true", "nbest"),
+    ):
+        (tmp_path / "odd.yaml").write_text(f"decoding: {{type: kenlm, {setting}}}")
+        with pytest.raises(SoftHubertError, match=rf"odd\.yaml: decoding\.{complaint}"):
+            read_search_config(tmp_path / "odd.yaml")
+    (tmp_path / "deep.yaml").write_text("[" * 3000)
+    with pytest.raises(SoftHubertError, match=r"deep\.yaml: has no section 'decoding'"):
+        read_search_config(tmp_path / "deep.yaml")
+    (tmp_path / "tuned.json").write_text('{"lm_weight": NaN, "word_score": 1}')
+    with pytest.raises(SoftHubertError, match=r"tuned\.json: lm_weight and word_score are"):
+        read_tuned(tmp_path / "tuned.json")
+    (tmp_path / "tuned.json").write_text("[" * 100_000)
+    with pytest.raises(SoftHubertError, match=r"tuned\.json: not valid JSON"):
+        read_tuned(tmp_path / "tuned.json")
+    (tmp_path / "latin.yaml").write_bytes(b"decoding: {type: kenlm}  # caf\xe9")
+    with pytest.raises(SoftHubertError, match=r"latin\.yaml, line 1: not UTF-8 text"):
+        read_search_config(tmp_path / "latin.yaml")
     (tmp_path / "lm.yaml").write_text("decoding: {type: fairseqlm}")
     with pytest.raises(SoftHubertError, match="fairseqlm"):
         read_search_config(tmp_path / "lm.yaml")

@@ -13,22 +13,26 @@ import pytest
 import soundfile
 import torch
 import torch.nn.functional as F
+from fairseq.tasks import setup_task
 from fairseq.tasks.hubert_pretraining import HubertPretrainingConfig
 from omegaconf import OmegaConf
-from shapes import SMALL, save_pretrained, unsettle
+from shapes import LARGE, SMALL, save_pretrained, unsettle
 
+from softhubert_plugin.checkpoints.contents import assemble, whole_configuration
 from softhubert_plugin.checkpoints.load import load_checkpoint, read_checkpoint, register_plugin
 from softhubert_plugin.criterions.distil_hubert import DistilHubertCriterion
 from softhubert_plugin.data.soft_hubert_dataset import SoftHubertDataset
 from softhubert_plugin.errors import SoftHubertError
 from softhubert_plugin.exchange.export_transformers import export_transformers
 from softhubert_plugin.features.hidden_states import hidden_states
+from softhubert_plugin.front_end import parse_conv_feature_layers
 from softhubert_plugin.manifests import read_manifest
 from softhubert_plugin.models.distil_hubert import DistilHubertModel
 from softhubert_plugin.models.soft_hubert import SoftHubertModel
 from softhubert_plugin.models.starting_point import start_from
 from softhubert_plugin.models.teacher import Teacher
-from softhubert_plugin.settings import DistilHubertConfig, SoftHubertConfig
+from softhubert_plugin.settings import TEACHERS_SHAPE, DistilHubertConfig, SoftHubertConfig, SoftHubertPretrainingConfig, complete_shape
+from softhubert_plugin.tasks.soft_hubert_pretraining import SoftHubertPretrainingTask
 
 register_plugin()
 
@@ -194,6 +198,115 @@ def test_layers_that_the_teacher_lacks_and_other_normalisation_are_refused(teach
         student.learn_from(student.teacher, normalize=True)
 
 
+def _distil(teacher: Path, *, normalize: Any = None, **model: Any) -> Any:
+    """Build a student as the trainer does. Return the configuration that its checkpoint would keep, and the student."""
+    settings = {"_name": "distil_hubert", "label_rate": 50.0, "predicted_layers": PREDICTED, "teacher": str(teacher), **model}
+    task_settings = {"_name": "soft_hubert_pretraining", "data": "/gone", "labels": [], "normalize": normalize, "seed": 1}
+    parts = {"model": (DistilHubertConfig(), settings), "task": (SoftHubertPretrainingConfig(), task_settings)}
+    merged = {name: OmegaConf.merge(OmegaConf.structured(structure), values) for name, (structure, values) in parts.items()}
+    cfg = whole_configuration(**{name: OmegaConf.to_container(group, enum_to_str=True) for name, group in merged.items()})
+    whole = OmegaConf.create(cfg)
+    OmegaConf.set_struct(whole, True)
+    task = setup_task(whole.task)
+    return whole, task.build_model(whole.model)
+
+
+SHAPES_OF_TEACHERS = {
+    "Base": {},
+    "Large": LARGE,
+    "biased convolutions": {**LARGE, "conv_bias": True},
+    "other widths": {
+        "encoder_embed_dim": 48,
+        "encoder_ffn_embed_dim": 80,
+        "encoder_attention_heads": 6,
+        "conv_pos": 8,
+        "conv_pos_groups": 3,
+    },
+    "other convolutions": {"conv_feature_layers": "[(16,10,5)] + [(20,3,2)] * 4 + [(16,2,2)] * 2", "activation_fn": "relu"},
+    "no norm of the features": {"feature_layer_norm": False},
+}
+
+
+@pytest.mark.parametrize("name", SHAPES_OF_TEACHERS)
+def test_a_student_has_its_teachers_shape_and_its_checkpoint_records_it(name: str, tmp_path: Path) -> None:
+    shape = {**SMALL, **SHAPES_OF_TEACHERS[name]}
+    path = save_pretrained(tmp_path / "teacher.pt", shape)
+    taught = load_checkpoint(path)
+    whole, student = _distil(path)
+    for setting in TEACHERS_SHAPE:
+        expected = taught.encoder_cfg[setting]
+        found = whole.model[setting]
+        if setting == "conv_feature_layers":
+            expected, found = parse_conv_feature_layers(expected), parse_conv_feature_layers(found)
+        assert found == expected, setting
+    assert whole.task.normalize is bool(shape.get("normalize", False)) and whole.model.teacher_embed_dim == shape["encoder_embed_dim"]
+    weights, learnt = taught.encoder.state_dict(), student.state_dict()
+    assert "encoder.layers.1.fc1.weight" in learnt and "encoder.layers.2.fc1.weight" not in learnt
+    assert all(torch.equal(learnt[key], weights[key]) for key in learnt if not key.startswith("heads."))
+    # The checkpoint opens without the teacher, and gives what the student gives.
+    saved = assemble(OmegaConf.to_container(whole), learnt, {"codewords": None})
+    torch.save(saved, tmp_path / "student.pt")
+    path.unlink()
+    loaded = load_checkpoint(tmp_path / "student.pt")
+    assert loaded.normalize is whole.task.normalize
+    waveform = torch.randn(1, 8_000)
+    expected = student.eval()(waveform, features_only=True, mask=False)["x"]
+    assert torch.equal(loaded.encoder(waveform, features_only=True, mask=False)["x"], expected)
+
+
+def test_a_teacher_in_a_folder_of_transformers_gives_its_shape_too(tmp_path: Path) -> None:
+    export_transformers(save_pretrained(tmp_path / "teacher.pt", {**SMALL, **LARGE}), tmp_path / "folder")
+    whole, _ = _distil(tmp_path / "folder")
+    assert (whole.model.extractor_mode, whole.model.layer_norm_first, whole.task.normalize) == ("layer_norm", True, True)
+    assert (whole.model.encoder_embed_dim, whole.model.encoder_attention_heads) == (32, 4)
+
+
+def test_a_student_that_is_told_otherwise_obeys(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    path = save_pretrained(tmp_path / "teacher.pt", {**SMALL, **LARGE})
+    whole, student = _distil(path, encoder_embed_dim=16, encoder_ffn_embed_dim=24, layer_norm_first=False, init_from="")
+    assert (whole.model.encoder_attention_heads, whole.model.encoder_embed_dim, whole.model.layer_norm_first) == (4, 16, False)
+    assert student.encoder.layers[0].fc1.weight.shape == (24, 16) and student.heads[0][2].weight.shape == (32, 16)
+    capsys.readouterr()
+    for changes, complaint in (
+        ({"encoder_embed_dim": 18, "init_from": ""}, "model.encoder_embed_dim=18 is not a multiple of model.encoder_attention_heads=4"),
+        ({"conv_pos_groups": 5, "init_from": ""}, "is not a multiple of model.conv_pos_groups=5"),
+        ({"encoder_embed_dim": 16}, "model.init_from needs a checkpoint with the same front end, width and heads"),
+        ({"normalize": False}, "the teacher was trained with task.normalize=True, but the student has False"),
+    ):
+        with pytest.raises(SystemExit):
+            _distil(path, **changes)
+        assert complaint in capsys.readouterr().err
+
+
+def test_the_recipe_gives_a_base_teacher_the_published_student() -> None:
+    recipe = OmegaConf.load(REPOSITORY / "config" / "pretrain" / "distilhubert_base_librispeech.yaml").model
+    cfg = OmegaConf.merge(OmegaConf.structured(DistilHubertConfig()), recipe)
+    complete_shape(cfg, OmegaConf.structured(SoftHubertConfig()))
+    published = {  # s3prl/pretrain/distiller/config_model.yaml
+        "encoder_layers": 2,
+        "encoder_embed_dim": 768,
+        "encoder_ffn_embed_dim": 3072,
+        "encoder_attention_heads": 12,
+        "extractor_mode": "default",
+        "activation_fn": "gelu",
+        "layer_norm_first": False,
+        "conv_pos": 128,
+        "conv_pos_groups": 16,
+        "conv_bias": False,
+    }
+    assert {name: cfg[name] if isinstance(cfg[name], (bool, int)) else str(cfg[name]) for name in published} == published
+    assert parse_conv_feature_layers(cfg.conv_feature_layers) == [(512, 10, 5), *[(512, 3, 2)] * 4, *[(512, 2, 2)] * 2]
+
+
+def test_only_a_student_leaves_normalisation_open(teacher_path: Path) -> None:
+    settings = {"_name": "soft_hubert_pretraining", "data": "/gone", "labels": ["gmm"], "normalize": None, "seed": 1}
+    task = setup_task(OmegaConf.merge(OmegaConf.structured(SoftHubertPretrainingConfig()), settings))
+    assert isinstance(task, SoftHubertPretrainingTask)
+    task.load_state_dict({"codewords": [4]})
+    task.build_model(OmegaConf.merge(OmegaConf.structured(SoftHubertConfig()), {"_name": "soft_hubert", **SMALL, **PLAIN}))
+    assert task.cfg.normalize is False
+
+
 def _train(config: str, cwd: Path, *settings: str) -> subprocess.CompletedProcess:
     folder, name = os.path.split(config)
     command = [sys.executable, "-m", "fairseq_cli.hydra_train", "--config-dir", str(REPOSITORY / "config" / folder), "--config-name", name]
@@ -208,6 +321,25 @@ def _train(config: str, cwd: Path, *settings: str) -> subprocess.CompletedProces
     environment = {**os.environ, "HYDRA_FULL_ERROR": "1", "PYTHONPATH": str(REPOSITORY)}
     command.append(f"common.user_dir={REPOSITORY / 'softhubert_plugin'}")
     return subprocess.run(command, capture_output=True, text=True, check=False, env=environment, cwd=cwd.parent)
+
+
+def test_the_recipe_needs_only_the_teacher(corpus: Path, tmp_path: Path) -> None:
+    teacher = save_pretrained(tmp_path / "teacher.pt", {**SMALL, **LARGE})
+    short = ["optimization.max_update=2", "lr_scheduler.warmup_updates=1", "task.min_sample_size=400", "dataset.batch_size=1"]
+    done = _train(
+        "pretrain/distilhubert_base_librispeech",
+        tmp_path / "distilled",
+        f"task.data={corpus}",
+        f"model.teacher={teacher}",
+        "model.predicted_layers=[1,3]",
+        *short,
+    )
+    assert done.returncode == 0, done.stdout[-3000:] + done.stderr[-3000:]
+    cfg = read_checkpoint(tmp_path / "distilled" / "checkpoints" / "checkpoint_last.pt")["cfg"]
+    assert cfg["task"]["normalize"] is True and cfg["model"]["encoder_embed_dim"] == 32 and cfg["model"]["layer_norm_first"] is True
+    assert not [name for name in TEACHERS_SHAPE if cfg["model"][name] is None]
+    teacher.unlink()
+    assert load_checkpoint(tmp_path / "distilled" / "checkpoints" / "checkpoint_last.pt").normalize
 
 
 def test_the_recipe_distils_its_result_fine_tunes_and_starts_a_soft_hubert(corpus: Path, teacher_path: Path, tmp_path: Path) -> None:

@@ -205,8 +205,7 @@ label() {
             run softhubert labels merge "$5" "$split" "$nshard"
             run softhubert labels verify "$5/$split.gmm" --manifest "$data/$split.tsv"
         else
-            run bash -c "for ((r = 0; r < $nshard; r++)); do cat '$5/${split}_'\$r'_$nshard.km'; done >'$5/$split.km'"
-            run bash -c "seq 0 $(($3 - 1)) | sed 's/\$/ 1/' >'$5/dict.km.txt'"
+            run softhubert labels merge "$5" "$split" "$nshard" --clusters "$3" --manifest "$data/$split.tsv"
             run softhubert labels verify "$5/$split.km" --manifest "$data/$split.tsv" --label-rate "$6"
         fi
     done

@@ -118,9 +118,8 @@ label_km() {
     python "$kmeans/learn_kmeans.py" "$exp/mfcc" train 1 "$exp/km.joblib" "$clusters" --percent -1 --seed "$seed"
     for split in train valid; do
         python "$kmeans/dump_km_label.py" "$exp/mfcc" $split "$exp/km.joblib" 1 0 "$exp/labels/km"
-        mv "$exp/labels/km/${split}_0_1.km" "$exp/labels/km/$split.km"
+        softhubert labels merge "$exp/labels/km" $split 1 --clusters "$clusters" --manifest "$exp/data/$split.tsv"
     done
-    seq 0 $((clusters - 1)) | sed 's/$/ 1/' >"$exp/labels/km/dict.km.txt"
 }
 
 learn_gmm() {
@@ -138,9 +137,8 @@ label_gmm() {
 label_argmax() {
     for split in train valid; do
         softhubert gmm dump "$exp/mfcc" $split "$exp/gmm.safetensors" 1 0 "$exp/labels/gmm-argmax" --hard
-        mv "$exp/labels/gmm-argmax/${split}_0_1.km" "$exp/labels/gmm-argmax/$split.km"
+        softhubert labels merge "$exp/labels/gmm-argmax" $split 1 --clusters "$clusters" --manifest "$exp/data/$split.tsv"
     done
-    seq 0 $((clusters - 1)) | sed 's/$/ 1/' >"$exp/labels/gmm-argmax/dict.km.txt"
 }
 
 # Training starts from nothing, so that a run that was interrupted ends as one that was not.

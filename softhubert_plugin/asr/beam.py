@@ -9,16 +9,15 @@ import contextlib
 import os
 import sys
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Any, Dict, Iterator, List, Optional, Sequence, Tuple
 
 import torch
 
 from softhubert_plugin.asr.hypotheses import Hypothesis, spell, words_of
+from softhubert_plugin.asr.lexicon import plain_lexicon, read_lexicon
+from softhubert_plugin.asr.model_fit import INSTALL_LM, check_fit, check_spelling
 from softhubert_plugin.errors import SoftHubertError
-from softhubert_plugin.files import PathLike, read_lines_of
-
-_INSTALL = "install the extra 'lm': bash install.sh --extras lm"
+from softhubert_plugin.files import PathLike, read_text_of
 
 
 @dataclass(frozen=True)
@@ -62,6 +61,11 @@ _KEYS = {
     "silweight": "sil_score",
     "nbest": "nbest",
 }
+_TYPES: Dict[str, Tuple[type, ...]] = {
+    **dict.fromkeys(("lm", "lexicon"), (str,)),
+    **dict.fromkeys(("beam", "nbest"), (int,)),
+    **dict.fromkeys(("beam_threshold", "lm_weight", "word_score", "sil_score"), (int, float)),
+}
 
 
 def search_settings(given: Dict[str, Any], config: Optional[PathLike] = None) -> Optional[BeamSettings]:
@@ -98,22 +102,48 @@ def read_search_config(path: PathLike) -> Dict[str, Any]:
         Values by field name of :class:`BeamSettings`; empty for greedy decoding. A value that must still be given is ``???``.
 
     Raises:
-        SoftHubertError: the file is missing or not YAML, has no section ``decoding``, or names a decoder other than viterbi and kenlm.
+        SoftHubertError: the file is missing or not YAML, has no section ``decoding``, names a decoder other than viterbi and kenlm, or a
+            value is of the wrong type.
     """
     import yaml
 
     try:
-        section = yaml.safe_load(Path(path).read_text(encoding="utf-8"))["decoding"]
+        section = yaml.safe_load(read_text_of(path))["decoding"]
         kind = section.get("type", "viterbi")
     except FileNotFoundError:
         raise SoftHubertError(f"{path}: no such configuration; see config/decode") from None
-    except (yaml.YAMLError, KeyError, TypeError, AttributeError):
+    except (yaml.YAMLError, KeyError, TypeError, AttributeError, ValueError, RecursionError):
         raise SoftHubertError(f"{path}: has no section 'decoding'; see config/decode/kenlm.yaml") from None
     if kind not in ("viterbi", "kenlm"):
         raise SoftHubertError(f"{path}: decoding.type is {kind!r}, expected viterbi or kenlm; for other decoders use fairseq's infer.py")
     if kind == "viterbi":
         return {}
-    return {ours: section[theirs] for theirs, ours in _KEYS.items() if section.get(theirs) is not None}
+    chosen = {ours: section[theirs] for theirs, ours in _KEYS.items() if section.get(theirs) is not None}
+    for theirs, ours in _KEYS.items():
+        value = chosen.get(ours, _OPEN)
+        if value != _OPEN and (not isinstance(value, _TYPES[ours]) or isinstance(value, bool)):
+            wanted = " or ".join(kind.__name__ for kind in _TYPES[ours])
+            raise SoftHubertError(f"{path}: decoding.{theirs} is {value!r}, expected {wanted}; correct it")
+    return chosen
+
+
+def check_models(settings: BeamSettings, symbols: Sequence[str]) -> None:
+    """Check that language model, lexicon and symbols fit each other. Note on stderr how much they have in common.
+
+    Args:
+        symbols: the acoustic model's symbols; fairseq's four special symbols come first.
+
+    Raises:
+        SoftHubertError: a file is missing or malformed; the lexicon spells with symbols that the acoustic model does not have; or the
+            language model lacks most of the lexicon's words or, without a lexicon, of the symbols.
+    """
+    words = None
+    if settings.lexicon is not None:
+        entries = read_lexicon(settings.lexicon)
+        check_spelling(settings.lexicon, entries, symbols)
+        words = [word for word, _ in entries]
+    if settings.lm is not None:
+        check_fit(settings.lm, settings.lexicon, words, symbols)
 
 
 class BeamDecoder:
@@ -134,14 +164,14 @@ class BeamDecoder:
         try:
             from torchaudio.models.decoder import ctc_decoder
         except (ImportError, ModuleNotFoundError, RuntimeError) as error:
-            raise SoftHubertError(f"beam search needs flashlight-text and kenlm ({str(error).splitlines()[0]}); {_INSTALL}") from None
+            raise SoftHubertError(f"beam search needs flashlight-text and kenlm ({str(error).splitlines()[0]}); {INSTALL_LM}") from None
         if not checked:
             check_models(settings, symbols)
         boundary = "|" if "|" in symbols else symbols[end]  # fairseq's choice
         try:
-            with _silent():
+            with _silent(), plain_lexicon(settings.lexicon) as lexicon:
                 self._search: Any = ctc_decoder(
-                    lexicon=settings.lexicon,
+                    lexicon=lexicon,
                     tokens=list(symbols),
                     lm=settings.lm,
                     nbest=settings.nbest,
@@ -189,83 +219,3 @@ def _silent() -> Iterator[None]:
     finally:
         os.dup2(kept, 2)
         os.close(kept)
-
-
-def check_models(settings: BeamSettings, symbols: Sequence[str]) -> None:
-    """Check that language model, lexicon and symbols fit each other.
-
-    Raises:
-        SoftHubertError: a file is missing or malformed; the lexicon spells with symbols that the acoustic model does not have; the
-            language model has none of the lexicon's words; or, without a lexicon, it lacks some of the acoustic model's symbols.
-    """
-    lexicon = read_lexicon(settings.lexicon) if settings.lexicon is not None else None
-    if lexicon is not None:
-        lacking: Dict[str, int] = {}
-        for _, spelling in lexicon:
-            for symbol in set(spelling) - set(symbols):
-                lacking[symbol] = lacking.get(symbol, 0) + 1
-        if lacking:
-            named = ", ".join(f"{symbol!r} ({count} words)" for symbol, count in sorted(lacking.items(), key=lambda item: -item[1])[:5])
-            raise SoftHubertError(
-                f"{settings.lexicon}: spells with {len(lacking)} symbols that the model does not have: {named}; "
-                "make the lexicon with the dictionary the model was fine-tuned on ('softhubert lm')"
-            )
-    if settings.lm is None:
-        return
-    model = load_language_model(settings.lm)
-    if lexicon is not None:
-        if not any(word in model for word, _ in lexicon):
-            raise SoftHubertError(
-                f"{settings.lm}: has none of the {len(lexicon)} words of {settings.lexicon} (the first: {lexicon[0][0]!r}); "
-                "is one in capitals and the other not, or is it a language model of letters? Make both with one call of 'softhubert lm'"
-            )
-        return
-    missing = [symbol for symbol in symbols[4:] if symbol not in model]  # fairseq's four special symbols come first
-    if missing:
-        raise SoftHubertError(
-            f"{settings.lm}: lacks {len(missing)} of the model's symbols ({' '.join(missing[:8])}); without --lexicon the language model "
-            "must be one of letters: make it with 'softhubert lm --units letters'"
-        )
-
-
-def load_language_model(path: PathLike) -> Any:
-    """Load a language model with kenlm.
-
-    Raises:
-        SoftHubertError: the file is missing or damaged, or kenlm is not installed.
-    """
-    try:
-        import kenlm
-    except ImportError:
-        raise SoftHubertError(f"{path}: a language model needs kenlm; {_INSTALL}") from None
-    if not Path(path).is_file():
-        raise SoftHubertError(f"{path}: no such language model; make one with 'softhubert lm'")
-    config = kenlm.Config()
-    config.show_progress = False
-    config.arpa_complain = kenlm.ARPALoadComplain.NONE
-    try:
-        return kenlm.Model(str(path), config)
-    except (OSError, RuntimeError) as error:
-        reason = " ".join(str(error.__cause__ or error).split())[-200:]
-        raise SoftHubertError(f"{path}: not a language model that KenLM reads ({reason}); make or fetch it again") from None
-
-
-def read_lexicon(path: PathLike) -> List[Tuple[str, List[str]]]:
-    """Read the words of a lexicon and their spellings.
-
-    Raises:
-        SoftHubertError: the file is missing or empty, or a line is malformed.
-    """
-    try:
-        lines = read_lines_of(path)
-    except FileNotFoundError:
-        raise SoftHubertError(f"{path}: no such lexicon; make one with 'softhubert lm'") from None
-    entries = []
-    for number, line in enumerate(lines, start=1):
-        fields = line.split()
-        if len(fields) < 2:
-            raise SoftHubertError(f"{path}, line {number}: expected a word and its spelling, found {line[:60]!r}; correct the line")
-        entries.append((fields[0], fields[1:]))
-    if not entries:
-        raise SoftHubertError(f"{path}: the lexicon is empty; make it again with 'softhubert lm'")
-    return entries

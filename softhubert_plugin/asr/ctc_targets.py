@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import collections
 import io
+import unicodedata
 from pathlib import Path
 from typing import Any, Callable, Counter, Dict, List, Optional, Sequence, Set, Tuple
 
@@ -43,7 +44,7 @@ def write_letter_targets(
         symbols = _ordered(counts)
     dropped = _write_targets(Path(data), splits, Path(dest), "ltr", set(symbols), lambda text: letters(text).split(), drop)
     write_text(Path(dest) / "dict.ltr.txt", "".join(f"{symbol} {counts[symbol]}\n" for symbol in symbols))
-    return f"{dest}: letters of {', '.join(splits)}, {len(symbols)} symbols{dropped}"
+    return f"{dest}: letters of {', '.join(splits)}, {len(symbols)} symbols{dropped}{_invisible(symbols)}"
 
 
 def write_piece_targets(data: PathLike, splits: Sequence[str], dest: PathLike, *, units: int, drop: bool = False) -> str:
@@ -155,6 +156,12 @@ def _write_targets(data: Path, splits: Sequence[str], dest: Path, label: str, sy
 
 def _named(unknown: Counter[str]) -> str:
     return ", ".join(f"{symbol!r} in {count}" for symbol, count in unknown.most_common(8))
+
+
+def _invisible(symbols: Sequence[str]) -> str:
+    """Return a warning about symbols that nobody sees in the transcripts. Some scripts need them, so they are not refused."""
+    found = [f"U+{ord(symbol):04X}" for symbol in symbols if len(symbol) == 1 and unicodedata.category(symbol) in ("Cf", "Cc", "Co", "Cn")]
+    return f"; warning: {', '.join(found)} cannot be seen in a text, but the model will have to recognise it" if found else ""
 
 
 def _copy(data: Path, dest: Path, split: str, manifest: Manifest, kept: Sequence[int]) -> None:

@@ -63,8 +63,11 @@ def write_language_model(
         said += f" (too little text to estimate the discounts of order {', '.join(guessed)}; fixed discounts are used)"
     if units != "words":
         return said
-    known = _lines(lexicon_from) if lexicon_from is not None else model.vocabulary[3:]
-    return said + _write_lexicon(Path(dest) / "lexicon.txt", known, spell, None if symbols is None else set(symbols), dictionary)
+    known = model.vocabulary[3:]
+    words = sorted({word.strip() for word in (_lines(lexicon_from) if lexicon_from is not None else known) if word.strip()})
+    said += _write_lexicon(Path(dest) / "lexicon.txt", words, spell, None if symbols is None else set(symbols), dictionary)
+    unknown = sorted(set(words).difference(known))
+    return said + (f"; the model does not know {len(unknown)} words of {lexicon_from} (the first {unknown[0]!r})" if unknown else "")
 
 
 def _speller(sentencepiece: Optional[PathLike]) -> Callable[[str], List[str]]:
@@ -78,7 +81,7 @@ def _write_lexicon(
     path: Path, words: Sequence[str], spell: Callable[[str], List[str]], symbols: Optional[Set[str]], dictionary: Optional[PathLike]
 ) -> str:
     lines, strange, left_out = [], set(), []
-    for word in sorted({word.strip() for word in words if word.strip()}):
+    for word in words:
         spelling = spell(word)
         foreign = set(spelling) - symbols if symbols is not None else set()
         strange |= foreign

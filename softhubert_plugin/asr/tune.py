@@ -5,6 +5,7 @@ The audio is scored once. The search then runs over a coarse grid, and twice mor
 
 from __future__ import annotations
 
+import math
 import os
 import tempfile
 from dataclasses import dataclass, replace
@@ -134,9 +135,12 @@ def read_tuned(path: PathLike) -> Point:
     """
     value = read_json(path, remedy="make it with 'softhubert tune'")
     try:
-        return float(value["lm_weight"]), float(value["word_score"])
-    except (KeyError, TypeError, ValueError):
+        found = float(value["lm_weight"]), float(value["word_score"])
+    except (KeyError, TypeError, ValueError, OverflowError):
         raise SoftHubertError(f"{path}: does not contain lm_weight and word_score; make it with 'softhubert tune'") from None
+    if not all(map(math.isfinite, found)):
+        raise SoftHubertError(f"{path}: lm_weight and word_score are {found}, expected numbers; make it with 'softhubert tune'")
+    return found
 
 
 def _score(model: AcousticModel, manifest: Manifest, path: Path, batches: Sequence[Sequence[int]]) -> _Scores:

@@ -106,7 +106,11 @@ def defaults(structure: Any, values: Dict[str, Any]) -> Dict[str, Any]:
     """A group's configuration: the defaults of one of fairseq's dataclasses with ``values`` over them; keys that it lacks are left out."""
     names = set(structure.__dataclass_fields__)
     known = {name: value for name, value in values.items() if name in names or name == "_name"}
-    merged = OmegaConf.to_container(OmegaConf.merge(OmegaConf.structured(structure), known), enum_to_str=True)
+    from softhubert_plugin.settings import complete_shape
+
+    cfg = OmegaConf.merge(OmegaConf.structured(structure), known)
+    complete_shape(cfg)  # of a student: its teacher is not here
+    merged = OmegaConf.to_container(cfg, enum_to_str=True)
     assert isinstance(merged, dict)
     return {str(name): value for name, value in merged.items()}
 

@@ -100,7 +100,7 @@ def add_gmm(commands: Commands) -> None:
     parser.add_argument("split", metavar="SPLIT", help="name of the split: train, valid, …")
     parser.add_argument("gmm_path", metavar="GMM_PATH", help="mixture file, from 'softhubert gmm learn'")
     add_shard_arguments(parser)
-    parser.add_argument("lab_dir", metavar="LAB_DIR", help="folder to write {split}_{rank}_{nshard}.gmm to")
+    parser.add_argument("lab_dir", metavar="LAB_DIR", help="folder to write {split}_{rank}_{nshard}.gmm (or .km) to")
     parser.add_argument("--mass", type=float, default=0.999, help="probability mass kept per frame, 0 to 1 (default: %(default)s)")
     parser.add_argument("--max-components", type=int, default=16, help="maximum number of components kept per frame (default: %(default)s)")
     parser.add_argument("--temperature", type=float, help="temperature of the posteriors (default: the mixture's calibrated temperature)")

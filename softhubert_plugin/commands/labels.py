@@ -14,12 +14,27 @@ def add_labels(commands: Commands) -> None:
     def merge(a: argparse.Namespace) -> str:
         from softhubert_plugin.labels.merge import merge_labels
 
-        return merge_labels(a.lab_dir, a.split, a.nshard)
+        return merge_labels(a.lab_dir, a.split, a.nshard, hard=a.hard, clusters=a.clusters, manifest=a.manifest)
 
-    parser = commands.add("merge", "join the label shards of a split", "softhubert labels merge exp/labels train 1", merge)
-    parser.add_argument("lab_dir", metavar="LAB_DIR", help="folder of {split}_{rank}_{nshard}.gmm")
+    parser = commands.add(
+        "merge",
+        "join the label shards of a split: soft labels, or hard ones of this package or fairseq with their dict.km.txt",
+        "softhubert labels merge exp/labels train 1",
+        merge,
+    )
+    parser.add_argument("lab_dir", metavar="LAB_DIR", help="folder of {split}_{rank}_{nshard}.gmm or .km")
     parser.add_argument("split", metavar="SPLIT", help="name of the split: train, valid, …")
     parser.add_argument("nshard", metavar="NSHARD", type=int, help="number of shards")
+    parser.add_argument(
+        "--hard", action="store_true", help="join the .km shards where there are .gmm shards too (default: the .gmm shards)"
+    )
+    parser.add_argument(
+        "--clusters",
+        type=int,
+        metavar="K",
+        help="number of clusters, for dict.km.txt (default: what the shards record, what dict.km.txt lists, or the largest label + 1)",
+    )
+    parser.add_argument("--manifest", metavar="TSV", help="the split's .tsv, to check the number of utterances (default: no check)")
 
     def inspect(a: argparse.Namespace) -> str:
         from softhubert_plugin.labels.inspect import describe_labels, draw_entropies, labels_text

@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import argparse
-from typing import Callable
+from typing import Any, Callable
 
 from softhubert_plugin.errors import SoftHubertError, exit_with
+from softhubert_plugin.terminal import say
 
 Run = Callable[[argparse.Namespace], str]
 
@@ -15,6 +16,10 @@ class Parser(argparse.ArgumentParser):
 
     def error(self, message: str) -> None:  # type: ignore[override]
         exit_with(SoftHubertError(f"{message}; see '{self.prog} -h'"))
+
+    def _print_message(self, message: str, file: Any = None) -> None:
+        """Print a help text or the version as all other output."""
+        say(message, end="")
 
 
 class Commands:

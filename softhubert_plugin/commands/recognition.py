@@ -6,6 +6,7 @@ import argparse
 from typing import Any, Optional
 
 from softhubert_plugin.commands.parser import Commands, add_device_argument, add_speaker_argument
+from softhubert_plugin.errors import SoftHubertError
 
 
 def add_recognition(commands: Commands) -> None:
@@ -22,6 +23,8 @@ def _add_targets(commands: Commands) -> None:
         from softhubert_plugin.asr.ctc_targets import write_letter_targets, write_piece_targets
 
         if a.units is not None:
+            if a.dictionary is not None:
+                raise SoftHubertError("--dictionary lists letters, but --units makes sentencepiece units; leave out one of them")
             return write_piece_targets(a.data, a.splits, a.dest or a.data, units=a.units, drop=a.drop)
         return write_letter_targets(a.data, a.splits, a.dest or a.data, dictionary=a.dictionary, drop=a.drop)
 
@@ -36,7 +39,9 @@ def _add_targets(commands: Commands) -> None:
     parser.add_argument(
         "--units", type=int, metavar="N", help="number of sentencepiece units; writes {split}.sp{N} and dict.sp{N}.txt (default: letters)"
     )
-    parser.add_argument("--dictionary", help="dict.ltr.txt with the allowed letters (default: the letters of the first split)")
+    parser.add_argument(
+        "--dictionary", help="dict.ltr.txt with the allowed letters; not with --units (default: the letters of the first split)"
+    )
     parser.add_argument(
         "--drop",
         action="store_true",
@@ -177,14 +182,15 @@ def _add_tune(commands: Commands) -> None:
 
 def _add_score(commands: Commands) -> None:
     def score(a: argparse.Namespace) -> str:
+        from softhubert_plugin.scoring.hints import spelling_hints
         from softhubert_plugin.scoring.score import compare_files, score_files
         from softhubert_plugin.speakers import announce
 
-        named = {"manifest": a.manifest, "speaker_from": a.speaker_from}
+        named = {"manifest": a.manifest, "speaker_from": a.speaker_from, "form": a.format}
         result = score_files(a.hyp, a.ref, **named)
         if a.dest:
             result.save(a.dest)
-        parts = [result.summary()]
+        parts = ["\n".join([result.summary(), *spelling_hints(result)])]
         if a.against:
             parts.append(compare_files(a.hyp, a.against, a.ref, **named))
         if a.by_speaker:
@@ -201,8 +207,18 @@ def _add_score(commands: Commands) -> None:
         "softhubert score exp/soft/decode/test/hypo.word exp/soft/decode/test/ref.word --manifest exp/data/test.tsv",
         score,
     )
-    parser.add_argument("hyp", metavar="HYP", help="file of hypotheses, one 'WORDS (id)' per line")
-    parser.add_argument("ref", metavar="REF", help="file of references, in the same format")
+    parser.add_argument(
+        "hyp", metavar="HYP", help="file of hypotheses: one 'WORDS (id)' per line in any order, or plain text, one utterance per line"
+    )
+    parser.add_argument(
+        "ref", metavar="REF", help="file of references, in the same format; 'WORDS (id)' may have { A / B } and (UH), as in sclite"
+    )
+    parser.add_argument(
+        "--format",
+        choices=["auto", "trn", "lines", "kaldi"],
+        default="auto",
+        help="format of both files: trn is 'WORDS (id)', lines is plain text, kaldi is 'id WORDS' (default: %(default)s, from the content)",
+    )
     parser.add_argument(
         "--manifest", metavar="TSV", help="the split's manifest, for the names of utterances, and for speakers its .spk (default: none)"
     )

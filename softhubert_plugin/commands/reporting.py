@@ -6,6 +6,7 @@ import argparse
 
 from softhubert_plugin.commands.parser import Commands
 from softhubert_plugin.errors import SoftHubertError
+from softhubert_plugin.terminal import say
 
 
 def add_reporting(commands: Commands) -> None:
@@ -30,7 +31,7 @@ def add_reporting(commands: Commands) -> None:
 
         text, problems = diagnose()
         if problems:
-            print(text)
+            say(text)
             raise SoftHubertError(f"{problems} problem(s) in this environment; the report above lists them, with remedies")
         return text
 

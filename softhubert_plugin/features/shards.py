@@ -18,7 +18,7 @@ import numpy as np
 from npy_append_array import NpyAppendArray, recover
 
 from softhubert_plugin.errors import SoftHubertError
-from softhubert_plugin.files import PathLike, disk_errors, write_json, write_text
+from softhubert_plugin.files import PathLike, disk_errors, read_text_of, write_json, write_text
 
 
 def shard_range(total: int, nshard: int, rank: int) -> Tuple[int, int]:
@@ -112,7 +112,7 @@ def read_shard(directory: PathLike, split: str, rank: int, nshard: int) -> Featu
             raise SoftHubertError(f"{part}: no such feature file; {remedy}")
     try:
         frames = np.load(path, mmap_mode="r", allow_pickle=False)
-        lengths = np.asarray([int(line) for line in lengths_path.read_text().split()], dtype=np.int64)
+        lengths = np.asarray([int(line) for line in read_text_of(lengths_path).split()], dtype=np.int64)
     except (ValueError, EOFError) as error:
         raise SoftHubertError(f"{path}: truncated or not a feature shard ({error}); {remedy}") from None
     if frames.ndim != 2 or frames.dtype.kind != "f":
@@ -122,7 +122,7 @@ def read_shard(directory: PathLike, split: str, rank: int, nshard: int) -> Featu
     if lengths.sum() != len(frames):
         raise SoftHubertError(f"{path}: {len(frames)} frames, but {lengths_path.name} counts {lengths.sum()}; {remedy}")
     info_path = path.with_suffix(".json")
-    info = json.loads(info_path.read_text()) if info_path.exists() else {}
+    info = json.loads(read_text_of(info_path)) if info_path.exists() else {}
     return FeatureShard(path=path, frames=frames, lengths=lengths, info=info)
 
 

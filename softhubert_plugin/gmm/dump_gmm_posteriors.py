@@ -24,6 +24,7 @@ from softhubert_plugin.gmm.sources import Block, FrameStream, from_audio, from_s
 from softhubert_plugin.gmm.threads import worked
 from softhubert_plugin.gmm.uncertainty import WARN_BELOW_PERPLEXITY
 from softhubert_plugin.labels.entropy_statistics import EntropyStatistics
+from softhubert_plugin.labels.hard_record import write_record
 from softhubert_plugin.labels.soft import open_soft_labels
 from softhubert_plugin.labels.soft_layout import SoftLabelInfo, StoredTargets, quantised
 from softhubert_plugin.labels.soft_writing import write_soft_labels
@@ -82,7 +83,7 @@ def dump_gmm_posteriors(
         source = from_shard(feat_dir, split, rank, nshard)
     _check_features(mixture, source, gmm_path)
     if hard:
-        return _dump_hard(Engine(mixture, device), source, shard_path(lab_dir, split, rank, nshard, ".km"))
+        return _dump_hard(Engine(mixture, device), source, shard_path(lab_dir, split, rank, nshard, ".km"), sha256_of(gmm_path))
     check_truncation(mass, max_components)
     rate = source.info.get("frame_rate", label_rate)
     if rate is None:
@@ -182,8 +183,8 @@ def _soft_targets(
         yield from zip(np.split(counts, frame_ends), np.split(components, entry_ends), np.split(probabilities, entry_ends))
 
 
-def _dump_hard(engine: Engine, source: FrameStream, path: Path) -> str:
-    """Write each frame's most probable component, one line per utterance."""
+def _dump_hard(engine: Engine, source: FrameStream, path: Path, mixture_sha256: str) -> str:
+    """Write each frame's most probable component, one line per utterance, and the record of the shard."""
     names = [str(component) for component in range(engine.mixture.n_components)]
 
     def labelled(block: Block) -> str:
@@ -194,5 +195,12 @@ def _dump_hard(engine: Engine, source: FrameStream, path: Path) -> str:
 
     with atomic_path(path) as temporary, open(temporary, "w", encoding="ascii") as stream:
         stream.writelines(worked(labelled, _progress(source, "argmax"), engine.device))
+    write_record(
+        path,
+        clusters=engine.mixture.n_components,
+        utterances=len(source.lengths),
+        source_sha256=mixture_sha256,
+        manifest_sha256=source.info.get("manifest_sha256", ""),
+    )
     what = f"{len(source.lengths)} utterances, {source.lengths.sum()} frames"
     return f"{path}: {what}, each labelled with the most probable of {engine.mixture.n_components} components"

@@ -15,7 +15,8 @@ import torch
 from npy_append_array import NpyAppendArray
 
 from softhubert_plugin.errors import SoftHubertError
-from softhubert_plugin.files import PathLike, atomic_path, sha256_of, write_text
+from softhubert_plugin.files import PathLike, atomic_path, read_text_of, sha256_of, write_text
+from softhubert_plugin.labels.cluster_dictionary import ClusterDictionary
 from softhubert_plugin.labels.entropy_statistics import EntropyStatistics
 from softhubert_plugin.labels.frame_labels import RATE_UNKNOWN
 from softhubert_plugin.labels.hard import HardLabels
@@ -23,7 +24,7 @@ from softhubert_plugin.labels.soft import SoftLabels, open_soft_labels
 from softhubert_plugin.labels.soft_layout import SoftLabelInfo, StoredTargets, quantised
 from softhubert_plugin.labels.soft_writing import write_soft_labels
 from softhubert_plugin.labels.truncation import DEPTH, Largest, check_truncation, truncate
-from softhubert_plugin.manifests import read_manifest, write_cluster_dictionary
+from softhubert_plugin.manifests import read_manifest
 
 
 def convert_labels(
@@ -133,7 +134,7 @@ def _open_dense(path: Path) -> Tuple[np.ndarray, List[int]]:
     lengths_path = path.with_suffix(".len")
     try:
         dense = np.load(path, mmap_mode="r", allow_pickle=False)
-        lengths = [int(line) for line in lengths_path.read_text().split()]
+        lengths = [int(line) for line in read_text_of(lengths_path).split()]
     except FileNotFoundError as error:
         raise SoftHubertError(
             f"{error.filename}: no such file; dense labels are a .npy with a .len (frames of each utterance) beside it"
@@ -162,8 +163,9 @@ def _to_dense(labels: SoftLabels, dest: Path) -> str:
 
 
 def _to_hard(labels: SoftLabels, dest: Path) -> str:
+    dictionary = ClusterDictionary(dest.parent, recorded=labels.n_components)
     with atomic_path(dest) as temporary, open(temporary, "w", encoding="utf-8") as stream:
         for index in range(len(labels)):
             stream.write(" ".join(map(str, labels.utterance(index).most_probable().tolist())) + "\n")
-    write_cluster_dictionary(dest.parent, "km", labels.n_components)
+    dictionary.write({labels.n_components - 1})
     return f"{dest}: the most probable of {labels.n_components} components per frame; SHA-256 {sha256_of(dest)[:12]}"

@@ -7,14 +7,17 @@ from __future__ import annotations
 
 import warnings
 from pathlib import Path
+from typing import List
 
 import numpy as np
 
 from softhubert_plugin.errors import SoftHubertError
-from softhubert_plugin.files import PathLike, sha256_of
+from softhubert_plugin.files import PathLike, sha256_of, unmarked_line
 from softhubert_plugin.labels.frame_labels import FrameLabels
 from softhubert_plugin.labels.targets import FrameTargets
 from softhubert_plugin.manifests import read_dictionary
+
+MOST_DIGITS = 9  # of a cluster number
 
 
 class HardLabels(FrameLabels):
@@ -30,22 +33,21 @@ class HardLabels(FrameLabels):
 
     def __init__(self, path: PathLike, dictionary: PathLike) -> None:
         self.path = Path(path)
+        if not Path(dictionary).exists():
+            raise SoftHubertError(f"{dictionary}: no such dictionary; 'softhubert labels merge' writes it when it joins the label shards")
         symbols = read_dictionary(dictionary)
         self.n_components = len(symbols)
         self.source = sha256_of(dictionary)
-        if not all(symbol.isdigit() for symbol in symbols):
-            raise SoftHubertError(
-                f"{dictionary}: expected cluster numbers, found {next(s for s in symbols if not s.isdigit())!r}; "
-                "give the dictionary that was made with these labels"
-            )
-        self._component_of = np.full(max(int(symbol) for symbol in symbols) + 1, -1, dtype=np.int64)
-        self._component_of[[int(symbol) for symbol in symbols]] = np.arange(len(symbols))
+        clusters = np.asarray(cluster_numbers(dictionary, symbols), dtype=np.int64)
+        self._components = np.argsort(clusters)
+        self._clusters = clusters[self._components]
         try:
             with open(self.path, "rb") as stream:
                 sizes, lengths = zip(*((len(line), len(self._parse(line, index))) for index, line in enumerate(stream)))
         except FileNotFoundError:
             raise SoftHubertError(
-                f"{path}: no such labels; make them with fairseq's dump_km_label.py or 'softhubert gmm dump --hard'"
+                f"{path}: no such labels; make them with fairseq's dump_km_label.py or 'softhubert gmm dump --hard', and join the "
+                "shards with 'softhubert labels merge'"
             ) from None
         except ValueError:
             raise SoftHubertError(f"{path}: the label file is empty; make it again") from None
@@ -62,6 +64,7 @@ class HardLabels(FrameLabels):
 
     def _parse(self, line: bytes, index: int) -> np.ndarray:
         """The component ids ``(frames,)`` in the line of utterance ``index``."""
+        line = unmarked_line(line)
         if not line.strip():
             raise SoftHubertError(f"{self.path}, line {index + 1}: no labels; make the file again from the same features")
         with warnings.catch_warnings():
@@ -72,9 +75,25 @@ class HardLabels(FrameLabels):
                 raise SoftHubertError(
                     f"{self.path}, line {index + 1}: expected cluster numbers, found {line[:40]!r}; make the file again"
                 ) from None
-        if clusters.min() < 0 or clusters.max() >= len(self._component_of) or (self._component_of[clusters] < 0).any():
+        places = np.searchsorted(self._clusters, clusters).clip(max=len(self._clusters) - 1)
+        if (self._clusters[places] != clusters).any():
             raise SoftHubertError(
                 f"{self.path}, line {index + 1}: labels from {clusters.min()} to {clusters.max()}, but the dictionary beside it lists "
                 f"{self.n_components} clusters; labels and dictionary must come from one clustering"
             )
-        return self._component_of[clusters]
+        return self._components[places]
+
+
+def cluster_numbers(dictionary: PathLike, symbols: List[str]) -> List[int]:
+    """Convert the symbols of a dictionary of hard labels to numbers.
+
+    Raises:
+        SoftHubertError: a symbol is not a cluster number, or occurs twice.
+    """
+    seen = set()
+    for symbol in symbols:
+        if not (symbol.isascii() and symbol.isdigit() and len(symbol) <= MOST_DIGITS) or int(symbol) in seen:
+            what = f"expected cluster numbers, each once, found {symbol[:40]!r}"
+            raise SoftHubertError(f"{dictionary}: {what}; give the dictionary that was made with these labels")
+        seen.add(int(symbol))
+    return list(map(int, symbols))

@@ -4,25 +4,56 @@ from __future__ import annotations
 
 from dataclasses import replace
 from pathlib import Path
-from typing import Iterator, List
+from typing import Iterator, List, Optional
 
 from softhubert_plugin.errors import SoftHubertError
 from softhubert_plugin.features.shards import shard_path
 from softhubert_plugin.files import PathLike
+from softhubert_plugin.labels.hard_shards import counts_of_hard_shards, merge_hard_shards
 from softhubert_plugin.labels.soft import SoftLabels, open_soft_labels
 from softhubert_plugin.labels.soft_layout import SoftLabelInfo, StoredTargets
 from softhubert_plugin.labels.soft_writing import write_soft_labels
+from softhubert_plugin.manifests import Manifest, read_manifest
 
 
-def merge_labels(lab_dir: PathLike, split: str, nshard: int) -> str:
-    """Write ``{split}.gmm`` from the shards ``{split}_{rank}_{nshard}.gmm``.
+def merge_labels(
+    lab_dir: PathLike,
+    split: str,
+    nshard: int,
+    *,
+    hard: bool = False,
+    clusters: Optional[int] = None,
+    manifest: Optional[PathLike] = None,
+) -> str:
+    """Join soft label shards (``{split}_{rank}_{nshard}.gmm``) or hard ones (``.km``).
+
+    Args:
+        hard: join the hard ones; by default they are joined if there are no soft ones.
+        clusters: number of clusters of hard labels, if they do not record it.
+        manifest: the split's ``.tsv``, to check that the labels belong to it.
 
     Returns:
         A line on what was written.
 
     Raises:
-        SoftHubertError: a shard is missing or damaged, or shards come from different mixtures, settings or manifests.
+        SoftHubertError: a shard is missing or damaged, shards come from different mixtures, settings or manifests, or they do not fit the
+            manifest.
     """
+    if nshard < 1:
+        raise SoftHubertError(f"NSHARD {nshard}: expected 1 or more shards")
+    listed = None if manifest is None else read_manifest(manifest)
+    soft = any(shard_path(lab_dir, split, rank, nshard, ".gmm").exists() for rank in range(nshard))
+    hard_too = bool(counts_of_hard_shards(lab_dir, split))
+    if hard or (hard_too and not soft):
+        return merge_hard_shards(lab_dir, split, nshard, clusters=clusters, manifest=listed)
+    if clusters is not None:
+        raise SoftHubertError("--clusters is for hard labels, but these are soft ones, which record it; leave it out, or add --hard")
+    said = _merge_soft(lab_dir, split, nshard, listed)
+    return said + ("; there are .km shards too, which --hard joins" if hard_too else "")
+
+
+def _merge_soft(lab_dir: PathLike, split: str, nshard: int, manifest: Optional[Manifest]) -> str:
+    """Write ``{split}.gmm`` from the shards ``{split}_{rank}_{nshard}.gmm``."""
     shards = [open_soft_labels(shard_path(lab_dir, split, rank, nshard, ".gmm")) for rank in range(nshard)]
     same = ("n_components", "label_rate", "mass", "max_components", "temperature", "mixture_sha256", "manifest_sha256")
     for shard in shards[1:]:
@@ -32,10 +63,15 @@ def merge_labels(lab_dir: PathLike, split: str, nshard: int) -> str:
                     f"{shard.path}: {name} is {getattr(shard.info, name)}, but {getattr(shards[0].info, name)} in {shards[0].path}; "
                     "dump all shards of a split with one mixture and the same options"
                 )
+    utterances = sum(map(len, shards))
+    if manifest is not None and shards[0].info.manifest_sha256 not in ("", manifest.fingerprint):
+        raise SoftHubertError(f"{shards[0].path}: made for another manifest than {manifest.path}; dump features and labels again")
+    if manifest is not None and utterances != len(manifest):
+        raise SoftHubertError(f"{shards[0].path}: {utterances} utterances in all shards, but {manifest.path} lists {len(manifest)}")
     path = Path(lab_dir) / f"{split}.gmm"
     info = _merged_info([shard.info for shard in shards])
     write_soft_labels(path, _utterances(shards), info)
-    return f"{path}: {sum(map(len, shards))} utterances, {info.frames} frames, mean perplexity {info.perplexity:.3f}"
+    return f"{path}: {utterances} utterances, {info.frames} frames, mean perplexity {info.perplexity:.3f}"
 
 
 def _utterances(shards: List[SoftLabels]) -> Iterator[StoredTargets]:

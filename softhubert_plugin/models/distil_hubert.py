@@ -1,7 +1,8 @@
 """The model ``distil_hubert``: DistilHuBERT (Chang et al. 2022, arXiv 2110.01900), a two-layer HuBERT that predicts layers of a larger one.
 
-The network is that of ``soft_hubert``, with one prediction head per predicted teacher layer instead of codewords. It starts from the
-teacher's front end and first layers. After training the heads are dropped, and an ordinary small HuBERT remains.
+The network is that of ``soft_hubert``, with one prediction head per predicted teacher layer instead of codewords. It has the teacher's
+front end, width and attention heads unless it is told otherwise, and starts from the teacher's front end and first layers. After training
+the prediction heads are dropped, and an ordinary small HuBERT remains.
 """
 
 # Do not postpone annotations here: omegaconf 2.0 inspects these types at run time.
@@ -15,7 +16,7 @@ from softhubert_plugin.errors import SoftHubertError, refuse_in_one_line
 from softhubert_plugin.front_end import parse_conv_feature_layers
 from softhubert_plugin.models.soft_hubert import SoftHubertModel
 from softhubert_plugin.models.teacher import Teacher
-from softhubert_plugin.settings import DistilHubertConfig
+from softhubert_plugin.settings import DistilHubertConfig, complete_shape
 
 
 @register_model("distil_hubert", dataclass=DistilHubertConfig)
@@ -23,11 +24,22 @@ class DistilHubertModel(SoftHubertModel):
     """A student and, during training, its teacher.
 
     Args:
-        cfg: the model's configuration, with ``teacher_embed_dim`` set.
+        cfg: the model's configuration, a :class:`DistilHubertConfig`, with the teacher's shape and ``teacher_embed_dim``. What it leaves
+            open is as in HuBERT Base.
         task_cfg: the task's configuration, which gives the sample rate and the frame rate.
+
+    Raises:
+        SoftHubertError: the width is not a multiple of the heads or of the positional convolution's groups.
     """
 
-    def __init__(self, cfg: DistilHubertConfig, task_cfg: Any) -> None:
+    def __init__(self, cfg: Any, task_cfg: Any) -> None:
+        complete_shape(cfg)
+        for parts in ("encoder_attention_heads", "conv_pos_groups"):
+            if cfg[parts] < 1 or cfg.encoder_embed_dim % cfg[parts]:
+                raise SoftHubertError(
+                    f"model.encoder_embed_dim={cfg.encoder_embed_dim} is not a multiple of model.{parts}={cfg[parts]}; set both (what is "
+                    "not set is the teacher's)"
+                )
         super().__init__(cfg, task_cfg, None)
         self.target_glu = self.final_proj = None
         inner = int(cfg.encoder_embed_dim)
@@ -59,7 +71,7 @@ class DistilHubertModel(SoftHubertModel):
         if teacher.front_end != self.front_end:
             raise SoftHubertError(
                 f"the teacher's convolutions (kernel, stride) are {teacher.front_end}, but the student's are {self.front_end}, so their "
-                "frames do not coincide; set model.conv_feature_layers to the teacher's"
+                "frames do not coincide; leave model.conv_feature_layers at null to take the teacher's"
             )
         if (teacher.layers, teacher.width) != (self.predicted_layers, self.teacher_width):
             raise SoftHubertError(
@@ -68,7 +80,8 @@ class DistilHubertModel(SoftHubertModel):
             )
         if teacher.normalize != normalize:
             raise SoftHubertError(
-                f"the teacher was trained with task.normalize={teacher.normalize}, but the student has {normalize}; set the teacher's value"
+                f"the teacher was trained with task.normalize={teacher.normalize}, but the student has {normalize}; take the "
+                "teacher's value with task.normalize=null"
             )
         self.teacher = teacher
 

@@ -6,7 +6,7 @@ requested layers come from one forward pass without gradients and without dropou
 
 from __future__ import annotations
 
-from typing import List, Optional, Sequence, Tuple
+from typing import Any, List, Optional, Sequence, Tuple
 
 import torch
 
@@ -30,6 +30,7 @@ class Teacher:
         width: values per frame.
         normalize: whether it expects waveforms of zero mean and unit variance.
         front_end: kernel and stride of each convolution; these decide where its frames are in the audio.
+        cfg: its model configuration, whose shape a student takes.
 
     Raises:
         SoftHubertError: the checkpoint is unusable, or lacks one of the layers.
@@ -51,6 +52,7 @@ class Teacher:
         self.width = int(encoder.encoder.embedding_dim)
         self.normalize = loaded.normalize
         self.front_end = [(kernel, stride) for _, kernel, stride in loaded.conv_layers]
+        self.cfg: Any = loaded.encoder_cfg
         self.encoder = encoder
         self._placed: Optional[Tuple[torch.device, torch.dtype]] = None
 

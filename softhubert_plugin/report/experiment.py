@@ -25,7 +25,7 @@ from pathlib import Path
 from typing import Any, Dict, Iterator, List, Optional, Tuple
 
 from softhubert_plugin.errors import SoftHubertError
-from softhubert_plugin.files import PathLike, read_json
+from softhubert_plugin.files import PathLike, read_json, read_lines_of, read_text_of
 from softhubert_plugin.scoring.score import load_score
 
 LogRecord = Dict[str, float]
@@ -135,7 +135,7 @@ def read_experiment(folder: PathLike) -> Experiment:
         layers=_optional(folder / "layers.json", "write it with 'softhubert probe'"),
         configuration={**_read_configuration(folder, "pretrain"), **_read_configuration(folder, "finetune")},
         stages=_read_stages(folder / "timings.tsv"),
-        commands=commands.read_text(encoding="utf-8") if commands.exists() else "",
+        commands=read_text_of(commands) if commands.exists() else "",
     )
 
 
@@ -176,7 +176,7 @@ def _read_configuration(folder: Path, stage: str) -> Dict[str, str]:
     import yaml
 
     try:
-        return dict(_flatten(yaml.safe_load(path.read_text(encoding="utf-8")), stage))
+        return dict(_flatten(yaml.safe_load(read_text_of(path)), stage))
     except yaml.YAMLError as error:
         raise SoftHubertError(f"{path}: not YAML ({' '.join(str(error).split())[:100]}); remove it or train again") from None
 
@@ -208,7 +208,7 @@ def _read_stages(path: Path) -> List[Tuple[str, float]]:
     if not path.exists():
         return []
     stages = []
-    for number, line in enumerate(path.read_text(encoding="utf-8").splitlines(), start=1):
+    for number, line in enumerate(read_lines_of(path), start=1):
         name, tab, seconds = line.partition("\t")
         value = _number(seconds)
         if not tab or value is None:

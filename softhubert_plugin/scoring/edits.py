@@ -39,7 +39,8 @@ def errors_in(steps: str) -> int:
 
 
 def view(name: str, reference: Sequence[str], hypothesis: Sequence[str], steps: str, *, width: int = 120) -> str:
-    """Show an alignment as NIST's ``sclite -o pra`` does: wrong words in capitals, asterisks where one side has no word.
+    """Show an alignment as NIST's ``sclite -o pra`` does: wrong words in capitals, asterisks where one side has no word, and nothing where
+    an optional word is left out.
 
     Args:
         name: name of the utterance.
@@ -56,7 +57,7 @@ def view(name: str, reference: Sequence[str], hypothesis: Sequence[str], steps: 
         cells = (word.lower(), heard.lower(), "") if step == "C" else (word.upper(), heard.upper(), step)
         size = max(map(len, cells))
         for row, cell in zip(rows, cells):
-            row.append((cell or ("" if row is rows[2] else "*" * size)).ljust(size))
+            row.append((cell or ("" if row is rows[2] or step == "C" else "*" * size)).ljust(size))
     counts = " ".join(str(steps.count(letter)) for letter in "CSDI")
     lines = [f"id: ({name})", f"Scores: (#C #S #D #I) {counts}"]
     start = 0

@@ -45,7 +45,7 @@ class Comparison:
         low, high: 95 % interval of the difference.
         p_value: two-sided p-value, of the matched-pairs test if alignments are known, otherwise of the method of the interval.
         method: method of the interval.
-        test: name of the test that gave ``p_value``.
+        test: name of the test that gave ``p_value``; without alignments that of the interval, such as ``Student's t``.
         segments: number of segments that the matched-pairs test compared.
     """
 
@@ -99,7 +99,7 @@ def compare_errors(
     """
     differences = np.asarray(errors_b) - np.asarray(errors_a)
     (low, high), p_value, method = _ratio(differences, words, speakers, WER_REPLICATES)
-    test, segments = "bootstrap", None
+    test, segments = method.partition(" over ")[0].partition(":")[0], None
     if steps_a is not None and steps_b is not None:
         p_value, segments = matched_pairs(steps_a, steps_b)
         test = "MAPSSWE"
@@ -131,7 +131,13 @@ def matched_pairs(steps_a: Sequence[str], steps_b: Sequence[str]) -> Tuple[float
 
 
 def _segments(steps_a: str, steps_b: str) -> List[Tuple[int, int]]:
-    """Return the errors of the two systems in each segment of an utterance."""
+    """Return the errors of the two systems in each segment of an utterance.
+
+    If the reference has alternatives, the systems may be aligned with different words. Then the utterance is one segment.
+    """
+    if steps_a.count("I") - len(steps_a) != steps_b.count("I") - len(steps_b):
+        errors_a, errors_b = (len(steps) - steps.count("C") for steps in (steps_a, steps_b))
+        return [(errors_a, errors_b)] if errors_a or errors_b else []
     found: List[Tuple[int, int]] = []
     right, errors = 0, [0, 0]
     for place, (wrong_a, wrong_b) in enumerate(zip(_walk(steps_a), _walk(steps_b))):

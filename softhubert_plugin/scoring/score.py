@@ -6,23 +6,24 @@ only, not the texts. :mod:`softhubert_plugin.scoring.intervals` says how interva
 
 from __future__ import annotations
 
+import hashlib
 import re
 from collections import Counter
-from dataclasses import dataclass
-from pathlib import Path
+from dataclasses import dataclass, field
 from typing import Any, Dict, List, Optional, Sequence, Tuple
 
 import numpy as np
 from rapidfuzz.distance import Levenshtein
 
 from softhubert_plugin.errors import SoftHubertError
-from softhubert_plugin.files import PathLike, read_json, read_lines_of, write_json
+from softhubert_plugin.files import PathLike, read_json, write_json
 from softhubert_plugin.manifests import read_manifest
-from softhubert_plugin.scoring.edits import edit_steps, errors_in, view
+from softhubert_plugin.scoring.alternatives import AlignedTexts, align_texts, is_marked
+from softhubert_plugin.scoring.edits import errors_in, view
 from softhubert_plugin.scoring.intervals import Comparison, ConfidenceInterval, compare_errors, rate_interval
+from softhubert_plugin.scoring.texts import read_pair
 from softhubert_plugin.speakers import Speakers, known_speakers, speakers_from_names
 
-_LINE = re.compile(r"(.*?)\s*\(([^()]+)\)")
 _UNNAMED = re.compile(r"None-([0-9]+)")  # fairseq's infer.py names an utterance by its position in the manifest
 
 
@@ -33,12 +34,15 @@ class Score:
     Attributes:
         ids: names of the utterances, in order.
         speakers: speaker of each utterance; ``None`` if not known.
-        references, hypotheses: the words of each utterance.
+        references, hypotheses: the words of each utterance; for a reference with alternatives, the words of the best path. An optional
+            word that the hypothesis leaves out stands against an empty word.
         steps: alignment of each utterance (:func:`softhubert_plugin.scoring.edits.edit_steps`).
         errors, words: ``(utterances,)`` word errors and reference words.
         character_errors, characters: ``(utterances,)`` character errors and reference characters, without spaces.
         interval: 95 % interval of the word error rate.
         speakers_from: where the speakers come from; ``None`` if they are not known.
+        texts: the reference and the hypothesis of each utterance as they are in the files.
+        form: how the files were read, see :mod:`softhubert_plugin.scoring.texts`.
     """
 
     ids: List[str]
@@ -52,6 +56,8 @@ class Score:
     characters: np.ndarray
     interval: ConfidenceInterval
     speakers_from: Optional[Speakers] = None
+    texts: List[Tuple[str, str]] = field(default_factory=list)
+    form: str = "trn"
 
     @property
     def wer(self) -> float:
@@ -84,12 +90,14 @@ class Score:
         }
 
     def summary(self) -> str:
-        """Return two lines of text: the rates with their interval, and the kinds of errors."""
+        """Return lines of text: the rates with their interval, the kinds of errors, and how the files were read if not as ``trn``."""
         low, high = self.interval.low, self.interval.high
+        how = {"trn": "", "lines": "; read as plain text, line by line", "kaldi": "; read as 'id WORDS' lines"}[self.form]
+        counts = f"substitutions {self.count('S')}, deletions {self.count('D')}, insertions {self.count('I')}"
         return (
             f"WER {100 * self.wer:.2f} % (95 % interval {100 * low:.2f} to {100 * high:.2f}), CER {100 * self.cer:.2f} %, "
             f"{int(self.errors.sum())} errors in {int(self.words.sum())} words of {len(self.ids)} utterances\n"
-            f"substitutions {self.count('S')}, deletions {self.count('D')}, insertions {self.count('I')}; interval: {self.interval.method}"
+            f"{counts}; interval: {self.interval.method}{how}"
         )
 
     def speaker_table(self) -> str:
@@ -114,6 +122,11 @@ class Score:
         order = sorted(range(len(self.ids)), key=lambda place: (-self.errors[place], place))[:number]
         return "\n\n".join(view(self.ids[place], self.references[place], self.hypotheses[place], self.steps[place]) for place in order)
 
+    def _references_sha256(self) -> str:
+        """Fingerprint of the references, whatever their order. Of two systems with the same one, the errors can be compared."""
+        lines = sorted(f"{name}\t{reference}\n" for name, (reference, _) in zip(self.ids, self.texts))
+        return hashlib.sha256("".join(lines).encode()).hexdigest()
+
     def save(self, path: PathLike) -> None:
         """Write the score as JSON, with the errors of each utterance, so that systems can be compared later."""
         per_utterance: Dict[str, Any] = {
@@ -137,6 +150,7 @@ class Score:
             "deletions": self.count("D"),
             "insertions": self.count("I"),
             "words": int(self.words.sum()),
+            "references_sha256": self._references_sha256(),
             "character_errors": int(self.character_errors.sum()),
             "characters": int(self.characters.sum()),
             "utterances": len(self.ids),
@@ -148,55 +162,63 @@ class Score:
 
 
 def score_files(
-    hypotheses: PathLike, references: PathLike, *, manifest: Optional[PathLike] = None, speaker_from: Optional[str] = None
+    hypotheses: PathLike,
+    references: PathLike,
+    *,
+    manifest: Optional[PathLike] = None,
+    speaker_from: Optional[str] = None,
+    form: str = "auto",
 ) -> Score:
-    """Score hypotheses against references. Both files have ``WORDS (id)`` lines, in any order.
+    """Score hypotheses against references.
+
+    The files have ``WORDS (id)`` lines in any order (NIST's ``trn``, where references may have alternatives), or they are plain text, line
+    by line. A word ends at white space of any kind; letters are compared as they are.
 
     Speakers are found by the rule of :mod:`softhubert_plugin.speakers`.
 
     Args:
         hypotheses: file of hypotheses, such as ``hypo.word``.
         references: file of references, such as ``ref.word``.
-        manifest: the split's ``.tsv``. It gives the names of the utterances that fairseq's ``infer.py`` calls ``None-0``, ``None-1`` and
-            so on, and its ``.spk`` their speakers.
+        manifest: the split's ``.tsv``. It gives the names of the lines of plain text, and of the utterances that fairseq's ``infer.py``
+            calls ``None-0``, ``None-1`` and so on; its ``.spk`` gives their speakers.
         speaker_from: a regular expression whose first group is the speaker, or ``folder``, where there is no ``.spk``.
+        form: the form of both files: ``trn``, ``lines`` (plain text), ``kaldi`` (``id WORDS``), or ``auto`` to tell from the content.
 
     Raises:
-        SoftHubertError: a file is missing or empty, a line is malformed, an id is missing in one file or occurs twice, the manifest is of
-            another split, ``speaker_from`` or the ``.spk`` does not fit, or there are no reference words.
+        SoftHubertError: a file is missing or empty, a line is malformed, an id is missing in one file or occurs twice, the files differ in
+            form, the manifest is of another split, ``speaker_from`` or the ``.spk`` does not fit, or there are no reference words.
     """
-    hypothesis_of, reference_of = _read(hypotheses), _read(references)
-    for here, there, where, other in (
-        (hypothesis_of, reference_of, references, hypotheses),
-        (reference_of, hypothesis_of, hypotheses, references),
-    ):
-        missing = [name for name in here if name not in there]
-        if missing:
-            raise SoftHubertError(
-                f"{where}: {len(missing)} utterances of {other} are missing, the first {missing[0]!r}; give two files of the same split"
-            )
+    hypothesis_of, reference_of, form = read_pair(hypotheses, references, form)
     found = list(reference_of)
-    reference_words, hypothesis_words = ([texts[name].split() for name in found] for texts in (reference_of, hypothesis_of))
+    texts = [(reference_of[name], hypothesis_of[name]) for name in found]
+    aligned: List[AlignedTexts] = []
+    for name, pair in zip(found, texts):
+        try:
+            aligned.append(align_texts(*pair, literal=form != "trn"))
+        except ValueError as error:
+            where = hypotheses if is_marked(pair[1]) else references
+            raise SoftHubertError(f"{where}: utterance {name!r}: {error}; correct it, or score plain text with --format lines") from None
     ids, speakers_from = _named(found, references, manifest, speaker_from)
     speakers = None if speakers_from is None else speakers_from.names
-    words = np.asarray([len(reference) for reference in reference_words], dtype=np.int64)
+    words = np.asarray([len(each.reference) for each in aligned], dtype=np.int64)
     if not words.sum():
         raise SoftHubertError(f"{references}: no reference words, so there is no word error rate; give a split with transcripts")
-    steps = [edit_steps(reference, hypothesis) for reference, hypothesis in zip(reference_words, hypothesis_words)]
-    errors = np.asarray([errors_in(each) for each in steps], dtype=np.int64)
-    spelt = [("".join(reference), "".join(hypothesis)) for reference, hypothesis in zip(reference_words, hypothesis_words)]
+    errors = np.asarray([errors_in(each.steps) for each in aligned], dtype=np.int64)
+    spelt = [("".join(each.spoken()), "".join(each.hypothesis)) for each in aligned]
     return Score(
         ids=ids,
         speakers=speakers,
-        references=reference_words,
-        hypotheses=hypothesis_words,
-        steps=steps,
+        references=[each.reference for each in aligned],
+        hypotheses=[each.hypothesis for each in aligned],
+        steps=[each.steps for each in aligned],
         errors=errors,
         words=words,
         character_errors=np.asarray([Levenshtein.distance(*pair) for pair in spelt], dtype=np.int64),
         characters=np.asarray([len(reference) for reference, _ in spelt], dtype=np.int64),
         interval=rate_interval(errors, words, speakers),
         speakers_from=speakers_from,
+        texts=texts,
+        form=form,
     )
 
 
@@ -223,13 +245,15 @@ def compare_scores(first: Dict[str, Any], second: Dict[str, Any]) -> Optional[Co
     if len(place) != len(a["id"]) or set(place) != set(a["id"]):
         return None
     order = [place[name] for name in a["id"]]
-    if [b["words"][index] for index in order] != a["words"]:
+    words = [b["words"][index] for index in order]
+    # Where references have alternatives, the systems may have taken paths of different lengths.
+    if words != a["words"] and (first.get("references_sha256") is None or first["references_sha256"] != second.get("references_sha256")):
         return None
     aligned = "alignment" in a and "alignment" in b
     return compare_errors(
         np.asarray(a["errors"]),
         np.asarray(b["errors"])[order],
-        np.asarray(a["words"]),
+        (np.asarray(a["words"]) + np.asarray(words)) / 2,
         speakers=a.get("speaker"),
         steps_a=a["alignment"] if aligned else None,
         steps_b=[b["alignment"][index] for index in order] if aligned else None,
@@ -243,14 +267,18 @@ def compare_files(
     *,
     manifest: Optional[PathLike] = None,
     speaker_from: Optional[str] = None,
+    form: str = "auto",
 ) -> str:
     """Compare hypotheses with those of another system (``others``) on the same references, and describe the difference in words.
 
     Raises:
         SoftHubertError: as :func:`score_files`, for either system.
     """
-    first, second = (score_files(path, references, manifest=manifest, speaker_from=speaker_from) for path in (others, hypotheses))
-    found = compare_errors(first.errors, second.errors, first.words, speakers=first.speakers, steps_a=first.steps, steps_b=second.steps)
+    first, second = (
+        score_files(path, references, manifest=manifest, speaker_from=speaker_from, form=form) for path in (others, hypotheses)
+    )
+    words = (first.words + second.words) / 2  # they differ only where references have alternatives
+    found = compare_errors(first.errors, second.errors, words, speakers=first.speakers, steps_a=first.steps, steps_b=second.steps)
     return f"against {others}: {comparison_text(found)}"
 
 
@@ -301,25 +329,3 @@ def _named(
     speakers = known_speakers(listed, speaker_from)
     ids = [stems[index] if times[stems[index]] == 1 else listed.names[index] for index in indices]
     return ids, None if speakers is None else speakers.of(indices)
-
-
-def _read(path: PathLike) -> Dict[str, str]:
-    """Read the text of each utterance, by its id."""
-    try:
-        lines = read_lines_of(path)
-    except FileNotFoundError:
-        raise SoftHubertError(f"{path}: no such file; write it with 'softhubert decode'") from None
-    except IsADirectoryError:
-        raise SoftHubertError(f"{path}: is a folder; give a file in it, such as {Path(path) / 'hypo.word'}") from None
-    texts: Dict[str, str] = {}
-    for number, line in enumerate(lines, start=1):
-        match = _LINE.fullmatch(line.strip())
-        if match is None:
-            raise SoftHubertError(f"{path}, line {number}: expected 'WORDS (id)', found {line[:60]!r}; correct it or decode again")
-        name = match.group(2)
-        if name in texts:
-            raise SoftHubertError(f"{path}, line {number}: utterance {name!r} occurs twice; decode the split again")
-        texts[name] = match.group(1)
-    if not texts:
-        raise SoftHubertError(f"{path}: the file is empty; decode the split again")
-    return texts

@@ -22,6 +22,7 @@ from softhubert_plugin.audio.check import check_audio
 from softhubert_plugin.data.masking import SpanMasking
 from softhubert_plugin.data.once_per_machine import once_per_machine
 from softhubert_plugin.data.soft_hubert_dataset import HUBERT_RECEPTIVE_FIELD, SoftHubertDataset
+from softhubert_plugin.data.transcripts import hold_transcripts
 from softhubert_plugin.errors import SoftHubertError, refuse_in_one_line
 from softhubert_plugin.front_end import parse_conv_feature_layers, receptive_field
 from softhubert_plugin.labels.frame_labels import FrameLabels
@@ -34,7 +35,7 @@ from softhubert_plugin.models.kernels import training_kernels
 from softhubert_plugin.models.soft_hubert import SoftHubertModel
 from softhubert_plugin.models.starting_point import start_from
 from softhubert_plugin.models.teacher import Teacher
-from softhubert_plugin.settings import SoftHubertPretrainingConfig
+from softhubert_plugin.settings import SoftHubertPretrainingConfig, complete_shape
 from softhubert_plugin.tasks.batch_size import check_batch
 from softhubert_plugin.tasks.encoder_check import check_encoder
 from softhubert_plugin.tasks.precision import asked_of_trainer, check_precision
@@ -113,6 +114,7 @@ class SoftHubertPretrainingTask(HubertPretrainingTask):
 
     def _build_pretrained(self, cfg: Any, from_checkpoint: bool) -> Any:
         teacher = None if from_checkpoint else self._teacher(cfg)
+        self._settle_normalize(cfg, teacher)
         model = super().build_model(cfg, from_checkpoint)
         if isinstance(model, SoftHubertModel):
             self._prepare_pretraining(model, cfg, from_checkpoint, teacher)
@@ -135,16 +137,25 @@ class SoftHubertPretrainingTask(HubertPretrainingTask):
         return model
 
     def _teacher(self, cfg: Any) -> Optional[Teacher]:
-        """Open the teacher of a ``distil_hubert`` and record its width in the configuration, so that a checkpoint needs no teacher."""
+        """Open the teacher of a ``distil_hubert`` and record its shape in the configuration, so that a checkpoint needs no teacher."""
         if getattr(cfg, "_name", None) != "distil_hubert":
             return None
         with refuse_in_one_line():
             if cfg.teacher is None:
                 raise SoftHubertError("model.teacher is not set; give the checkpoint of the model to distil")
             teacher = Teacher(cfg.teacher, cfg.predicted_layers)
+        complete_shape(cfg, teacher.cfg)
         with open_dict(cfg):
             cfg.teacher_embed_dim = teacher.width
         return teacher
+
+    def _settle_normalize(self, cfg: Any, teacher: Optional[Teacher]) -> None:
+        """If ``task.normalize`` is left open, set it here and in the configuration around ``cfg``, which the checkpoint keeps."""
+        if self.cfg.normalize is None:
+            self.cfg.normalize = teacher is not None and teacher.normalize
+            whole = cfg._get_parent()
+            if whole is not None and "task" in whole:
+                whole.task.normalize = self.cfg.normalize
 
     def _prepare_pretraining(self, model: SoftHubertModel, cfg: Any, from_checkpoint: bool, teacher: Optional[Teacher]) -> None:
         """Give the datasets what they need to know about the model; give a new model its weights, frozen parts and teacher."""
@@ -161,7 +172,7 @@ class SoftHubertPretrainingTask(HubertPretrainingTask):
                 sample_rate=self.cfg.sample_rate,
             )
             if isinstance(model, DistilHubertModel) and teacher is not None:
-                model.learn_from(teacher, normalize=self.cfg.normalize)
+                model.learn_from(teacher, normalize=bool(self.cfg.normalize))
             elif not self.cfg.labels:
                 raise SoftHubertError("task.labels is empty, but only distil_hubert trains without labels; set 'task.labels=[gmm]'")
             # A student starts from its teacher's first layers, unless init_from says otherwise ('' for a student of another width).
@@ -196,21 +207,29 @@ class SoftHubertPretrainingTask(HubertPretrainingTask):
             manifest = read_manifest(f"{self.cfg.data}/{split}.tsv")
             if self.cfg.check_audio:
                 once_per_machine(lambda: check_audio(manifest, sample_rate=self.cfg.sample_rate))
-            if self.cfg.fine_tuning:
-                self._check_transcripts(split, manifest)
-            else:
+            if not self.cfg.fine_tuning:
                 self.datasets[split] = self._frame_label_dataset(split, manifest)
                 return
-        super().load_dataset(split, **kwargs)
+            transcripts = [self._transcripts(split, label, manifest) for label in self.cfg.labels]
+            super().load_dataset(split, **kwargs)
+            limits = {"shortest": self.cfg.min_sample_size, "longest": self.cfg.max_keep_size}
+            hold_transcripts(self.datasets[split], manifest, transcripts, **limits)
 
-    def _check_transcripts(self, split: str, manifest: Manifest) -> None:
+    def _transcripts(self, split: str, label: str, manifest: Manifest) -> List[str]:
+        """Read the transcripts of a split.
+
+        Raises:
+            SoftHubertError: they do not fit the manifest or the dictionary, or one is empty.
+        """
         symbols = set(self.target_dictionary.symbols)
-        path = f"{self.get_label_dir()}/{split}.{self.cfg.labels[0]}"
-        for number, line in enumerate(read_lines(path, expected=len(manifest), of=manifest.path), start=1):
+        path = f"{self.get_label_dir()}/{split}.{label}"
+        lines = read_lines(path, expected=len(manifest), of=manifest.path)
+        for number, line in enumerate(lines, start=1):
             unknown = sorted(set(line.split()) - symbols)
             if unknown or not line.strip():
                 what = f"symbols {' '.join(unknown)} that are not in the dictionary" if unknown else "an empty transcript"
                 raise SoftHubertError(f"{path}, line {number}: {what}; write the transcripts and the dictionary again, together")
+        return lines
 
     def _frame_label_dataset(self, split: str, manifest: Manifest) -> SoftHubertDataset:
         labels = [open_labels(self.get_label_dir(), split, label) for label in self.cfg.labels]
@@ -237,7 +256,7 @@ class SoftHubertPretrainingTask(HubertPretrainingTask):
             max_sample_size=self.cfg.max_sample_size,
             pad_audio=bool(self.cfg.pad_audio),
             random_crop=bool(self.cfg.random_crop),
-            normalize=self.cfg.normalize,
+            normalize=bool(self.cfg.normalize),
             seed=self.cfg.seed,
         )
 

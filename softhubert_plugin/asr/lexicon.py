@@ -1,0 +1,51 @@
+"""Read a lexicon: a file of the words that a beam search can find, each with its spelling in the acoustic model's symbols."""
+
+from __future__ import annotations
+
+import contextlib
+import tempfile
+from pathlib import Path
+from typing import Iterator, List, Optional, Tuple
+
+from softhubert_plugin.errors import SoftHubertError
+from softhubert_plugin.files import PathLike, read_lines_of, read_text_of
+
+
+def read_lexicon(path: PathLike) -> List[Tuple[str, List[str]]]:
+    """Read the words of a lexicon and their spellings.
+
+    Raises:
+        SoftHubertError: the file is missing or empty, or a line is malformed.
+    """
+    try:
+        lines = read_lines_of(path)
+    except FileNotFoundError:
+        raise SoftHubertError(f"{path}: no such lexicon; make one with 'softhubert lm'") from None
+    entries = []
+    for number, line in enumerate(lines, start=1):
+        fields = line.split()
+        if len(fields) < 2:
+            raise SoftHubertError(f"{path}, line {number}: expected a word and its spelling, found {line[:60]!r}; correct the line")
+        entries.append((fields[0], fields[1:]))
+    if not entries:
+        raise SoftHubertError(f"{path}: the lexicon is empty; make it again with 'softhubert lm'")
+    return entries
+
+
+@contextlib.contextmanager
+def plain_lexicon(path: Optional[PathLike]) -> Iterator[Optional[str]]:
+    """Yield the path of a lexicon that flashlight, which reads it itself, reads as :func:`read_lexicon` does.
+
+    That is the file, or a temporary copy without byte order marks and Windows line ends.
+    """
+    if path is None:
+        yield None
+        return
+    text = read_text_of(path).encode()
+    if text == Path(path).read_bytes():
+        yield str(path)
+        return
+    with tempfile.NamedTemporaryFile(prefix="softhubert-lexicon-") as copy:
+        copy.write(text)
+        copy.flush()
+        yield copy.name
