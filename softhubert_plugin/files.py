@@ -112,7 +112,7 @@ def read_json(path: PathLike, *, remedy: str) -> Any:
         return json.loads(Path(path).read_text(encoding="utf-8"))
     except FileNotFoundError:
         raise SoftHubertError(f"{path}: no such file; {remedy}") from None
-    except (json.JSONDecodeError, UnicodeDecodeError) as error:
+    except (ValueError, RecursionError) as error:  # also of numbers with thousands of digits, and of nesting without end
         raise SoftHubertError(f"{path}: not valid JSON ({error}); {remedy}") from None
 
 

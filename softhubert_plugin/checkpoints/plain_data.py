@@ -17,7 +17,7 @@ import torch
 from softhubert_plugin.checkpoints.foreign_files import foreign_file
 from softhubert_plugin.errors import SoftHubertError, blaming
 
-AGAIN = "train, copy or download it again"
+_AGAIN = "train, copy or download it again"
 
 
 def read_plain_data(path: Path, what: str, accepted: str) -> Any:
@@ -34,14 +34,14 @@ def read_plain_data(path: Path, what: str, accepted: str) -> Any:
     kind = foreign_file(path)
     if kind is not None:
         raise SoftHubertError(f"{path}: {otherwise(what, kind, accepted)}")
-    with blaming(path, f"truncated, damaged or not a {what}", AGAIN), warnings.catch_warnings():
+    with blaming(path, f"truncated, damaged or not a {what}", _AGAIN), warnings.catch_warnings():
         warnings.simplefilter("ignore")  # about files of unusual origin; what is wrong with them is reported as an error
         if zipfile.is_zipfile(path):
             _compare_checksums(path)
         try:
             return torch.load(str(path), map_location="cpu", weights_only=True)
         except pickle.UnpicklingError as error:
-            raise SoftHubertError(f"{path}: refused, it holds more than plain data or is damaged ({_refused(error)}); {AGAIN}") from None
+            raise SoftHubertError(f"{path}: refused, it holds more than plain data or is damaged ({_refused(error)}); {_AGAIN}") from None
 
 
 def otherwise(what: str, kind: str, accepted: str) -> str:
