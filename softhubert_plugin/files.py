@@ -12,7 +12,7 @@ import tempfile
 from pathlib import Path
 from typing import Any, Iterator, List, Optional, Union
 
-from softhubert_plugin.errors import SoftHubertError
+from softhubert_plugin.errors import SoftHubertError, blaming
 
 PathLike = Union[str, "os.PathLike[str]"]
 
@@ -133,6 +133,41 @@ def read_lines_of(path: PathLike) -> List[str]:
         raise SoftHubertError(f"{path}, line {line}: not UTF-8 text ({error.reason}); convert it, e.g. with iconv") from None
     lines = text.replace("\r\n", "\n").split("\n")
     return lines if lines[-1] else lines[:-1]
+
+
+# No configuration is longer, or has more values, than this. Aliases in YAML can stand for billions of values in a few lines.
+_LONGEST_YAML, _MOST_VALUES = 200_000, 100_000
+
+
+def read_yaml(path: PathLike, *, remedy: str) -> Any:
+    """Read a YAML file of plain values: dictionaries, lists, text, numbers.
+
+    Args:
+        path: the file.
+        remedy: what to do if the file is not usable, for the error message.
+
+    Raises:
+        FileNotFoundError: there is no such file.
+        SoftHubertError: the file is not YAML, or holds other things than plain values, or more than a configuration can.
+    """
+    import yaml
+
+    text = "\n".join(read_lines_of(path))
+    if len(text) > _LONGEST_YAML:
+        raise SoftHubertError(f"{path}: {len(text)} characters, too long for a configuration; {remedy}")
+    with blaming(path, "not YAML of plain values", remedy):
+        value = yaml.safe_load(text)
+        waiting, left = [value], _MOST_VALUES
+        while waiting:
+            each = waiting.pop()
+            left -= 1
+            if left < 0:
+                raise ValueError(f"more than {_MOST_VALUES} values, or values inside themselves")
+            if isinstance(each, (dict, list)):
+                waiting += [*each, *each.values()] if isinstance(each, dict) else each
+            elif each is not None and not isinstance(each, (str, int, float)):
+                raise ValueError(f"a value of type {type(each).__name__}")
+    return value
 
 
 def sha256_of(path: PathLike) -> str:

@@ -5,6 +5,7 @@ The audio is scored once. The search then runs over a coarse grid, and twice mor
 
 from __future__ import annotations
 
+import math
 import os
 import tempfile
 from dataclasses import dataclass, replace
@@ -134,8 +135,11 @@ def read_tuned(path: PathLike) -> Point:
     """
     value = read_json(path, remedy="make it with 'softhubert tune'")
     try:
-        return float(value["lm_weight"]), float(value["word_score"])
-    except (KeyError, TypeError, ValueError):
+        found = float(value["lm_weight"]), float(value["word_score"])
+        if not all(map(math.isfinite, found)):
+            raise ValueError("NaN or infinity")
+        return found
+    except (KeyError, TypeError, ValueError, OverflowError):
         raise SoftHubertError(f"{path}: does not contain lm_weight and word_score; make it with 'softhubert tune'") from None
 
 

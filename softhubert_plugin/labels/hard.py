@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import warnings
 from pathlib import Path
+from typing import Dict, List
 
 import numpy as np
 
@@ -15,6 +16,8 @@ from softhubert_plugin.files import PathLike, sha256_of
 from softhubert_plugin.labels.frame_labels import FrameLabels
 from softhubert_plugin.labels.targets import FrameTargets
 from softhubert_plugin.manifests import read_dictionary
+
+LARGEST_CLUSTER = 1_000_000  # cluster numbers are looked up in a table of this size
 
 
 class HardLabels(FrameLabels):
@@ -33,13 +36,9 @@ class HardLabels(FrameLabels):
         symbols = read_dictionary(dictionary)
         self.n_components = len(symbols)
         self.source = sha256_of(dictionary)
-        if not all(symbol.isdigit() for symbol in symbols):
-            raise SoftHubertError(
-                f"{dictionary}: expected cluster numbers, found {next(s for s in symbols if not s.isdigit())!r}; "
-                "give the dictionary that was made with these labels"
-            )
-        self._component_of = np.full(max(int(symbol) for symbol in symbols) + 1, -1, dtype=np.int64)
-        self._component_of[[int(symbol) for symbol in symbols]] = np.arange(len(symbols))
+        clusters = _cluster_numbers(symbols, dictionary)
+        self._component_of = np.full(max(clusters) + 1, -1, dtype=np.int64)
+        self._component_of[clusters] = np.arange(len(clusters))
         try:
             with open(self.path, "rb") as stream:
                 sizes, lengths = zip(*((len(line), len(self._parse(line, index))) for index, line in enumerate(stream)))
@@ -68,6 +67,8 @@ class HardLabels(FrameLabels):
             warnings.simplefilter("error", DeprecationWarning)  # NumPy's warning about text that is not numbers
             try:
                 clusters = np.fromstring(line, dtype=np.int64, sep=" ")
+                if not len(clusters):
+                    raise ValueError("no number")
             except (DeprecationWarning, ValueError):
                 raise SoftHubertError(
                     f"{self.path}, line {index + 1}: expected cluster numbers, found {line[:40]!r}; make the file again"
@@ -78,3 +79,21 @@ class HardLabels(FrameLabels):
                 f"{self.n_components} clusters; labels and dictionary must come from one clustering"
             )
         return self._component_of[clusters]
+
+
+def _cluster_numbers(symbols: List[str], dictionary: PathLike) -> List[int]:
+    """The cluster number of each symbol of a dictionary; no two are equal."""
+    seen: Dict[int, int] = {}
+    for line, symbol in enumerate(symbols, start=1):
+        if not (symbol.isascii() and symbol.isdigit()) or int(symbol[:10]) > LARGEST_CLUSTER:
+            raise SoftHubertError(
+                f"{dictionary}: expected cluster numbers up to {LARGEST_CLUSTER}, found {symbol[:40]!r} in line {line}; "
+                "give the dictionary that was made with these labels"
+            )
+        if int(symbol) in seen:
+            raise SoftHubertError(
+                f"{dictionary}: cluster {symbol} is in line {seen[int(symbol)]} and in line {line}; "
+                "give the dictionary that was made with these labels"
+            )
+        seen[int(symbol)] = line
+    return list(seen)
