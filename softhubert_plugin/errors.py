@@ -14,12 +14,15 @@ import sys
 from typing import Iterator, NoReturn
 
 
+LONGEST_MESSAGE = 1_200  # characters
+
+
 class SoftHubertError(Exception):
     """Bad input. The message names the file (and line or utterance), what was expected, what was found, and what to do."""
 
 
 def message_of(error: SoftHubertError) -> str:
-    """The message on one line.
+    """The message on one line, its middle left out if it quotes too much of a file.
 
     PyTorch passes an error of a data-loading worker on as an error of the same class with the worker's whole traceback as its text. The
     message is what follows the last name of the class in it.
@@ -27,7 +30,8 @@ def message_of(error: SoftHubertError) -> str:
     text = str(error)
     if text.startswith("Caught ") and "Traceback (most recent call last)" in text:
         text = re.split(rf"^(?:\w+\.)*{type(error).__name__}: ", text, flags=re.MULTILINE)[-1]
-    return " ".join(text.split())
+    line = " ".join(text.split())
+    return line if len(line) <= LONGEST_MESSAGE else f"{line[: LONGEST_MESSAGE - 300]} … {line[-300:]}"
 
 
 def exit_with(error: SoftHubertError) -> NoReturn:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import errno
 import hashlib
+import itertools
 import json
 import os
 import re
@@ -136,7 +137,7 @@ def read_lines_of(path: PathLike) -> List[str]:
 
 
 # No configuration is longer, or has more values, than this. Aliases in YAML can stand for billions of values in a few lines.
-_LONGEST_YAML, _MOST_VALUES = 200_000, 100_000
+_LONGEST_YAML, _MOST_VALUES, _DEEPEST_YAML = 200_000, 100_000, 100
 
 
 def read_yaml(path: PathLike, *, remedy: str) -> Any:
@@ -156,6 +157,9 @@ def read_yaml(path: PathLike, *, remedy: str) -> Any:
     if len(text) > _LONGEST_YAML:
         raise SoftHubertError(f"{path}: {len(text)} characters, too long for a configuration; {remedy}")
     with blaming(path, "not YAML of plain values", remedy):
+        depths = itertools.accumulate((character in "[{") - (character in "]}") for character in text)
+        if max(depths, default=0) > _DEEPEST_YAML:  # the parser takes long to give up
+            raise ValueError(f"more than {_DEEPEST_YAML} brackets within each other")
         value = yaml.safe_load(text)
         waiting, left = [value], _MOST_VALUES
         while waiting:

@@ -123,8 +123,8 @@ def _checked(path: PathLike, key: str, value: Any) -> Any:
     if value == _OPEN or (is_path and isinstance(value, str)):
         return value
     number = _number(value)
-    if is_path or number is None or (is_count and number != int(number)):
-        expected = "a path" if is_path else "a whole number" if is_count else "a number"
+    if is_path or number is None or (is_count and (number < 1 or number != int(number))):
+        expected = "a path" if is_path else "a whole number from 1" if is_count else "a number"
         raise SoftHubertError(f"{path}: decoding.{key} is {str(value)[:60]!r}, expected {expected}; see config/decode/kenlm.yaml")
     return int(number) if is_count else number
 

@@ -65,6 +65,7 @@ def _compare_checksums(path: Path) -> None:
 
 
 def _refused(error: pickle.UnpicklingError) -> str:
-    """The class or function that PyTorch refused to load, or else the first line of its reason."""
-    named = re.search(r"(?:GLOBAL|global:?|class) (\w+(?:\.\w+)+)", str(error))
-    return named.group(1) if named else str(error).split("\n")[0][:200]
+    """The class or function that PyTorch refused to load, or else its reason, without its advice to load the file unsafely."""
+    reason = str(error).rpartition("WeightsUnpickler error: ")[2].strip().split("\n")[0][:200]
+    named = re.search(r"(?:GLOBAL|global:?|class) (\w+(?:\.\w+)+)", reason)
+    return named.group(1) if named else reason
