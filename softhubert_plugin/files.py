@@ -9,6 +9,7 @@ import codecs
 import contextlib
 import errno
 import hashlib
+import itertools
 import json
 import os
 import re
@@ -16,7 +17,7 @@ import tempfile
 from pathlib import Path
 from typing import Any, Iterator, List, Optional, Union
 
-from softhubert_plugin.errors import SoftHubertError
+from softhubert_plugin.errors import SoftHubertError, blaming
 
 PathLike = Union[str, "os.PathLike[str]"]
 
@@ -119,7 +120,7 @@ def read_json(path: PathLike, *, remedy: str) -> Any:
         return json.loads(read_text_of(path))
     except FileNotFoundError:
         raise SoftHubertError(f"{path}: no such file; {remedy}") from None
-    except (json.JSONDecodeError, RecursionError) as error:
+    except (ValueError, RecursionError) as error:  # also of numbers with thousands of digits, and of nesting without end
         raise SoftHubertError(f"{path}: not valid JSON ({error}); {remedy}") from None
 
 
@@ -199,6 +200,44 @@ def printable(path: PathLike) -> str:
 def _escaped(character: str) -> str:
     byte = ord(character) - 0xDC00  # Python keeps a byte that is not UTF-8 as one of these characters
     return f"\\x{byte:02x}" if 0x80 <= byte <= 0xFF else character.encode("unicode_escape").decode()
+
+
+# No configuration is longer, or has more values, than this. Aliases in YAML can stand for billions of values in a few lines.
+_LONGEST_YAML, _MOST_VALUES, _DEEPEST_YAML = 200_000, 100_000, 100
+
+
+def read_yaml(path: PathLike, *, remedy: str) -> Any:
+    """Read a YAML file of plain values: dictionaries, lists, text, numbers.
+
+    Args:
+        path: the file.
+        remedy: what to do if the file is not usable, for the error message.
+
+    Raises:
+        FileNotFoundError: there is no such file.
+        SoftHubertError: the file is not YAML, or holds other things than plain values, or more than a configuration can.
+    """
+    import yaml
+
+    text = "\n".join(read_lines_of(path))
+    if len(text) > _LONGEST_YAML:
+        raise SoftHubertError(f"{path}: {len(text)} characters, too long for a configuration; {remedy}")
+    with blaming(path, "not YAML of plain values", remedy):
+        depths = itertools.accumulate((character in "[{") - (character in "]}") for character in text)
+        if max(depths, default=0) > _DEEPEST_YAML:  # the parser takes long to give up
+            raise ValueError(f"more than {_DEEPEST_YAML} brackets within each other")
+        value = yaml.safe_load(text)
+        waiting, left = [value], _MOST_VALUES
+        while waiting:
+            each = waiting.pop()
+            left -= 1
+            if left < 0:
+                raise ValueError(f"more than {_MOST_VALUES} values, or values inside themselves")
+            if isinstance(each, (dict, list)):
+                waiting += [*each, *each.values()] if isinstance(each, dict) else each
+            elif each is not None and not isinstance(each, (str, int, float)):
+                raise ValueError(f"a value of type {type(each).__name__}")
+    return value
 
 
 def sha256_of(path: PathLike) -> str:

@@ -77,7 +77,7 @@ def read_manifest(path: PathLike) -> Manifest:
     sizes: List[int] = []
     for number, line in enumerate(lines[1:], start=2):
         name, tab, samples = line.rpartition("\t")
-        if not tab or not name or not samples.isdigit() or int(samples) == 0:
+        if not tab or not name or not (samples.isascii() and samples.isdigit()) or len(samples) > 18 or int(samples) == 0:
             raise SoftHubertError(f"{path}, line {number}: expected 'path<TAB>samples', found {line!r}; write the manifest again")
         names.append(name)
         sizes.append(int(samples))

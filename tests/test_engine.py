@@ -243,7 +243,7 @@ def test_a_malicious_kmeans_file_runs_nothing(tmp_path: Path) -> None:
         ({"n_components": 2, "pca": 200}, "PCA to 200 dimensions: expected 1 to 130"),
         ({"n_components": 2, "percent": 1.5}, "--percent 1.5"),
         ({"n_components": 2, "standardise": True, "whiten": True}, "--standardise cannot be combined with --pca or --whiten"),
-        ({"n_components": 70_000}, "expected 1 to 65535"),
+        ({"n_components": 70_000}, "expected 1 to 65536"),
     ],
     ids=lambda value: next(iter(list(value)[1:]), "count") if isinstance(value, dict) else "",
 )

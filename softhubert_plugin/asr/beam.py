@@ -6,6 +6,7 @@ The search and its defaults are those of fairseq's ``KenLMDecoder``. On the same
 from __future__ import annotations
 
 import contextlib
+import math
 import os
 import sys
 from dataclasses import dataclass
@@ -17,7 +18,7 @@ from softhubert_plugin.asr.hypotheses import Hypothesis, spell, words_of
 from softhubert_plugin.asr.lexicon import plain_lexicon, read_lexicon
 from softhubert_plugin.asr.model_fit import INSTALL_LM, check_fit, check_spelling
 from softhubert_plugin.errors import SoftHubertError
-from softhubert_plugin.files import PathLike, read_text_of
+from softhubert_plugin.files import PathLike, read_yaml
 
 
 @dataclass(frozen=True)
@@ -102,29 +103,43 @@ def read_search_config(path: PathLike) -> Dict[str, Any]:
         Values by field name of :class:`BeamSettings`; empty for greedy decoding. A value that must still be given is ``???``.
 
     Raises:
-        SoftHubertError: the file is missing or not YAML, has no section ``decoding``, names a decoder other than viterbi and kenlm, or a
-            value is of the wrong type.
+        SoftHubertError: the file is missing or not YAML, has no section ``decoding``, names a decoder other than viterbi and kenlm, or has
+            a value of another type than its setting.
     """
-    import yaml
-
     try:
-        section = yaml.safe_load(read_text_of(path))["decoding"]
-        kind = section.get("type", "viterbi")
+        config = read_yaml(path, remedy="see config/decode/kenlm.yaml")
     except FileNotFoundError:
         raise SoftHubertError(f"{path}: no such configuration; see config/decode") from None
-    except (yaml.YAMLError, KeyError, TypeError, AttributeError, ValueError, RecursionError):
-        raise SoftHubertError(f"{path}: has no section 'decoding'; see config/decode/kenlm.yaml") from None
+    section = config.get("decoding") if isinstance(config, dict) else None
+    if not isinstance(section, dict):
+        raise SoftHubertError(f"{path}: has no section 'decoding'; see config/decode/kenlm.yaml")
+    kind = section.get("type", "viterbi")
     if kind not in ("viterbi", "kenlm"):
         raise SoftHubertError(f"{path}: decoding.type is {kind!r}, expected viterbi or kenlm; for other decoders use fairseq's infer.py")
     if kind == "viterbi":
         return {}
-    chosen = {ours: section[theirs] for theirs, ours in _KEYS.items() if section.get(theirs) is not None}
-    for theirs, ours in _KEYS.items():
-        value = chosen.get(ours, _OPEN)
-        if value != _OPEN and (not isinstance(value, _TYPES[ours]) or isinstance(value, bool)):
-            wanted = " or ".join(kind.__name__ for kind in _TYPES[ours])
-            raise SoftHubertError(f"{path}: decoding.{theirs} is {value!r}, expected {wanted}; correct it")
-    return chosen
+    return {ours: _checked(path, theirs, section[theirs]) for theirs, ours in _KEYS.items() if section.get(theirs) is not None}
+
+
+def _checked(path: PathLike, key: str, value: Any) -> Any:
+    """A value of a decoding configuration, as the type of its setting."""
+    is_path, is_count = key in ("lmpath", "lexicon"), key in ("beam", "nbest")
+    if value == _OPEN or (is_path and isinstance(value, str)):
+        return value
+    number = _number(value)
+    if is_path or number is None or (is_count and (number < 1 or number != int(number))):
+        expected = "a path" if is_path else "a whole number from 1" if is_count else "a number"
+        raise SoftHubertError(f"{path}: decoding.{key} is {str(value)[:60]!r}, expected {expected}; see config/decode/kenlm.yaml")
+    return int(number) if is_count else number
+
+
+def _number(value: Any) -> Optional[float]:
+    """A finite number, or ``None``. YAML takes ``1e3`` for text, fairseq does not."""
+    try:
+        number = float(value)
+    except (TypeError, ValueError, OverflowError):
+        return None
+    return number if math.isfinite(number) and not isinstance(value, bool) else None
 
 
 def check_models(settings: BeamSettings, symbols: Sequence[str]) -> None:

@@ -7,23 +7,27 @@ end's description is parsed before it reaches fairseq, which would evaluate it.
 from __future__ import annotations
 
 import logging
-import pickle
+import re
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Dict, List
+from typing import Any, Dict, List, Mapping
 
-import torch
 from omegaconf import OmegaConf, open_dict
 
-from softhubert_plugin.checkpoints.contents import PRETRAINING_HEAD, encoder_configuration
+from softhubert_plugin.checkpoints.contents import CTC_PREFIX, PRETRAINING_HEAD, encoder_configuration
+from softhubert_plugin.checkpoints.foreign_contents import foreign_contents
+from softhubert_plugin.checkpoints.plain_data import otherwise, read_plain_data
 from softhubert_plugin.checkpoints.transformers import read_transformers, weights_file
 from softhubert_plugin.compat.known_warnings import silence_known_warnings
 from softhubert_plugin.compat.safe_globals import accept_stock_checkpoints
-from softhubert_plugin.errors import SoftHubertError
+from softhubert_plugin.errors import SoftHubertError, blaming
 from softhubert_plugin.files import PathLike, sha256_of
 from softhubert_plugin.front_end import ConvLayer, parse_conv_feature_layers
 
 PLUGIN = Path(__file__).resolve().parents[1]
+_WHAT = "checkpoint of fairseq's HuBERT"
+_MISFIT = "the weights do not fit the configuration stored with them"
+_ACCEPTED = "give a hubert, soft_hubert, distil_hubert or hubert_ctc checkpoint, or a folder that transformers saved a HuBERT in"
 
 
 def register_plugin(*, quiet: bool = True) -> None:
@@ -47,7 +51,8 @@ def read_checkpoint(path: PathLike) -> Dict[str, Any]:
     """Read a checkpoint's contents safely. A folder saved by transformers is converted to the same form.
 
     Raises:
-        SoftHubertError: the checkpoint is missing, truncated, holds anything but plain data, or lacks the parts of a hydra-era checkpoint.
+        SoftHubertError: the checkpoint is missing or damaged, holds anything but plain data, or is not that of a HuBERT; the message says
+            what it is.
     """
     if Path(path).is_dir():
         return read_transformers(path)
@@ -55,17 +60,10 @@ def read_checkpoint(path: PathLike) -> Dict[str, Any]:
         raise SoftHubertError(f"{path}: no such checkpoint")
     silence_known_warnings()  # before fairseq is imported, here by accept_stock_checkpoints
     accept_stock_checkpoints()
-    try:
-        state = torch.load(str(path), map_location="cpu", weights_only=True)
-    except pickle.UnpicklingError as error:
-        reason = str(error).split("\n")[0]
-        raise SoftHubertError(f"{path}: refused, it holds more than plain data or is damaged ({reason})") from None
-    except (RuntimeError, EOFError, OSError) as error:
-        raise SoftHubertError(
-            f"{path}: truncated or not a checkpoint ({str(error).partition(chr(10))[0] or 'empty'}); train or copy it again"
-        ) from None
-    if not isinstance(state, dict) or not {"cfg", "model"} <= state.keys() or state["cfg"] is None:
-        raise SoftHubertError(f"{path}: not a checkpoint of fairseq ≥ 0.10 (no configuration inside)")
+    state = read_plain_data(Path(path), _WHAT, _ACCEPTED)
+    kind = foreign_contents(state)
+    if kind is not None:
+        raise SoftHubertError(f"{path}: {otherwise(_WHAT, kind, _ACCEPTED)}")
     return state
 
 
@@ -118,22 +116,30 @@ def load_checkpoint(path: PathLike, *, quiet: bool = True) -> LoadedModel:
     from fairseq import tasks
 
     state = read_checkpoint(path)
-    cfg = OmegaConf.create(state["cfg"])
-    encoder_cfg = encoder_configuration(cfg)
-    conv_layers = parse_conv_feature_layers(encoder_cfg.conv_feature_layers)
-    with open_dict(encoder_cfg):
-        encoder_cfg.conv_feature_layers = repr(conv_layers)
-    task = tasks.setup_task(cfg.task)
-    task.load_state_dict(state.get("task_state", {}))
-    model = task.build_model(cfg.model, from_checkpoint=True)
-    if not any(name.startswith(PRETRAINING_HEAD) for name in state["model"]) and hasattr(model, "remove_pretraining_modules"):
-        model.remove_pretraining_modules()
+    with blaming(path, "no HuBERT can be built from the configuration stored in it", "train, copy or download it again"):
+        cfg = OmegaConf.create(state["cfg"])
+        encoder_cfg = encoder_configuration(cfg)
+        conv_layers = parse_conv_feature_layers(encoder_cfg.conv_feature_layers)
+        with open_dict(encoder_cfg):
+            encoder_cfg.conv_feature_layers = repr(conv_layers)
+        normalize = bool(cfg.task.normalize)
+        updates = int((state.get("optimizer_history") or [{}])[-1].get("num_updates", 0))
+        _check_depth(path, int(encoder_cfg.encoder_layers), state["model"])  # before a model of a billion layers is built
+        task = tasks.setup_task(cfg.task)
+        task.load_state_dict(state.get("task_state", {}))
+        model = task.build_model(cfg.model, from_checkpoint=True)
+        if not any(name.startswith(PRETRAINING_HEAD) for name in state["model"]) and hasattr(model, "remove_pretraining_modules"):
+            model.remove_pretraining_modules()
     try:
         model.load_state_dict(state["model"], strict=True, model_cfg=cfg.model)
     except RuntimeError as error:
-        raise SoftHubertError(
-            f"{path}: the weights do not fit the configuration stored with them ({' '.join(str(error).split())[:300]})"
-        ) from None
+        raise SoftHubertError(f"{path}: {_MISFIT} ({' '.join(str(error).split())[:300]})") from None
     encoder = model.w2v_encoder.w2v_model if hasattr(model, "w2v_encoder") else model
-    updates = int((state.get("optimizer_history") or [{}])[-1].get("num_updates", 0))
-    return LoadedModel(model.eval(), task, encoder, conv_layers, bool(cfg.task.normalize), cfg, updates)
+    return LoadedModel(model.eval(), task, encoder, conv_layers, normalize, cfg, updates)
+
+
+def _check_depth(path: PathLike, layers: int, weights: Mapping[str, Any]) -> None:
+    numbers = (re.match(rf"(?:{re.escape(CTC_PREFIX)})?encoder\.layers\.(\d+)\.", name) for name in weights)
+    found = len({number.group(1) for number in numbers if number})
+    if found != layers:
+        raise SoftHubertError(f"{path}: {_MISFIT} ({found} transformer layers, but encoder_layers is {layers})")

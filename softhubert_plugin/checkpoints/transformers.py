@@ -6,18 +6,17 @@ code from it. All files of a folder are read first; the later steps only convert
 
 from __future__ import annotations
 
-import pickle
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Dict, List, Optional
 
 import torch
-from safetensors import SafetensorError
 from safetensors.torch import load_file
 
 from softhubert_plugin.checkpoints.contents import finetuned_checkpoint, pretrained_checkpoint
 from softhubert_plugin.checkpoints.names import ACTIVATIONS, EXTRACTOR_NORMS, SETTINGS, from_transformers
-from softhubert_plugin.errors import SoftHubertError
+from softhubert_plugin.checkpoints.plain_data import read_plain_data
+from softhubert_plugin.errors import SoftHubertError, blaming
 from softhubert_plugin.files import PathLike, read_json
 
 WEIGHTS, HEAD, MIXTURE = "model.safetensors", "pretraining_head.safetensors", "gmm.safetensors"
@@ -66,7 +65,7 @@ def read_transformers(folder: PathLike) -> Dict[str, Any]:
     """
     files = _read_files(Path(folder))
     projection = {name[len(CTC_HEAD) :]: tensor for name, tensor in files.weights.items() if name.startswith(CTC_HEAD)}
-    try:
+    with blaming(f"{folder}/config.json", "not the configuration of a HuBERT", "copy the folder again"):
         settings = _settings(files)
         normalize = _normalize(files)
         encoder = _encoder(files, settings)
@@ -75,11 +74,9 @@ def read_transformers(folder: PathLike) -> Dict[str, Any]:
             encoder.update(files.head)
             settings.update({name: files.ours[name] for name in HEAD_SETTINGS})
         codewords: Optional[List[int]] = list(files.ours["codewords"]) if files.head else None
-    except (KeyError, TypeError, AttributeError) as error:
-        raise SoftHubertError(f"{folder}/config.json: not the configuration of a HuBERT ({type(error).__name__}: {error})") from None
-    if projection:
-        return finetuned_checkpoint(settings, encoder, projection, symbols, normalize=normalize)
-    return pretrained_checkpoint(settings, encoder, codewords, normalize=normalize)
+        if projection:
+            return finetuned_checkpoint(settings, encoder, projection, symbols, normalize=normalize)
+        return pretrained_checkpoint(settings, encoder, codewords, normalize=normalize)
 
 
 def weights_file(folder: PathLike) -> Path:
@@ -120,16 +117,14 @@ def _read_files(folder: Path) -> _Files:
 
 
 def _read_weights(path: Path) -> Dict[str, torch.Tensor]:
-    try:
-        found = load_file(str(path)) if path.suffix == ".safetensors" else torch.load(str(path), map_location="cpu", weights_only=True)
-    except pickle.UnpicklingError as error:
-        reason = str(error).split("\n")[0]
-        raise SoftHubertError(f"{path}: refused, it holds more than weights or is damaged ({reason})") from None
-    except (SafetensorError, RuntimeError, EOFError, OSError, ValueError) as error:
-        raise SoftHubertError(f"{path}: truncated or not a file of weights ({str(error).partition(chr(10))[0]}); copy it again") from None
+    if path.suffix == ".safetensors":
+        with blaming(path, "truncated or not a file of weights", "copy it again"):
+            found: Any = load_file(str(path))
+    else:
+        found = read_plain_data(path, "file of weights", "copy it again")
     if not isinstance(found, dict) or not all(isinstance(tensor, torch.Tensor) for tensor in found.values()):
         raise SoftHubertError(f"{path}: not a file of weights; expected a dictionary of tensors")
-    return {name: tensor.float().contiguous() for name, tensor in found.items()}
+    return {str(name): tensor.float().contiguous() for name, tensor in found.items()}
 
 
 def _settings(files: _Files) -> Dict[str, Any]:

@@ -97,7 +97,8 @@ def is_made(dest: PathLike, parameters: Dict[str, Any]) -> bool:
     path = Path(dest) / "corpus.json"
     if not path.exists():
         return False
-    found = read_json(path, remedy="remove that folder and make the corpus again").get("parameters")
+    found = read_json(path, remedy="remove that folder and make the corpus again")
+    found = found.get("parameters") if isinstance(found, dict) else found
     if found != parameters:
         raise SoftHubertError(f"{path}: made with {found}, asked for {parameters}; choose another folder or remove this one")
     return True

@@ -18,7 +18,8 @@ import numpy as np
 from npy_append_array import NpyAppendArray, recover
 
 from softhubert_plugin.errors import SoftHubertError
-from softhubert_plugin.files import PathLike, disk_errors, read_text_of, write_json, write_text
+from softhubert_plugin.features.array_files import open_rows
+from softhubert_plugin.files import PathLike, disk_errors, read_json, write_json, write_text
 
 
 def shard_range(total: int, nshard: int, rank: int) -> Tuple[int, int]:
@@ -73,13 +74,14 @@ class FeatureShard:
             yield self._finite(index, self.frames[offsets[index] : offsets[index + 1]])
 
     def _finite(self, index: int, frames: np.ndarray) -> np.ndarray:
-        frames = np.asarray(frames, dtype=np.float32)
+        with np.errstate(over="ignore"):  # the check below reports it
+            frames = np.asarray(frames, dtype=np.float32)
         if not np.isfinite(frames).all():
             self._refuse_utterance(index)
         return frames
 
     def refuse_row(self, row: int) -> NoReturn:
-        """Report NaN or infinity in a row of :attr:`frames`, by the utterance that the row belongs to.
+        """Report an unusable value in a row of :attr:`frames`, by the utterance that the row belongs to.
 
         Raises:
             SoftHubertError: always.
@@ -87,9 +89,11 @@ class FeatureShard:
         self._refuse_utterance(int(np.searchsorted(self.offsets, row, side="right")) - 1)
 
     def _refuse_utterance(self, index: int) -> NoReturn:
+        first, end = self.offsets[index : index + 2]
+        largest = np.abs(self.frames[first:end]).max()
+        found = f"features as large as {largest:.3g}" if np.isfinite(largest) else "NaN or infinite features"
         raise SoftHubertError(
-            f"{self.path}: NaN or infinite features in utterance {index} (line {index + 1} of its .len file); "
-            "check that audio file and dump the shard again"
+            f"{self.path}: {found} in utterance {index} (line {index + 1} of its .len file); check that audio file and dump the shard again"
         )
 
 
@@ -102,28 +106,25 @@ def read_shard(directory: PathLike, split: str, rank: int, nshard: int) -> Featu
     """Open one shard and check that its parts belong together.
 
     Raises:
-        SoftHubertError: a part is missing or truncated, or ``.npy`` and ``.len`` disagree.
+        SoftHubertError: a part is missing or damaged, or ``.npy`` and ``.len`` disagree.
     """
     path = shard_path(directory, split, rank, nshard)
-    lengths_path = path.with_suffix(".len")
     remedy = f"dump the shard again ('softhubert features ... {nshard} {rank} {directory}')"
-    for part in (path, lengths_path):
-        if not part.exists():
-            raise SoftHubertError(f"{part}: no such feature file; {remedy}")
-    try:
-        frames = np.load(path, mmap_mode="r", allow_pickle=False)
-        lengths = np.asarray([int(line) for line in read_text_of(lengths_path).split()], dtype=np.int64)
-    except (ValueError, EOFError) as error:
-        raise SoftHubertError(f"{path}: truncated or not a feature shard ({error}); {remedy}") from None
-    if frames.ndim != 2 or frames.dtype.kind != "f":
-        raise SoftHubertError(f"{path}: expected (frames, dimension) floats, found {frames.dtype} {frames.shape}; {remedy}")
-    if not len(lengths) or lengths.min() < 1:
-        raise SoftHubertError(f"{lengths_path}: no utterances, or one without frames; {remedy}")
-    if lengths.sum() != len(frames):
-        raise SoftHubertError(f"{path}: {len(frames)} frames, but {lengths_path.name} counts {lengths.sum()}; {remedy}")
-    info_path = path.with_suffix(".json")
-    info = json.loads(read_text_of(info_path)) if info_path.exists() else {}
-    return FeatureShard(path=path, frames=frames, lengths=lengths, info=info)
+    frames, lengths = open_rows(path, what="feature shard", remedy=remedy)
+    return FeatureShard(path=path, frames=frames, lengths=lengths, info=_read_info(path.with_suffix(".json"), remedy))
+
+
+def _read_info(path: Path, remedy: str) -> Dict[str, Any]:
+    """The description beside a shard; empty if there is none."""
+    if not path.exists():
+        return {}
+    info = read_json(path, remedy=remedy)
+    if not isinstance(info, dict):
+        raise SoftHubertError(f"{path}: expected a description of features, found {str(info)[:60]!r}; {remedy}")
+    rate = info.get("frame_rate", 1)
+    if type(rate) not in (int, float) or not 0 < rate < 1e6:
+        raise SoftHubertError(f"{path}: frame_rate is {str(rate)[:60]!r}, expected frames per second; {remedy}")
+    return info
 
 
 def read_shards(directory: PathLike, split: str, nshard: int) -> List[FeatureShard]:
@@ -213,18 +214,19 @@ class ShardWriter:
 
     def _written(self) -> int:
         """The number of whole utterances that an interrupted run wrote; fills :attr:`lengths` from its journal."""
-        self._journal.seek(0)
-        description, *lines = self._journal.read().split("\n")[:-1] or [""]  # the last part is empty, or a line that was cut off
-        if description != self._description or not self._partial.exists():
-            return 0
-        self.lengths = [int(line) for line in lines]
-        with open(self._partial, "rb") as stream:
-            try:
-                bytes_a_frame = _bytes_a_frame(stream)
-            except ValueError:
+        try:
+            self._journal.seek(0)
+            description, *lines = self._journal.read().split("\n")[:-1] or [""]  # the last part is empty, or a line that was cut off
+            if description != self._description or not self._partial.exists():
                 return 0
-            frames = (os.fstat(stream.fileno()).st_size - stream.tell()) // bytes_a_frame
-        return int(np.searchsorted(np.cumsum(self.lengths), frames, side="right"))
+            self.lengths = [int(line) for line in lines]
+            with open(self._partial, "rb") as stream:
+                bytes_a_frame = _bytes_a_frame(stream)
+                frames = (os.fstat(stream.fileno()).st_size - stream.tell()) // bytes_a_frame
+            return int(np.searchsorted(np.cumsum(self.lengths), frames, side="right"))
+        except Exception:  # damaged: nothing of it can be used
+            self.lengths = []
+            return 0
 
     def rewind(self, utterances: int) -> None:
         """Keep only the first ``utterances`` utterances."""

@@ -26,7 +26,7 @@ from softhubert_plugin.gmm.uncertainty import WARN_BELOW_PERPLEXITY
 from softhubert_plugin.labels.entropy_statistics import EntropyStatistics
 from softhubert_plugin.labels.hard_record import write_record
 from softhubert_plugin.labels.soft import open_soft_labels
-from softhubert_plugin.labels.soft_layout import SoftLabelInfo, StoredTargets, quantised
+from softhubert_plugin.labels.soft_layout import SoftLabelInfo, StoredTargets, check_clusters, quantised
 from softhubert_plugin.labels.soft_writing import write_soft_labels
 from softhubert_plugin.labels.truncation import check_truncation, truncate
 
@@ -84,6 +84,7 @@ def dump_gmm_posteriors(
     _check_features(mixture, source, gmm_path)
     if hard:
         return _dump_hard(Engine(mixture, device), source, shard_path(lab_dir, split, rank, nshard, ".km"), sha256_of(gmm_path))
+    check_clusters(mixture.n_components, gmm_path)
     check_truncation(mass, max_components)
     rate = source.info.get("frame_rate", label_rate)
     if rate is None:

@@ -141,10 +141,13 @@ def _request(shards: Sequence[FeatureShard], options: GmmOptions) -> str:
 
 
 def _fitted_for(path: Path, request: str) -> Optional[GaussianMixture]:
-    """The mixture in ``path``, if it was made for this request."""
+    """The mixture in ``path``, if it was made for this request and is whole."""
     if not GaussianMixture.is_mixture(path):
         return None
-    mixture = GaussianMixture.load(path)
+    try:
+        mixture = GaussianMixture.load(path)
+    except SoftHubertError:
+        return None  # damaged: it is fitted again
     return mixture if mixture.metadata.get("request") == request else None
 
 

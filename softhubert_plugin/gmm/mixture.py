@@ -6,7 +6,6 @@ A mixture here is finished and immutable. It can be evaluated, saved as safetens
 
 from __future__ import annotations
 
-import json
 import math
 from dataclasses import dataclass, field, replace
 from pathlib import Path
@@ -14,15 +13,17 @@ from typing import TYPE_CHECKING, Any, Mapping, Optional
 
 import torch
 from safetensors import SafetensorError, safe_open
-from safetensors.torch import save_file
 
-from softhubert_plugin.errors import SoftHubertError
-from softhubert_plugin.files import PathLike, atomic_path
+from softhubert_plugin.errors import SoftHubertError, blaming
+from softhubert_plugin.files import PathLike
+from softhubert_plugin.gmm.described_tensors import load_described, save_described
 
 if TYPE_CHECKING:
     import sklearn.mixture
 
 MIXTURE_FORMAT = "softhubert-mixture"
+_FIELDS = ("covariance_type", "temperature", "metadata")
+_AGAIN = "fit it again with 'softhubert gmm learn'"
 COVARIANCE_SHAPES = {"diag": "(K, D)", "spherical": "(K,)", "tied": "(D, D)", "full": "(K, D, D)"}
 
 
@@ -70,6 +71,8 @@ class GaussianMixture:
     metadata: Mapping[str, Any] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
+        if self.means.dim() != 2:
+            raise SoftHubertError(f"a mixture's means must have the shape (K, D), found {tuple(self.means.shape)}")
         components, dimension = self.means.shape
         shapes = {
             "diag": (components, dimension),
@@ -85,7 +88,16 @@ class GaussianMixture:
                 f"{COVARIANCE_SHAPES[self.covariance_type]} and weights (K,), found {tuple(self.covariances.shape)} and "
                 f"{tuple(self.weights.shape)}"
             )
-        for name, value in (("weights", self.weights), ("means", self.means), ("covariances", self.covariances)):
+        values = {"weights": self.weights, "means": self.means, "covariances": self.covariances}
+        if self.transform is not None:
+            inputs = len(self.transform.mean)
+            if tuple(self.transform.matrix.shape) != (inputs, dimension) or self.transform.mean.dim() != 1:
+                raise SoftHubertError(
+                    f"a mixture's transform needs a mean (inputs,) and a matrix (inputs, {dimension}), found "
+                    f"{tuple(self.transform.mean.shape)} and {tuple(self.transform.matrix.shape)}"
+                )
+            values.update({"transform's mean": self.transform.mean, "transform's matrix": self.transform.matrix})
+        for name, value in values.items():
             if value.dtype != torch.float64 or not bool(torch.isfinite(value).all()):
                 raise SoftHubertError(f"a mixture's {name} must be finite float64 numbers, found {value.dtype}, or NaN or infinity")
         if not self.temperature > 0 or not math.isfinite(self.temperature):
@@ -163,15 +175,12 @@ class GaussianMixture:
         return replace(self, temperature=temperature)
 
     def save(self, path: PathLike) -> None:
-        """Write the mixture as safetensors, atomically."""
+        """Write the mixture as safetensors, atomically, with a checksum."""
         tensors = {"weights": self.weights, "means": self.means, "covariances": self.covariances}
         if self.transform is not None:
             tensors.update({"transform.mean": self.transform.mean, "transform.matrix": self.transform.matrix})
-        info = {"covariance_type": self.covariance_type, "temperature": self.temperature, "metadata": dict(self.metadata)}
-        # Only one key: safetensors writes several keys in an order that changes from run to run.
-        header = {MIXTURE_FORMAT: json.dumps(info, sort_keys=True)}
-        with atomic_path(path) as temporary:
-            save_file({name: tensor.contiguous() for name, tensor in tensors.items()}, str(temporary), metadata=header)
+        described = {"covariance_type": self.covariance_type, "temperature": self.temperature, "metadata": dict(self.metadata)}
+        save_described(path, MIXTURE_FORMAT, tensors, described)
 
     @staticmethod
     def is_mixture(path: PathLike) -> bool:
@@ -187,31 +196,39 @@ class GaussianMixture:
         """Read a mixture that :meth:`save` wrote.
 
         Raises:
-            SoftHubertError: the file is missing, truncated, or not a mixture.
+            SoftHubertError: the file is missing, truncated, altered, or not a mixture.
         """
         if not Path(path).exists():
             raise SoftHubertError(f"{path}: no such mixture; fit one with 'softhubert gmm learn'")
-        try:
-            with safe_open(str(path), framework="pt") as stored:
-                header = (stored.metadata() or {}).get(MIXTURE_FORMAT)
-                tensors = {name: stored.get_tensor(name) for name in stored.keys()}  # noqa: SIM118 (not a dict)
-            if header is None:
-                raise SoftHubertError(f"{path}: a safetensors file, but not a mixture; fit one with 'softhubert gmm learn'")
-            info = json.loads(header)
+        with blaming(path, "truncated or damaged mixture", _AGAIN):
+            try:
+                tensors, described = load_described(path, MIXTURE_FORMAT, _FIELDS)
+            except KeyError:
+                raise SoftHubertError(f"{path}: a safetensors file, but not a mixture; fit one with 'softhubert gmm learn'") from None
             transform = None
             if "transform.mean" in tensors:
                 transform = FeatureTransform(tensors["transform.mean"], tensors["transform.matrix"])
-            return cls(
-                weights=tensors["weights"],
-                means=tensors["means"],
-                covariances=tensors["covariances"],
-                covariance_type=info["covariance_type"],
-                temperature=info["temperature"],
-                transform=transform,
-                metadata=info["metadata"],
-            )
-        except (SafetensorError, KeyError, ValueError) as error:
-            raise SoftHubertError(f"{path}: truncated or damaged mixture ({error}); fit it again with 'softhubert gmm learn'") from None
+            try:
+                mixture = cls(tensors["weights"], tensors["means"], tensors["covariances"], transform=transform, **described)
+            except SoftHubertError as error:
+                raise SoftHubertError(f"{path}: {error}; {_AGAIN}") from None
+            mixture._check_densities()
+        return mixture
+
+    def _check_densities(self) -> None:
+        """Check that weights and densities are possible, in case a file without a checksum was altered.
+
+        Raises:
+            ValueError: they are not.
+        """
+        if not bool((self.weights >= 0).all()) or abs(float(self.weights.sum()) - 1) > 1e-3:
+            raise ValueError("its weights are not shares that sum to one")
+        if self.covariance_type in ("diag", "spherical"):
+            definite = bool((self.covariances > 0).all())
+        else:
+            definite = not bool(torch.linalg.cholesky_ex(self.covariances).info.any())
+        if not definite:
+            raise ValueError("its covariances are not positive definite")
 
     @classmethod
     def from_sklearn(cls, fitted: sklearn.mixture.GaussianMixture, **changes: Any) -> GaussianMixture:

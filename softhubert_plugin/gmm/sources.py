@@ -10,7 +10,7 @@ import numpy as np
 
 from softhubert_plugin.audio.check import check_audio, check_long_enough
 from softhubert_plugin.errors import SoftHubertError
-from softhubert_plugin.features.shard_chunks import plan_chunks, refuse_non_finite, stream_chunks
+from softhubert_plugin.features.shard_chunks import plan_chunks, refuse_unusable, stream_chunks
 from softhubert_plugin.features.shards import FeatureShard, read_shard, shard_range
 from softhubert_plugin.files import PathLike
 from softhubert_plugin.manifests import read_manifest
@@ -58,7 +58,7 @@ def _shard_blocks(shard: FeatureShard) -> Iterator[Block]:
     everything = [np.ones(len(shard), dtype=bool)]
     chunk_frames = _block_frames(shard.frames.shape[1])
     for chunk, rows in stream_chunks(plan_chunks([shard], everything, chunk_frames=chunk_frames, whole_utterances=True)):
-        refuse_non_finite(chunk, rows)
+        refuse_unusable(chunk, rows)
         frames += len(rows)
         utterances = int(np.searchsorted(ends, frames)) + 1 - done
         yield rows, shard.lengths[done : done + utterances]

@@ -1,4 +1,4 @@
-"""The first pass over the features: it computes their moments, draws a sample, and checks that every value is finite.
+"""The first pass over the features: it computes their moments, draws a sample, and checks every value.
 
 The start of a mixture (k-means, principal components, variance floors) uses the results. The sample's size bounds the memory.
 """
@@ -13,7 +13,7 @@ import torch
 from tqdm import tqdm
 
 from softhubert_plugin.errors import SoftHubertError
-from softhubert_plugin.features.shard_chunks import Chunk, refuse_non_finite, stream_chunks
+from softhubert_plugin.features.shard_chunks import Chunk, read_chunk, refuse_unusable, stream_chunks
 from softhubert_plugin.gmm import distributed
 from softhubert_plugin.gmm.mixture import FeatureTransform
 
@@ -48,7 +48,7 @@ def survey(chunks: Sequence[Chunk], *, sample_frames: int, full_covariance: bool
         The survey of all chunks, the same in every process.
 
     Raises:
-        SoftHubertError: a value is NaN or infinite (the message names shard and utterance), or too large to be squared.
+        SoftHubertError: a value is NaN, infinite or absurdly large; the message names shard and utterance.
     """
     frames = np.asarray([chunk.frames for chunk in chunks])
     total = int(frames.sum())
@@ -63,15 +63,13 @@ def survey(chunks: Sequence[Chunk], *, sample_frames: int, full_covariance: bool
     own = distributed.own_share(range(len(chunks)))
     progress = tqdm(total=len(own), desc="reading features", unit="chunk", disable=None if distributed.rank() == 0 else True)
     for index, (chunk, rows) in zip(own, stream_chunks(chunks[index] for index in own)):
+        refuse_unusable(chunk, rows)
         x = torch.from_numpy(rows).to(device) - origin
         sums[:, 0] += x.sum(0)
         if full_covariance:
             sums[:, 1:] += x.T @ x
         else:
             sums[:, 1] += x.square().sum(0)
-        if not bool(torch.isfinite(sums).all()):
-            refuse_non_finite(chunk, rows)
-            raise SoftHubertError(f"{chunk.shard.path}: values so large that their squares overflow; check how the features were made")
         picked = np.random.default_rng([seed, index]).choice(len(rows), size=int(shares[index]), replace=False)
         drawn[index] = rows[np.sort(picked)]
         progress.update()
@@ -86,8 +84,9 @@ def survey(chunks: Sequence[Chunk], *, sample_frames: int, full_covariance: bool
 
 def _first_rows(chunk: Chunk) -> np.ndarray:
     first, end = chunk.runs[0]
-    rows = np.asarray(chunk.shard.frames[first : min(end, first + 64)], dtype=np.float32)
-    refuse_non_finite(Chunk(chunk.shard, ((first, first + len(rows)),)), rows)
+    beginning = Chunk(chunk.shard, ((first, min(end, first + 64)),))
+    rows = read_chunk(beginning)
+    refuse_unusable(beginning, rows)
     return rows
 
 

@@ -8,9 +8,10 @@ from typing import List, Sequence
 import numpy as np
 
 from softhubert_plugin.errors import SoftHubertError
-from softhubert_plugin.features.shard_chunks import Chunk, plan_chunks, read_chunk
+from softhubert_plugin.features.shard_chunks import Chunk, plan_chunks, read_chunk, refuse_unusable
 from softhubert_plugin.features.shards import FeatureShard
 from softhubert_plugin.files import PathLike
+from softhubert_plugin.labels.soft_layout import MOST_CLUSTERS
 
 HELD_OUT_SHARE = 0.1
 MAX_HELD_OUT_FRAMES = 10_000
@@ -45,10 +46,11 @@ def divide(shards: Sequence[FeatureShard], feat_dir: PathLike, split: str, *, n_
         seed: of the draw.
 
     Raises:
-        SoftHubertError: an option is out of range, or there are fewer frames than components.
+        SoftHubertError: an option is out of range, there are fewer frames than components, or a held-out value is NaN, infinite or absurdly
+            large; the message names shard and utterance.
     """
-    if not 1 <= n_components <= 65_535:
-        raise SoftHubertError(f"{n_components} components: expected 1 to 65535 (labels store 16-bit component ids)")
+    if not 1 <= n_components <= MOST_CLUSTERS:
+        raise SoftHubertError(f"{n_components} components: expected 1 to {MOST_CLUSTERS}, because labels store component ids in 16 bits")
     if percent > 1 or percent == 0:
         raise SoftHubertError(f"--percent {percent:g}: expected a share of the utterances in (0, 1], such as 0.1, or -1 for all")
     lengths = np.concatenate([shard.lengths for shard in shards])
@@ -68,7 +70,12 @@ def divide(shards: Sequence[FeatureShard], feat_dir: PathLike, split: str, *, n_
         )
     # A single utterance leaves nothing to hold out: the mixture is then measured on what it was fitted on.
     measured = plan_chunks(shards, _chosen(shards, aside if len(aside) else fitted))
-    return TrainingData(chunks, np.concatenate([read_chunk(chunk) for chunk in measured])[:MAX_HELD_OUT_FRAMES])
+    held_out = []
+    for chunk in measured:
+        rows = read_chunk(chunk)
+        refuse_unusable(chunk, rows)
+        held_out.append(rows)
+    return TrainingData(chunks, np.concatenate(held_out)[:MAX_HELD_OUT_FRAMES])
 
 
 def _chosen(shards: Sequence[FeatureShard], utterances: np.ndarray) -> List[np.ndarray]:

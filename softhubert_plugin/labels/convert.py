@@ -8,20 +8,21 @@ from __future__ import annotations
 
 import hashlib
 from pathlib import Path
-from typing import Iterator, List, Optional, Tuple
+from typing import Iterator, Optional, Tuple
 
 import numpy as np
 import torch
 from npy_append_array import NpyAppendArray
 
 from softhubert_plugin.errors import SoftHubertError
-from softhubert_plugin.files import PathLike, atomic_path, read_text_of, sha256_of, write_text
+from softhubert_plugin.features.array_files import open_rows
+from softhubert_plugin.files import PathLike, atomic_path, sha256_of, write_text
 from softhubert_plugin.labels.cluster_dictionary import ClusterDictionary
 from softhubert_plugin.labels.entropy_statistics import EntropyStatistics
 from softhubert_plugin.labels.frame_labels import RATE_UNKNOWN
 from softhubert_plugin.labels.hard import HardLabels
 from softhubert_plugin.labels.soft import SoftLabels, open_soft_labels
-from softhubert_plugin.labels.soft_layout import SoftLabelInfo, StoredTargets, quantised
+from softhubert_plugin.labels.soft_layout import SoftLabelInfo, StoredTargets, check_clusters, quantised
 from softhubert_plugin.labels.soft_writing import write_soft_labels
 from softhubert_plugin.labels.truncation import DEPTH, Largest, check_truncation, truncate
 from softhubert_plugin.manifests import read_manifest
@@ -63,6 +64,7 @@ def convert_labels(
     if source.suffix == ".km":
         hard = HardLabels(source, source.parent / "dict.km.txt")
         # The clustering's dictionary identifies these labels, as it identifies hard labels in the task.
+        check_clusters(hard.n_components, source)
         n_components, identity, mass, max_components = hard.n_components, hard.source, 1.0, 1
         statistics = EntropyStatistics(n_components)
         stream = _from_hard(hard, statistics)
@@ -102,7 +104,7 @@ def _from_hard(labels: HardLabels, statistics: EntropyStatistics) -> Iterator[St
 
 
 def _from_dense(
-    path: Path, dense: np.ndarray, lengths: List[int], mass: float, max_components: int, statistics: EntropyStatistics
+    path: Path, dense: np.ndarray, lengths: np.ndarray, mass: float, max_components: int, statistics: EntropyStatistics
 ) -> Iterator[StoredTargets]:
     first = 0
     for number, length in enumerate(lengths):
@@ -129,23 +131,10 @@ def _largest(posteriors: np.ndarray, count: int) -> Largest:
     )
 
 
-def _open_dense(path: Path) -> Tuple[np.ndarray, List[int]]:
+def _open_dense(path: Path) -> Tuple[np.ndarray, np.ndarray]:
     """Memory-map dense posteriors ``(frames, K)``, and read the number of frames of each utterance."""
-    lengths_path = path.with_suffix(".len")
-    try:
-        dense = np.load(path, mmap_mode="r", allow_pickle=False)
-        lengths = [int(line) for line in read_text_of(lengths_path).split()]
-    except FileNotFoundError as error:
-        raise SoftHubertError(
-            f"{error.filename}: no such file; dense labels are a .npy with a .len (frames of each utterance) beside it"
-        ) from None
-    except (ValueError, EOFError) as error:
-        raise SoftHubertError(f"{path}: not a NumPy array, or {lengths_path.name} has no numbers ({error}); write both again") from None
-    if dense.ndim != 2 or not 0 < dense.shape[1] <= 65_536 or sum(lengths) != len(dense) or min(lengths, default=0) < 1:
-        raise SoftHubertError(
-            f"{path}: shape {dense.shape}, but {lengths_path} counts {sum(lengths)} frames; "
-            "expected (frames, components), and at least one frame per utterance; write both again"
-        )
+    dense, lengths = open_rows(path, what="dense label file", remedy="write both files again")
+    check_clusters(dense.shape[1], path)
     return dense, lengths
 
 

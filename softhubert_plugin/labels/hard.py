@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import warnings
 from pathlib import Path
-from typing import List
+from typing import Dict, List
 
 import numpy as np
 
@@ -71,6 +71,8 @@ class HardLabels(FrameLabels):
             warnings.simplefilter("error", DeprecationWarning)  # NumPy's warning about text that is not numbers
             try:
                 clusters = np.fromstring(line, dtype=np.int64, sep=" ")
+                if not len(clusters):
+                    raise ValueError("no number")
             except (DeprecationWarning, ValueError):
                 raise SoftHubertError(
                     f"{self.path}, line {index + 1}: expected cluster numbers, found {line[:40]!r}; make the file again"
@@ -90,10 +92,12 @@ def cluster_numbers(dictionary: PathLike, symbols: List[str]) -> List[int]:
     Raises:
         SoftHubertError: a symbol is not a cluster number, or occurs twice.
     """
-    seen = set()
-    for symbol in symbols:
-        if not (symbol.isascii() and symbol.isdigit() and len(symbol) <= MOST_DIGITS) or int(symbol) in seen:
-            what = f"expected cluster numbers, each once, found {symbol[:40]!r}"
-            raise SoftHubertError(f"{dictionary}: {what}; give the dictionary that was made with these labels")
-        seen.add(int(symbol))
-    return list(map(int, symbols))
+    remedy = "give the dictionary that was made with these labels"
+    seen: Dict[int, int] = {}
+    for line, symbol in enumerate(symbols, start=1):
+        if not (symbol.isascii() and symbol.isdigit()) or len(symbol) > MOST_DIGITS:
+            raise SoftHubertError(f"{dictionary}: expected cluster numbers, found {symbol[:40]!r} in line {line}; {remedy}")
+        if int(symbol) in seen:
+            raise SoftHubertError(f"{dictionary}: cluster {symbol} is in line {seen[int(symbol)]} and in line {line}; {remedy}")
+        seen[int(symbol)] = line
+    return list(seen)

@@ -21,6 +21,7 @@ from softhubert_plugin.labels.frame_labels import FrameLabels
 from softhubert_plugin.labels.soft_codec import probabilities_of, unpack
 from softhubert_plugin.labels.soft_layout import (
     LABEL_FORMAT,
+    MOST_CLUSTERS,
     PACKED,
     SoftLabelInfo,
     StoredTargets,
@@ -68,7 +69,7 @@ class SoftLabels(FrameLabels):
 
     def __init__(self, path: Path, info: SoftLabelInfo, arrays: Dict[str, np.ndarray]) -> None:
         numbers = (info.label_rate, info.temperature, info.mass, info.perplexity)
-        if not 0 < info.n_components <= 65_536 or not all(math.isfinite(number) and number > 0 for number in numbers):
+        if not 0 < info.n_components <= MOST_CLUSTERS or not all(math.isfinite(number) and number > 0 for number in numbers):
             raise ValueError("its description has values out of range")
         self.path = path
         self.info = info

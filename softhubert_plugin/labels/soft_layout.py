@@ -25,11 +25,13 @@ from typing import Dict, List, Mapping, Tuple
 
 import numpy as np
 
+from softhubert_plugin.errors import SoftHubertError
 from softhubert_plugin.labels.targets import FrameTargets
 
 LABEL_FORMAT = "softhubert-labels"
 INDEX_CRC = "softhubert-labels-crc32"
 PROBABILITY_UNIT = 65_535
+MOST_CLUSTERS = 65_536  # component ids are stored as uint16
 NUMPY = {"I64": "<i8", "U32": "<u4", "U16": "<u2", "U8": "u1"}
 ENTROPY_BINS = 60
 
@@ -99,6 +101,22 @@ class SoftLabelInfo:
     entropy: float
     entropy_histogram: List[int]
     step: float = 0.0
+
+
+def check_clusters(n_components: int, source: object) -> None:
+    """Check that labels can store the ids of all components.
+
+    Args:
+        source: the file of the components, for the error message.
+
+    Raises:
+        SoftHubertError: there are more than :data:`MOST_CLUSTERS`.
+    """
+    if n_components > MOST_CLUSTERS:
+        raise SoftHubertError(
+            f"{source}: {n_components} components, but soft labels take at most {MOST_CLUSTERS}, because they store component ids in "
+            "16 bits; use fewer, or hard labels"
+        )
 
 
 def quantised(targets: FrameTargets) -> StoredTargets:

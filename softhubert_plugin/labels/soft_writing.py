@@ -18,7 +18,16 @@ import numpy as np
 from softhubert_plugin.errors import SoftHubertError
 from softhubert_plugin.files import PathLike, atomic_path
 from softhubert_plugin.labels.soft_codec import SteppedTargets, pack, ranks_of
-from softhubert_plugin.labels.soft_layout import NUMPY, PACKED, PLAIN, SoftLabelInfo, StoredTargets, container_header, utterance_crc
+from softhubert_plugin.labels.soft_layout import (
+    NUMPY,
+    PACKED,
+    PLAIN,
+    SoftLabelInfo,
+    StoredTargets,
+    check_clusters,
+    container_header,
+    utterance_crc,
+)
 
 BLOCK = 1 << 22
 
@@ -51,6 +60,7 @@ def write_soft_labels(path: PathLike, utterances: Iterable[StoredTargets], info:
             entries.append(entries[-1] + len(components))
             crcs.append(utterance_crc((counts, components, probabilities)))
         described = info() if callable(info) else info
+        check_clusters(described.n_components, path)
         if not crcs or described.frames != frames[-1]:
             raise SoftHubertError(
                 f"{path}: {len(crcs)} utterances of {frames[-1]} frames, but the description has {described.frames} frames"

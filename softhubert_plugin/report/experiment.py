@@ -19,13 +19,15 @@ Only ``experiment.json`` is required. The report shows everything else that is m
 from __future__ import annotations
 
 import json
+import math
 import re
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Dict, Iterator, List, Optional, Tuple
+from typing import Any, Callable, Dict, Iterator, List, Optional, Tuple
 
 from softhubert_plugin.errors import SoftHubertError
-from softhubert_plugin.files import PathLike, read_json, read_lines_of, read_text_of
+from softhubert_plugin.files import PathLike, read_json, read_lines_of, read_text_of, read_yaml
+from softhubert_plugin.report.contents import FileContent
 from softhubert_plugin.scoring.score import load_score
 
 LogRecord = Dict[str, float]
@@ -127,12 +129,12 @@ def read_experiment(folder: PathLike) -> Experiment:
         folder=folder,
         name=str(settings.pop("name", folder.name)),
         settings=settings,
-        labels=_optional(folder / "labels.json", "write it with 'softhubert labels inspect'"),
+        labels=_optional(folder / "labels.json", "write it with 'softhubert labels inspect'", FileContent.check_description),
         pretraining=read_log(folder / "pretrain" / "hydra_train.log"),
         finetuning=read_log(folder / "finetune" / "hydra_train.log"),
         scores=_read_scores(folder),
-        quality=_optional(folder / "quality.json", "write it with 'softhubert labels quality --dest'"),
-        layers=_optional(folder / "layers.json", "write it with 'softhubert probe'"),
+        quality=_optional(folder / "quality.json", "write it with 'softhubert labels quality --dest'", FileContent.check_quality),
+        layers=_optional(folder / "layers.json", "write it with 'softhubert probe'", FileContent.check_layers),
         configuration={**_read_configuration(folder, "pretrain"), **_read_configuration(folder, "finetune")},
         stages=_read_stages(folder / "timings.tsv"),
         commands=read_text_of(commands) if commands.exists() else "",
@@ -150,7 +152,7 @@ def read_log(path: PathLike) -> TrainingLog:
                     continue
                 try:
                     values = json.loads(match.group(2))
-                except ValueError:
+                except (ValueError, RecursionError):
                     continue  # the last line of a run that was killed
                 record = {key[6:] if key.startswith("valid_") else key: _number(value) for key, value in values.items()}
                 numbers = {key: value for key, value in record.items() if value is not None}
@@ -160,25 +162,27 @@ def read_log(path: PathLike) -> TrainingLog:
     return TrainingLog(train, valid)
 
 
-def _optional(path: Path, remedy: str) -> Dict[str, Any]:
-    return _object(path, remedy) if path.exists() else {}
+def _optional(path: Path, remedy: str, check: Callable[[FileContent], None]) -> Dict[str, Any]:
+    if not path.exists():
+        return {}
+    value = _object(path, remedy)
+    check(FileContent(path, value, remedy))
+    return value
 
 
 def _read_scores(folder: Path) -> Dict[str, Dict[str, Any]]:
     paths = {path.stem: path for path in sorted((folder / "scores").glob("*.json"))} or {"test": folder / "score.json"}
-    return {name: load_score(path) for name, path in paths.items() if path.exists()}
+    scores = {name: load_score(path) for name, path in paths.items() if path.exists()}
+    for name, score in scores.items():
+        FileContent(paths[name], score, "score again with 'softhubert score HYP REF --dest'").check_score()
+    return scores
 
 
 def _read_configuration(folder: Path, stage: str) -> Dict[str, str]:
     path = folder / stage / ".hydra" / "config.yaml"
     if not path.exists():
         return {}
-    import yaml
-
-    try:
-        return dict(_flatten(yaml.safe_load(read_text_of(path)), stage))
-    except yaml.YAMLError as error:
-        raise SoftHubertError(f"{path}: not YAML ({' '.join(str(error).split())[:100]}); remove it or train again") from None
+    return dict(_flatten(read_yaml(path, remedy="remove it or train again"), stage))
 
 
 def _flatten(value: Any, name: str) -> Iterator[Tuple[str, str]]:
@@ -197,11 +201,12 @@ def _object(path: Path, remedy: str) -> Dict[str, Any]:
 
 
 def _number(value: Any) -> Optional[float]:
-    """Convert a logged value to a number, ``None`` if it is not one. fairseq logs numbers as strings."""
+    """Convert a logged value to a finite number, ``None`` if it is not one. fairseq logs numbers as strings."""
     try:
-        return float(value)
-    except (TypeError, ValueError):
+        number = float(value)
+    except (TypeError, ValueError, OverflowError):
         return None
+    return number if math.isfinite(number) else None
 
 
 def _read_stages(path: Path) -> List[Tuple[str, float]]:
@@ -211,7 +216,7 @@ def _read_stages(path: Path) -> List[Tuple[str, float]]:
     for number, line in enumerate(read_lines_of(path), start=1):
         name, tab, seconds = line.partition("\t")
         value = _number(seconds)
-        if not tab or value is None:
+        if not tab or value is None or value < 0:
             raise SoftHubertError(f"{path}, line {number}: expected a stage, a tab and seconds, found {line[:60]!r}; correct the line")
         stages.append((name, value))
     return stages

@@ -58,8 +58,8 @@ def _layers(experiments: Sequence[Experiment]) -> Optional[Figure]:
             measured = [row for row in experiment.layers["layers"] if row.get(key)]
             middle = [factor * row[key]["value"] for row in measured]
             spread = [
-                [factor * (row[key]["value"] - row[key]["low"]) for row in measured],
-                [factor * (row[key]["high"] - row[key]["value"]) for row in measured],
+                [factor * max(row[key]["value"] - row[key]["low"], 0) for row in measured],
+                [factor * max(row[key]["high"] - row[key]["value"], 0) for row in measured],
             ]
             if measured:
                 layers = [row["layer"] for row in measured]

@@ -1,0 +1,71 @@
+"""Read what ``torch.save`` wrote, without running code from the file, and only if its bytes are those that were written.
+
+PyTorch itself reads altered bytes without a word: its reader does not compare the checksums that its writer stores. Here they are compared.
+"""
+
+from __future__ import annotations
+
+import pickle
+import re
+import warnings
+import zipfile
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from softhubert_plugin.checkpoints.foreign_files import foreign_file
+from softhubert_plugin.errors import SoftHubertError, blaming
+
+_AGAIN = "train, copy or download it again"
+
+
+def read_plain_data(path: Path, what: str, accepted: str) -> Any:
+    """Read a file of tensors and plain data.
+
+    Args:
+        path: an existing file.
+        what: what is expected, such as "checkpoint".
+        accepted: what to give instead of a file of another kind.
+
+    Raises:
+        SoftHubertError: it is a file of another kind, holds more than plain data, or is damaged.
+    """
+    kind = foreign_file(path)
+    if kind is not None:
+        raise SoftHubertError(f"{path}: {otherwise(what, kind, accepted)}")
+    with blaming(path, f"truncated, damaged or not a {what}", _AGAIN), warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # about files of unusual origin; what is wrong with them is reported as an error
+        if zipfile.is_zipfile(path):
+            _compare_checksums(path)
+        try:
+            return torch.load(str(path), map_location="cpu", weights_only=True)
+        except pickle.UnpicklingError as error:
+            raise SoftHubertError(f"{path}: refused, it holds more than plain data or is damaged ({_refused(error)}); {_AGAIN}") from None
+
+
+def otherwise(what: str, kind: str, accepted: str) -> str:
+    """Say that something is not what was expected, but of another kind; a kind may come with its own advice after a semicolon."""
+    return f"not a {what}, but {kind}" + ("" if ";" in kind else f"; {accepted}")
+
+
+def _compare_checksums(path: Path) -> None:
+    """Compare the checksums of an archive's members, unless it was written without any.
+
+    Raises:
+        ValueError: a member was altered, or the members claim to be larger than the file, which would be an archive that explodes.
+    """
+    with zipfile.ZipFile(path) as archive:
+        members = archive.infolist()
+        if sum(member.file_size for member in members) > path.stat().st_size:
+            raise ValueError("its members are larger than the file")
+        altered = archive.testzip() if any(member.CRC for member in members) else None
+    if altered is not None:
+        raise ValueError(f"{altered} fails its checksum")
+
+
+def _refused(error: pickle.UnpicklingError) -> str:
+    """The class or function that PyTorch refused to load, or else its reason, without its advice to load the file unsafely."""
+    reason = str(error).rpartition("WeightsUnpickler error: ")[2].strip().split("\n")[0][:200]
+    named = re.search(r"(?:GLOBAL|global:?|class) (\w+(?:\.\w+)+)", reason)
+    return named.group(1) if named else reason
