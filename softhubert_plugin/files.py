@@ -1,23 +1,18 @@
-"""Write files atomically, so that a reader sees a complete file or none; read text files; compute fingerprints of files.
-
-Every text file that people bring is read by :func:`read_text_of`. It says what a line is, and keeps byte order marks out of the text.
-"""
+"""Write files atomically, so that a reader sees a complete file or none; compute fingerprints of files."""
 
 from __future__ import annotations
 
-import codecs
 import contextlib
 import errno
 import hashlib
-import itertools
 import json
 import os
 import re
 import tempfile
 from pathlib import Path
-from typing import Any, Iterator, List, Optional, Union
+from typing import Any, Iterator, Optional, Union
 
-from softhubert_plugin.errors import SoftHubertError, blaming
+from softhubert_plugin.errors import SoftHubertError
 
 PathLike = Union[str, "os.PathLike[str]"]
 
@@ -106,92 +101,6 @@ def write_json(path: PathLike, value: Any) -> None:
     write_text(path, json.dumps(value, indent=2, ensure_ascii=False) + "\n")
 
 
-def read_json(path: PathLike, *, remedy: str) -> Any:
-    """Read a JSON file.
-
-    Args:
-        path: the file.
-        remedy: what to do if the file is not usable, for the error message.
-
-    Raises:
-        SoftHubertError: the file is missing or is not JSON.
-    """
-    try:
-        return json.loads(read_text_of(path))
-    except FileNotFoundError:
-        raise SoftHubertError(f"{path}: no such file; {remedy}") from None
-    except (ValueError, RecursionError) as error:  # also of numbers with thousands of digits, and of nesting without end
-        raise SoftHubertError(f"{path}: not valid JSON ({error}); {remedy}") from None
-
-
-# The four bytes of UTF-32 come first, because they begin with those of UTF-16.
-_OTHER_MARKS = (
-    (codecs.BOM_UTF32_LE, "UTF-32"),
-    (codecs.BOM_UTF32_BE, "UTF-32"),
-    (codecs.BOM_UTF16_LE, "UTF-16"),
-    (codecs.BOM_UTF16_BE, "UTF-16"),
-)
-
-
-def read_text_of(path: PathLike) -> str:
-    """Read a UTF-8 file.
-
-    Windows editors put a byte order mark (U+FEFF) before the text, and joining such files leaves marks at the beginning of later lines.
-    None of them belongs to the text, so they are dropped. Within a line, U+FEFF is kept. The line ends of Windows (and the carriage
-    returns of old Macs, in a file without a line feed) become line feeds.
-
-    Raises:
-        FileNotFoundError: there is no such file.
-        SoftHubertError: the file is not UTF-8; the message names the line and the way to convert it.
-    """
-    content = Path(path).read_bytes()
-    for mark, encoding in _OTHER_MARKS:
-        if content.startswith(mark):
-            raise SoftHubertError(f"{path}: {encoding} text, expected UTF-8; convert it: iconv -f {encoding} -t UTF-8")
-    try:
-        text = content.decode("utf-8")
-    except UnicodeDecodeError as error:
-        raise SoftHubertError(
-            f"{path}, line {_line_of(content, error.start)}: not UTF-8 text ({error.reason}); convert it from its own encoding, "
-            "often Latin-1: iconv -f LATIN1 -t UTF-8"
-        ) from None
-    if "\0" in text:
-        line = _line_of(content, content.index(b"\0"))
-        raise SoftHubertError(f"{path}, line {line}: a zero byte, expected UTF-8 text; if it is UTF-16: iconv -f UTF-16LE -t UTF-8")
-    text = text.replace("\r\n", "\n") if "\n" in text else text.replace("\r", "\n")
-    return without_marks(text)
-
-
-def without_marks(text: str) -> str:
-    """Drop the byte order marks (U+FEFF) at the beginning of a text and of its lines."""
-    return re.sub("^\ufeff+", "", text, flags=re.MULTILINE) if "\ufeff" in text else text
-
-
-def unmarked_line(line: bytes) -> bytes:
-    """Drop the byte order marks of UTF-8 at the beginning of a line, for files that are too large to be read at once."""
-    while line.startswith(codecs.BOM_UTF8):
-        line = line[len(codecs.BOM_UTF8) :]
-    return line
-
-
-def _line_of(content: bytes, place: int) -> int:
-    """Return the number of the line, from 1, that holds the byte at ``place``."""
-    return content.count(b"\n", 0, place) + 1
-
-
-def read_lines_of(path: PathLike) -> List[str]:
-    """Read the lines of a UTF-8 file, without their line feeds; the last line may lack one.
-
-    Only line feeds end a line, because transcripts and file names may contain Unicode's other line separators.
-
-    Raises:
-        FileNotFoundError: there is no such file.
-        SoftHubertError: as :func:`read_text_of`.
-    """
-    lines = read_text_of(path).split("\n")
-    return lines if lines[-1] else lines[:-1]
-
-
 def printable(path: PathLike) -> str:
     """Write a path so that it fits on one line of any terminal: other bytes than UTF-8, and line ends, become escapes (``\\xe9``)."""
     return "".join(one if one.isprintable() else _escaped(one) for one in os.fspath(path))
@@ -200,44 +109,6 @@ def printable(path: PathLike) -> str:
 def _escaped(character: str) -> str:
     byte = ord(character) - 0xDC00  # Python keeps a byte that is not UTF-8 as one of these characters
     return f"\\x{byte:02x}" if 0x80 <= byte <= 0xFF else character.encode("unicode_escape").decode()
-
-
-# No configuration is longer, or has more values, than this. Aliases in YAML can stand for billions of values in a few lines.
-_LONGEST_YAML, _MOST_VALUES, _DEEPEST_YAML = 200_000, 100_000, 100
-
-
-def read_yaml(path: PathLike, *, remedy: str) -> Any:
-    """Read a YAML file of plain values: dictionaries, lists, text, numbers.
-
-    Args:
-        path: the file.
-        remedy: what to do if the file is not usable, for the error message.
-
-    Raises:
-        FileNotFoundError: there is no such file.
-        SoftHubertError: the file is not YAML, or holds other things than plain values, or more than a configuration can.
-    """
-    import yaml
-
-    text = "\n".join(read_lines_of(path))
-    if len(text) > _LONGEST_YAML:
-        raise SoftHubertError(f"{path}: {len(text)} characters, too long for a configuration; {remedy}")
-    with blaming(path, "not YAML of plain values", remedy):
-        depths = itertools.accumulate((character in "[{") - (character in "]}") for character in text)
-        if max(depths, default=0) > _DEEPEST_YAML:  # the parser takes long to give up
-            raise ValueError(f"more than {_DEEPEST_YAML} brackets within each other")
-        value = yaml.safe_load(text)
-        waiting, left = [value], _MOST_VALUES
-        while waiting:
-            each = waiting.pop()
-            left -= 1
-            if left < 0:
-                raise ValueError(f"more than {_MOST_VALUES} values, or values inside themselves")
-            if isinstance(each, (dict, list)):
-                waiting += [*each, *each.values()] if isinstance(each, dict) else each
-            elif each is not None and not isinstance(each, (str, int, float)):
-                raise ValueError(f"a value of type {type(each).__name__}")
-    return value
 
 
 def sha256_of(path: PathLike) -> str:

@@ -18,7 +18,8 @@ from typing import Iterable, List, Optional, Sequence, Tuple
 import numpy as np
 
 from softhubert_plugin.errors import SoftHubertError
-from softhubert_plugin.files import PathLike, printable, read_lines_of, write_text
+from softhubert_plugin.files import PathLike, printable, write_text
+from softhubert_plugin.text_files import read_lines_of
 
 SAMPLE_RATE = 16_000
 _NOT_UTF8 = re.compile("[\ud800-\udfff]")  # what Python makes of bytes that are not UTF-8

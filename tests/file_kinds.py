@@ -6,7 +6,7 @@ import json
 import shutil
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any, Callable, Dict, List, Tuple
+from typing import Any, Callable, ClassVar, Dict, List, Tuple
 
 import joblib
 import numpy as np
@@ -54,11 +54,15 @@ class FileKind:
         make: writes one, and what must be beside it, into an empty folder, and returns it.
         read: reads it as a command does; what it gives can be compared after :func:`plain`.
         may_differ: why an altered file may be read as another valid value; empty if it must be refused or read as it was written.
+        always_readable: whether no damage makes the file useless.
+        remarks: a regular expression of the lines that reading may print on stderr.
     """
 
     make: Callable[[Path], Path]
     read: Callable[[Path], Any]
     may_differ: str = ""
+    always_readable: bool = False
+    remarks: str = r"(?!)"
 
 
 def plain(value: Any) -> Any:
@@ -221,7 +225,7 @@ def _build(path: Path) -> Any:
 class SavedModel:
     """A folder of transformers', fine-tuned or not, made once and copied for each of its files."""
 
-    made: Dict[str, Path] = {}
+    made: ClassVar[Dict[str, Path]] = {}
 
     @classmethod
     def file(cls, name: str, *, older: bool = False) -> Callable[[Path], Path]:
@@ -250,8 +254,10 @@ class SavedModel:
 
 
 LEXICON = "AB\tA B |\nC\tC |\nCAB\tC A B |\n"
+_FIT = "softhubert: (note|warning): .* words of .*|The ARPA file is missing <unk>.*"
 ARPA = (
-    "\\data\\\nngram 1=6\nngram 2=2\n\n\\1-grams:\n-1.0\t<unk>\t0\n0\t<s>\t-0.3\n-0.6\t</s>\t0\n-0.7\tAB\t-0.2\n-0.8\tC\t-0.2\n-0.9\tCAB\t0\n\n"
+    "\\data\\\nngram 1=6\nngram 2=2\n\n"
+    "\\1-grams:\n-1.0\t<unk>\t0\n0\t<s>\t-0.3\n-0.6\t</s>\t0\n-0.7\tAB\t-0.2\n-0.8\tC\t-0.2\n-0.9\tCAB\t0\n\n"
     "\\2-grams:\n-0.4\t<s> AB\n-0.5\tAB C\n\n\\end\\\n"
 )
 
@@ -334,7 +340,8 @@ def _align(path: Path) -> Any:
 
 _INTERVALS = ((0.0, 0.1, "sil"), (0.1, 0.25, "AH0"), (0.25, 0.4, "S"), (0.4, 0.5, "T"))
 _TEXTGRID = 'File type = "ooTextFile"\nObject class = "TextGrid"\n\nxmin = 0 \nxmax = 0.5 \ntiers? <exists> \nsize = 1 \nitem []: \n' + (
-    '    item [1]:\n        class = "IntervalTier" \n        name = "phones" \n        xmin = 0 \n        xmax = 0.5 \n        intervals: size = 4 \n'
+    '    item [1]:\n        class = "IntervalTier" \n        name = "phones" \n        xmin = 0 \n        xmax = 0.5 \n'
+    "        intervals: size = 4 \n"
 ) + "".join(
     f'        intervals [{number}]:\n            xmin = {start} \n            xmax = {end} \n            text = "{label}" \n'
     for number, (start, end, label) in enumerate(_INTERVALS, start=1)
@@ -430,8 +437,8 @@ KINDS: Dict[str, FileKind] = {
     "chosen layer": FileKind(_json("layers.json", {"layer": 4, "layers": []}), chosen_layer, TEXT),
     "tuned weights": FileKind(_json("tuned.json", {"lm_weight": 2.5, "word_score": -1.0, "tried": []}), read_tuned, TEXT),
     "search configuration": FileKind(_text("kenlm.yaml", DECODING), lambda path: search_settings({}, path), TEXT),
-    "lexicon": FileKind(_search("lexicon.txt"), _decode, TEXT),
-    "language model": FileKind(_search("lm.arpa"), _decode, TEXT),
+    "lexicon": FileKind(_search("lexicon.txt"), _decode, TEXT, remarks=_FIT),
+    "language model": FileKind(_search("lm.arpa"), _decode, TEXT, remarks=_FIT),
     "sentencepiece model": FileKind(_pieces, lambda path: load_pieces(path).encode("GO ON"), DATA),
     "hypotheses": FileKind(_scored("hyp"), _score, TEXT),
     "references": FileKind(_scored("ref"), _score, TEXT),
@@ -442,8 +449,8 @@ KINDS: Dict[str, FileKind] = {
     "FLAC": FileKind(_audio("a.flac"), _hear, "its samples have a checksum that libsndfile does not compare"),
     "WAV": FileKind(_audio("a.wav"), _hear, DATA),
     "WAV of floats": FileKind(_audio("a.wav", subtype="FLOAT"), _hear, DATA),
-    "SPEAKERS.TXT": FileKind(_text("SPEAKERS.TXT", "; ID|SEX\n14 | F | train-clean-360 | 25.03 | A | B\n16 | F | x | 25.11 | C\n"), read_speakers, TEXT),
+    "SPEAKERS.TXT": FileKind(_text("SPEAKERS.TXT", "; ID|SEX\n14 | F | dev | 9 | A | B\n16 | F | x | 9 | C\n"), read_speakers, TEXT),
     "corpus": FileKind(_json("corpus.json", {"parameters": PARAMETERS}), lambda path: is_made(path.parent, PARAMETERS), TEXT),
-    **{f"report: {name}": FileKind(experiment(name), read_report, TEXT) for name in EXPERIMENT_FILES},
+    **{f"report: {name}": FileKind(experiment(name), read_report, TEXT, name.endswith(".log")) for name in EXPERIMENT_FILES},
 }  # fmt: skip
 assert INFO.n_components  # the labels of test_labels are described by it

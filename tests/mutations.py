@@ -11,8 +11,9 @@ Mutation = Callable[[np.random.Generator, bytes], bytes]
 
 # In place of a number or a word of a text.
 _VALUES = (
-    b"0", b"-1", b"1", b"9" * 20, b"9" * 400, b"9" * 5000, b"1e999", b"-1e999", b"nan", b"NaN", b"inf", b"1.5", b"", b"null", b"true", b"[]", b"{}",
-    b'"x"', b"\xc2\xb2", b"\xd9\xa3", b"1_0", b"0x10", b"\xff\xfe", b"\0", b"*a", b"&a [*a]", b"!!python/object:os.system x", b"2020-01-01",
+    b"0", b"-1", b"1", b"9" * 20, b"9" * 400, b"9" * 5000, b"1e999", b"-1e999", b"nan", b"NaN", b"inf", b"1.5", b"",
+    b"null", b"true", b"[]", b"{}", b'"x"', b"\xc2\xb2", b"\xd9\xa3", b"1_0", b"0x10",
+    b"\xff\xfe", b"\0", b"*a", b"&a [*a]", b"!!python/object:os.system x", b"2020-01-01",
 )  # fmt: skip
 _BYTES = (
     b"\xff",

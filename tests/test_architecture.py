@@ -26,6 +26,7 @@ report corpora settings
 scoring alignments audio
 speakers
 manifests compat
+text_files folders
 files terminal doctor configurations front_end criterions optim planning plotting devices
 requirements version errors allocation
 """

@@ -221,7 +221,7 @@ def test_a_duration_and_an_end_that_contradict_each_other_are_refused_until_one_
 BROKEN = {
     "latin-1": (b"path,text\na.wav,caf\xe9\n", "line 2: not UTF-8"),
     "utf-16": ("path,text\na.wav,go\n".encode("utf-16"), "UTF-16 text"),
-    "zero bytes": (b"path,text\na.wav,\0go\n", "line 2: holds a zero byte"),
+    "zero bytes": (b"path,text\na.wav,\0go\n", "line 2: a zero byte"),
     "an open quotation mark": (b'path,text\na.wav,"go\nb.wav,on\n', "line 2: not a row of a table"),
     "a stray quotation mark": (b'path,text\na.wav,"go" on\n', "line 2: not a row of a table"),
     "nothing": (b"", "empty"),

@@ -231,7 +231,7 @@ def test_a_configuration_in_fairseqs_form_is_read_and_options_override_it(tmp_pa
     (tmp_path / "windows.yaml").write_bytes(b"\xef\xbb\xbf" + kenlm.read_bytes().replace(b"\n", b"\r\n"))
     assert read_search_config(tmp_path / "windows.yaml") == read_search_config(kenlm)
     for setting, complaint in (
-        ("beam: many", "beam is 'many', expected int"),
+        ("beam: many", "beam is 'many', expected a whole number from 1"),
         ("lmpath: [a]", r"lmpath is \['a'\], expected str"),
         ("nbest: true", "nbest"),
     ):

@@ -21,7 +21,6 @@ from softhubert_plugin.asr.tune import read_tuned
 from softhubert_plugin.checkpoints.load import register_plugin
 from softhubert_plugin.errors import SoftHubertError
 from softhubert_plugin.features.shards import read_shard
-from softhubert_plugin.files import read_json, read_lines_of, read_text_of
 from softhubert_plugin.labels.convert import convert_labels
 from softhubert_plugin.labels.hard import HardLabels
 from softhubert_plugin.labels.merge import merge_labels
@@ -37,6 +36,7 @@ from softhubert_plugin.manifests import (
 from softhubert_plugin.report.experiment import read_experiment
 from softhubert_plugin.scoring.score import load_score, score_files
 from softhubert_plugin.settings import SoftHubertPretrainingConfig
+from softhubert_plugin.text_files import read_json, read_lines_of, read_text_of
 
 MARK = b"\xef\xbb\xbf"
 WAYS: Dict[str, Callable[[bytes], bytes]] = {
@@ -126,9 +126,9 @@ READERS: Dict[str, Any] = {
     "stages": ("timings.tsv", "data\t3\nmfcc\t4.5\n", _experiment),
     "commands": ("commands.txt", "+ softhubert x\n+ softhubert y\n", _experiment),
     "labels of an experiment": ("labels.json", '{"components": 3}\n', _experiment),
-    "CTM": ("phones.ctm", "u1 1 0.0 0.5 AA\nu1 1 0.5 0.5 B\n", lambda path: (read_ctm(path), _alignments(path))),
+    "CTM": ("phones.ctm", "u1 1 0.0 0.5 AA\nu1 1 0.5 0.5 B\n", lambda path: (read_ctm(path)["u1"].intervals(), _alignments(path))),
     "frame list": ("phones.tsv", "u1\tAA,B\nu2\tAA,AA\n", read_frame_list),
-    "lab": ("u1.lab", "0 0.5 AA\n0.5 1 B\n", lambda path: read_lab(path, 1.0)),
+    "lab": ("u1.lab", "0 0.5 AA\n0.5 1 B\n", read_lab),
 }
 
 

@@ -15,10 +15,11 @@ from array import array
 from pathlib import Path
 from typing import Dict, Iterable, List, NamedTuple, Tuple
 
-from softhubert_plugin.alignments.text import POSITIVE_NUMBER, lines_of, number_of, text_of
+from softhubert_plugin.alignments.numbers import POSITIVE_NUMBER, number_of
 from softhubert_plugin.alignments.textgrid import read_tiers
 from softhubert_plugin.errors import SoftHubertError
 from softhubert_plugin.files import PathLike, write_text
+from softhubert_plugin.text_files import numbered_lines, read_text_of
 
 # The confidence is a number, or what NIST's tools write where there is none. More fields may follow.
 _CTM_LINE = re.compile(
@@ -84,7 +85,7 @@ def read_lab(path: Path) -> List[LabelledInterval]:
     Raises:
         SoftHubertError: a line is malformed.
     """
-    lines = text_of(path).split("\n")
+    lines = read_text_of(path, utf16=True).split("\n")
     xwaves = next((number for number, line in enumerate(lines) if line.strip() == "#"), None)
     first = 0 if xwaves is None else xwaves + 1
     rows: List[LabelledInterval] = []
@@ -120,7 +121,7 @@ def read_ctm(path: Path) -> Dict[str, Track]:
     """
     found: Dict[str, Track] = {}
     channels: Dict[str, str] = {}
-    for number, line in enumerate(lines_of(path), start=1):
+    for number, line in numbered_lines(path, "alignments", utf16=True):
         match = _CTM_LINE.fullmatch(line)
         end = float(match[3]) + float(match[4]) if match is not None else math.inf
         if match is None or end == math.inf:
@@ -154,7 +155,7 @@ def read_frame_list(path: Path) -> Dict[str, str]:
         SoftHubertError: a line is malformed, or an utterance has two lines.
     """
     found: Dict[str, str] = {}
-    for number, line in enumerate(lines_of(path), start=1):
+    for number, line in numbered_lines(path, "alignments", utf16=True):
         if not line.strip():
             continue
         name, tab, phones = line.partition("\t")

@@ -3,14 +3,16 @@
 from __future__ import annotations
 
 import os
+from collections import Counter
 from pathlib import Path
-from typing import Callable, Dict, Iterator, List, Optional, Sequence, Set
+from typing import Callable, Dict, List, Optional, Sequence
 
 from softhubert_plugin.alignments.clock import Clock, frame_list_clock, lab_clock, unit_name
 from softhubert_plugin.alignments.formats import LabelledInterval, read_ctm, read_frame_list, read_lab, read_textgrid, runs_of
 from softhubert_plugin.alignments.matching import key_of
-from softhubert_plugin.alignments.text import lines_of
 from softhubert_plugin.errors import SoftHubertError
+from softhubert_plugin.folders import files_below
+from softhubert_plugin.text_files import numbered_lines
 
 FRAME_CENTRE = 0.0125
 
@@ -69,7 +71,8 @@ def open_source(path: Path, units_per_second: Optional[float] = None) -> Alignme
 
 
 def _file(path: Path) -> AlignmentSource:
-    line = next((line for line in lines_of(path) if line.strip() and not line.lstrip().startswith(";;")), "")
+    lines = (line for _, line in numbered_lines(path, "alignments", utf16=True))
+    line = next((line for line in lines if line.strip() and not line.lstrip().startswith(";;")), "")
     fields = line.split("\t")
     if len(fields) == 2 and (len(line.split()) == 2 or "," in fields[1]):
         return _FrameList(path)
@@ -91,7 +94,7 @@ class _Folder(AlignmentSource):
         labs: List[str] = []
         for name in alignment_files(path):
             (textgrids if name.lower().endswith(".textgrid") else labs).append(name)
-        self._files = sorted(textgrids or labs)
+        self._files = textgrids or labs
         if not self._files:
             raise SoftHubertError(f"{path}: no .TextGrid, .lab or .phn files in it or below; give the folder of the alignments")
         self.unnamed_unit = not textgrids
@@ -103,7 +106,11 @@ class _Folder(AlignmentSource):
         return str(self._path / self._files[number])
 
     def read(self, number: int) -> List[LabelledInterval]:
-        return (read_lab if self.unnamed_unit else read_textgrid)(self._path / self._files[number])
+        path = self._path / self._files[number]
+        try:
+            return (read_lab if self.unnamed_unit else read_textgrid)(path)
+        except FileNotFoundError:
+            raise SoftHubertError(f"{path}: a link to a file that is not there; correct or remove it") from None
 
     def clock(self, ends: Sequence[float], seconds: Sequence[float]) -> Clock:
         if not self.unnamed_unit:
@@ -144,21 +151,14 @@ class _FrameList(_Listed):
         return frame_list_clock(ends, seconds, self._path, FRAME_CENTRE)
 
 
-def alignment_files(folder: Path) -> Iterator[str]:
-    """Yield the relative path of every ``.TextGrid``, ``.lab`` and ``.phn`` file at any depth, in linked folders too.
+def alignment_files(folder: Path) -> List[str]:
+    """Return the relative path of every ``.TextGrid``, ``.lab`` and ``.phn`` file at any depth, in linked folders too, sorted.
 
-    Files whose names begin with ``._`` are macOS's notes about other files, not alignments.
+    Raises:
+        SoftHubertError: a folder cannot be read.
     """
-    top = str(folder)
-    above: Dict[str, Set[str]] = {top: {os.path.realpath(top)}}
-    for here, folders, files in os.walk(top, followlinks=True):
-        prefix = "" if here == top else os.path.relpath(here, top) + "/"
-        passed = above.pop(here)
-        for name in list(folders):
-            path = os.path.join(here, name)
-            real = os.path.realpath(path)
-            if real in passed:  # a link to a folder that it is in
-                folders.remove(name)
-            else:
-                above[path] = {*passed, real}
-        yield from (prefix + name for name in files if name.lower().endswith((".textgrid", ".lab", ".phn")) and not name.startswith("._"))
+    problems: List[str] = []
+    found = sorted(name for name in files_below(str(folder), problems, Counter()) if name.lower().endswith((".textgrid", ".lab", ".phn")))
+    if problems:
+        raise SoftHubertError(problems[0])
+    return found

@@ -12,8 +12,9 @@ import re
 from pathlib import Path
 from typing import List, NamedTuple, Tuple
 
-from softhubert_plugin.alignments.text import POSITIVE_NUMBER, is_number, text_of
+from softhubert_plugin.alignments.numbers import POSITIVE_NUMBER, is_number
 from softhubert_plugin.errors import SoftHubertError
+from softhubert_plugin.text_files import read_text_of
 
 # A string with its quotes, a flag, a free-standing number, or a quote that is never closed; then, without a group, what is for people.
 _TOKEN = re.compile(rf"""("[^"]*(?:""[^"]*)*"|<[^\s<>"]*>|[+-]?{POSITIVE_NUMBER}(?=[\s"=!]|$)|")|[^\s"=!]+|![^\n]*""")
@@ -40,10 +41,10 @@ def read_tiers(path: Path) -> List[Tier]:
     Raises:
         SoftHubertError: the file is not a TextGrid in a text format; the message names the line.
     """
-    text = text_of(path)
-    if text.startswith("ooBinaryFile"):
-        raise SoftHubertError(f"{path}: a binary TextGrid; {_REMEDY}")
-    tokens = _Tokens(path, text)
+    with open(path, "rb") as stream:
+        if stream.read(12) == b"ooBinaryFile":
+            raise SoftHubertError(f"{path}: a binary TextGrid; {_REMEDY}")
+    tokens = _Tokens(path, read_text_of(path, utf16=True))
     if not tokens.string('"ooTextFile"').startswith("ooTextFile") or tokens.string('"TextGrid"') != "TextGrid":
         raise tokens.refused('expected "ooTextFile" and "TextGrid" at the beginning')
     tokens.number("the start")

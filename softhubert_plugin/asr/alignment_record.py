@@ -17,8 +17,9 @@ from tqdm import tqdm
 
 from softhubert_plugin.alignments.sources import alignment_files
 from softhubert_plugin.errors import SoftHubertError
-from softhubert_plugin.files import PathLike, disk_errors, read_json, sha256_of, write_json
+from softhubert_plugin.files import PathLike, disk_errors, sha256_of, write_json
 from softhubert_plugin.manifests import Manifest
+from softhubert_plugin.text_files import read_json
 
 _SUFFIX = ".align.json"
 _BLOCK = 1024  # recordings that are read at the same time

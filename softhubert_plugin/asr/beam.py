@@ -18,7 +18,8 @@ from softhubert_plugin.asr.hypotheses import Hypothesis, spell, words_of
 from softhubert_plugin.asr.lexicon import plain_lexicon, read_lexicon
 from softhubert_plugin.asr.model_fit import INSTALL_LM, check_fit, check_spelling
 from softhubert_plugin.errors import SoftHubertError
-from softhubert_plugin.files import PathLike, read_yaml
+from softhubert_plugin.files import PathLike
+from softhubert_plugin.text_files import read_yaml
 
 
 @dataclass(frozen=True)

@@ -8,8 +8,9 @@ from typing import Callable, List, Optional, Sequence, Set
 from softhubert_plugin.asr.ctc_targets import load_pieces
 from softhubert_plugin.asr.ngram import KneserNey
 from softhubert_plugin.errors import SoftHubertError
-from softhubert_plugin.files import PathLike, atomic_path, read_lines_of, write_text
+from softhubert_plugin.files import PathLike, atomic_path, write_text
 from softhubert_plugin.manifests import letters, read_dictionary
+from softhubert_plugin.text_files import read_lines_of
 
 ORDERS = range(2, 7)  # KenLM as built for Python reads orders up to 6
 

@@ -3,12 +3,16 @@
 from __future__ import annotations
 
 import contextlib
+import re
 import tempfile
 from pathlib import Path
 from typing import Iterator, List, Optional, Tuple
 
 from softhubert_plugin.errors import SoftHubertError
-from softhubert_plugin.files import PathLike, read_lines_of, read_text_of
+from softhubert_plugin.files import PathLike
+from softhubert_plugin.text_files import read_lines_of, read_text_of
+
+_SPACE = re.compile(r"[ \t\v\f\r]+")  # what flashlight takes for white space: Unicode's other spaces belong to words
 
 
 def read_lexicon(path: PathLike) -> List[Tuple[str, List[str]]]:
@@ -23,7 +27,7 @@ def read_lexicon(path: PathLike) -> List[Tuple[str, List[str]]]:
         raise SoftHubertError(f"{path}: no such lexicon; make one with 'softhubert lm'") from None
     entries = []
     for number, line in enumerate(lines, start=1):
-        fields = line.split()
+        fields = [field for field in _SPACE.split(line) if field]
         if len(fields) < 2:
             raise SoftHubertError(f"{path}, line {number}: expected a word and its spelling, found {line[:60]!r}; correct the line")
         entries.append((fields[0], fields[1:]))

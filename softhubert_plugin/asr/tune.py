@@ -22,8 +22,9 @@ from softhubert_plugin.asr.beam import BeamDecoder, BeamSettings, check_models
 from softhubert_plugin.asr.processes import in_processes
 from softhubert_plugin.devices import usable_device
 from softhubert_plugin.errors import SoftHubertError
-from softhubert_plugin.files import PathLike, read_json, write_json
+from softhubert_plugin.files import PathLike, write_json
 from softhubert_plugin.manifests import Manifest, read_lines, read_manifest
+from softhubert_plugin.text_files import read_json
 
 WEIGHTS = (0.0, 1.0, 2.0, 3.0, 4.0)
 SCORES = (-2.0, 0.0, 2.0)

@@ -1,7 +1,6 @@
 """Convert any audio to what all stages expect: 16 kHz, one channel, as 16-bit FLAC.
 
-The resampler is torchaudio's windowed sinc interpolation with the parameters that its documentation gives for "kaiser_best". Several
-channels are averaged. A file that is at 16 kHz and has one channel of 16 bits keeps its samples exactly.
+Several channels are averaged. A file that is at 16 kHz and has one channel of 16 bits keeps its samples exactly.
 
 Each FLAC file records in a comment what it was made from. A later run keeps the files whose source has not changed. Files appear under
 their names only when they are complete, and only files that were made here are ever replaced.
@@ -10,14 +9,11 @@ their names only when they are complete, and only files that were made here are 
 from __future__ import annotations
 
 import contextlib
-import functools
-import math
 import os
 import re
-import threading
 from collections import Counter
 from pathlib import Path
-from typing import Callable, Collection, Dict, Iterator, List, Mapping, NamedTuple, Sequence, Tuple, Union
+from typing import Collection, Dict, Iterator, List, Mapping, NamedTuple, Sequence, Tuple, Union
 
 import numpy as np
 import soundfile
@@ -25,18 +21,13 @@ import torch
 
 from softhubert_plugin.audio.check import audio_length
 from softhubert_plugin.audio.opening import REPLACE, UnreadableAudio, has_length, length_of, open_audio, open_complete, undecodable
+from softhubert_plugin.audio.resampling import can_convert, resampler, scaled
 from softhubert_plugin.audio.samples import refuse_odd_samples
 from softhubert_plugin.audio.threads import in_threads
 from softhubert_plugin.errors import SoftHubertError
 from softhubert_plugin.files import PathLike, atomic_path, printable
 from softhubert_plugin.manifests import SAMPLE_RATE
 
-LOWPASS_FILTER_WIDTH = 64  # zero crossings of the filter on each side
-ROLLOFF = 0.9475937167399596  # of the lower Nyquist frequency
-BETA = 14.769656459379492  # of the filter's Kaiser window
-_RATES = range(2_000, 400_000)
-_LARGEST_KERNEL = 1 << 24  # numbers; rates without a common divisor need 16,000 filters
-_ONE_AT_A_TIME = threading.Lock()  # filters take memory while they are made
 _BLOCK_SECONDS = 30
 _MP3_SLACK = 2_304  # samples; decoders differ in what they count of an MP3 file's first and last frame
 _MADE = re.compile(r"softhubert resample 1: ([0-9]+) Hz, ([0-9]+) channels, ([0-9]+) bytes, modified at ([0-9]+) ns, (.+)")
@@ -208,9 +199,9 @@ def _resampled(path: Path, sound: soundfile.SoundFile) -> Iterator[np.ndarray]:
         SoftHubertError: its sample rate cannot be converted.
     """
     rate = int(sound.samplerate)
-    if not _can_convert(rate):
+    if not can_convert(rate):
         raise SoftHubertError(f"{path}: sampled at {rate} Hz, which cannot be converted to {SAMPLE_RATE} Hz here; use 'sox'")
-    resample, step, context = _resampler(rate)
+    resample, step, context = resampler(rate)
     held: np.ndarray = np.zeros(0, dtype=np.float32)
     begin, done, total = 0, 0, 0  # the position of the first held sample, of the first that was not resampled yet, and of the end
     for block, ended in _decoded(path, sound, max(1, _BLOCK_SECONDS * rate // (step * sound.channels)) * step):
@@ -218,7 +209,7 @@ def _resampled(path: Path, sound: soundfile.SoundFile) -> Iterator[np.ndarray]:
         # The filter mixes the last samples of the block with those to come, so they wait for the next block.
         until = total if ended else max(done, (total - context) // step * step)
         output = resample(held)
-        yield output[_scaled(done - begin, rate) : _scaled(until - begin, rate)]
+        yield output[scaled(done - begin, rate) : scaled(until - begin, rate)]
         keep = max(0, until - context) // step * step
         held, begin, done = held[keep - begin :], keep, until
 
@@ -239,38 +230,3 @@ def _decoded(path: Path, sound: soundfile.SoundFile, size: int) -> Iterator[Tupl
     if total == 0 or (promised is not None and abs(total - promised) > slack):
         said = "" if promised is None else f", but its header promises {promised}"
         raise UnreadableAudio(f"{path}: {total} samples can be decoded{said}; {REPLACE}")
-
-
-def _scaled(samples: int, rate: int) -> int:
-    """Number of samples at 16 kHz that last as long."""
-    return -(-samples * SAMPLE_RATE // rate)
-
-
-def _can_convert(rate: int) -> bool:
-    step = rate // math.gcd(rate, SAMPLE_RATE)
-    return rate in _RATES and step * _scaled(step, rate) <= _LARGEST_KERNEL
-
-
-def _resampler(rate: int) -> Tuple[Callable[[np.ndarray], np.ndarray], int, int]:
-    """Make a resampler to 16 kHz, or return the one that was made.
-
-    Returns:
-        The resampler of ``(samples,)`` float32; the period of its filters in input samples; and how many samples around an output sample
-        they reach, rounded up to whole periods.
-    """
-    if rate == SAMPLE_RATE:
-        return lambda samples: samples, 1, 0
-    with _ONE_AT_A_TIME:
-        transform = _transform(rate)
-    step = rate // math.gcd(rate, SAMPLE_RATE)
-    reach = LOWPASS_FILTER_WIDTH * max(1.0, rate / SAMPLE_RATE) / ROLLOFF + step
-    return lambda samples: transform(torch.from_numpy(samples)).numpy(), step, math.ceil(reach / step) * step
-
-
-@functools.lru_cache(maxsize=8)
-def _transform(rate: int) -> Callable[[torch.Tensor], torch.Tensor]:
-    import torchaudio
-
-    made: Callable[[torch.Tensor], torch.Tensor]
-    made = torchaudio.transforms.Resample(rate, SAMPLE_RATE, "sinc_interp_kaiser", LOWPASS_FILTER_WIDTH, ROLLOFF, BETA)
-    return made

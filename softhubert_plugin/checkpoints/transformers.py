@@ -17,7 +17,8 @@ from softhubert_plugin.checkpoints.contents import finetuned_checkpoint, pretrai
 from softhubert_plugin.checkpoints.names import ACTIVATIONS, EXTRACTOR_NORMS, SETTINGS, from_transformers
 from softhubert_plugin.checkpoints.plain_data import read_plain_data
 from softhubert_plugin.errors import SoftHubertError, blaming
-from softhubert_plugin.files import PathLike, read_json
+from softhubert_plugin.files import PathLike
+from softhubert_plugin.text_files import read_json
 
 WEIGHTS, HEAD, MIXTURE = "model.safetensors", "pretraining_head.safetensors", "gmm.safetensors"
 OLDER_WEIGHTS = "pytorch_model.bin"

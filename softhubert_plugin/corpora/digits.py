@@ -16,11 +16,11 @@ from tqdm import tqdm
 
 from softhubert_plugin.audio.opening import length_of, open_complete, refuse_form
 from softhubert_plugin.audio.samples import refuse_odd_samples
-from softhubert_plugin.corpora.listing import is_hidden
 from softhubert_plugin.corpora.spoken.grammar import DIGITS
 from softhubert_plugin.corpora.writing import SPLITS, Utterance, is_made, record, splits_by_speaker, write_flac, write_splits
 from softhubert_plugin.errors import SoftHubertError
 from softhubert_plugin.files import PathLike
+from softhubert_plugin.folders import is_hidden
 from softhubert_plugin.manifests import SAMPLE_RATE, refuse_name
 
 RECORDING = re.compile(r"([0-9])_(.+)_([0-9]+)\.wav")

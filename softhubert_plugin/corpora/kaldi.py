@@ -12,8 +12,8 @@ from typing import Dict, Iterator, List, NamedTuple, Optional, Sequence, Tuple
 
 from softhubert_plugin.corpora.assemble import Wishes, write_corpus
 from softhubert_plugin.corpora.listed import Faults, Listed, UtteranceFault, named_inputs, path_from, seconds_from, word_from
-from softhubert_plugin.corpora.text_lines import numbered_lines
 from softhubert_plugin.errors import SoftHubertError
+from softhubert_plugin.text_files import numbered_lines
 
 OVERSHOOT_SECONDS_OF_KALDI = 0.5  # the default of its extract-segments
 _WHOLE_FILE_END = -1.0  # an end in segments that stands for the end of the recording

@@ -12,10 +12,10 @@ from typing import Any, Dict, Iterator, List, NamedTuple, Optional, Sequence, Tu
 
 from softhubert_plugin.corpora.assemble import Wishes, write_corpus
 from softhubert_plugin.corpora.listed import Faults, Listed, UtteranceFault, named_inputs, path_from, seconds_from, word_from
-from softhubert_plugin.corpora.text_lines import numbered_lines
 from softhubert_plugin.corpora.textgrids import Interval, write_textgrid
 from softhubert_plugin.errors import SoftHubertError
 from softhubert_plugin.manifests import SAMPLE_RATE
+from softhubert_plugin.text_files import numbered_lines
 
 # How the alignments of Lhotse's recipes are named, and the tiers they go to.
 TIERS = {"word": "words", "words": "words", "phone": "phones", "phones": "phones", "phoneme": "phones", "phonemes": "phones"}

@@ -11,11 +11,12 @@ from typing import Dict, List, NamedTuple, Tuple
 from tqdm import tqdm
 
 from softhubert_plugin.audio.check import audio_lengths
-from softhubert_plugin.corpora.listing import is_hidden
 from softhubert_plugin.corpora.writing import Utterance
 from softhubert_plugin.errors import SoftHubertError
-from softhubert_plugin.files import PathLike, read_lines_of, sha256_of
+from softhubert_plugin.files import PathLike, sha256_of
+from softhubert_plugin.folders import is_hidden
 from softhubert_plugin.manifests import SAMPLE_RATE
+from softhubert_plugin.text_files import read_lines_of
 
 SUBSETS = ("dev-clean", "dev-other", "test-clean", "test-other", "train-clean-100", "train-clean-360", "train-other-500")
 _TOLERANCE = 0.02  # share of a speaker's minutes; the list is rounded, and was made before the speech was cut into utterances

@@ -6,13 +6,11 @@ interrupted run goes on where it stopped, and a changed list cuts what changed.
 
 from __future__ import annotations
 
-import functools
 import hashlib
 import io
 import itertools
 import json
 import os
-from math import gcd
 from pathlib import Path
 from typing import Any, Callable, Dict, List, NamedTuple, Optional, Sequence, Tuple, Union
 
@@ -22,6 +20,7 @@ import torch
 from tqdm import tqdm
 
 from softhubert_plugin.audio.check import audio_length
+from softhubert_plugin.audio.resampling import can_convert, resampler
 from softhubert_plugin.audio.threads import soundfile_threads
 from softhubert_plugin.corpora.writing import write_flac
 from softhubert_plugin.errors import SoftHubertError
@@ -30,10 +29,9 @@ from softhubert_plugin.manifests import SAMPLE_RATE
 
 WORKERS = min(16, max(8, os.cpu_count() or 1))  # at least some, because most of the time goes to the disk
 _MADE_BY = "softhubert segment"  # how the comment starts
-_VERSION = 1  # change it if the same segment would be cut differently
+_VERSION = 2  # change it if the same segment would be cut differently
 _SEGMENTS_PER_TASK = 64  # a long recording is shared among the threads
 _BLOCK = 1 << 20  # frames that are read at a time, so that a header that promises too much costs no memory
-_LARGEST_FILTER = 1 << 27  # elements of a resampling filter: half a gigabyte
 
 
 class Header(NamedTuple):
@@ -68,7 +66,7 @@ def _problem_of(header: Header) -> str:
         return "audio without samples"
     if header.frames > 1 << 48:
         return "its header does not say how long it is; convert the file, e.g. with 'ffmpeg -i'"
-    if _filter_size(header.rate) > _LARGEST_FILTER:
+    if not can_convert(header.rate):
         return f"sampled at {header.rate} Hz, an uncommon rate; resample it to {SAMPLE_RATE} Hz, e.g. with sox"
     return ""
 
@@ -210,7 +208,8 @@ def _cut_one(file: Any, segment: Segment, tag: str) -> Outcome:
         return Outcome(problem=f"{where}: the recording ends {len(samples) / file.samplerate:.2f} s after the start; it is damaged")
     if not np.isfinite(samples).all():
         return Outcome(problem=f"{where}: has samples that are not numbers")
-    waveform = _resampled(torch.from_numpy(samples), file.samplerate).numpy()
+    resample, _, _ = resampler(file.samplerate)
+    waveform = resample(samples)
     write_flac(segment.target, waveform, comment=tag)
     return Outcome(len(waveform))
 
@@ -226,29 +225,6 @@ def _read(file: Any, segment: Segment) -> np.ndarray:
         if not len(block):
             break
     return np.concatenate(blocks) if blocks else np.zeros(0, dtype=np.float32)
-
-
-def _resampled(waveform: torch.Tensor, rate: int) -> torch.Tensor:
-    if rate == SAMPLE_RATE:
-        return waveform
-    with torch.no_grad():
-        resampled: torch.Tensor = _resampler(rate)(waveform)
-    return resampled
-
-
-@functools.lru_cache(maxsize=None)
-def _resampler(rate: int) -> Any:
-    """torchaudio's resampler as a module, which computes its filter once and not for every segment."""
-    import torchaudio
-
-    return torchaudio.transforms.Resample(rate, SAMPLE_RATE)
-
-
-def _filter_size(rate: int) -> int:
-    """The number of elements of torchaudio's filter: one row for each phase, and there are many if the rates have no common factor."""
-    common = gcd(rate, SAMPLE_RATE)
-    phases, step = SAMPLE_RATE // common, rate // common
-    return phases * (step + 2 * max(12, 12 * step // phases)) if rate != SAMPLE_RATE else 0
 
 
 def check_targets(segments: Sequence[Segment], named: Sequence[str]) -> Dict[int, str]:

@@ -8,8 +8,8 @@ from pathlib import Path
 from typing import Any, Dict, Iterator, List, NamedTuple, Optional, Sequence, Tuple
 
 from softhubert_plugin.corpora.listed import Faults, UtteranceFault
-from softhubert_plugin.corpora.text_lines import numbered_lines
 from softhubert_plugin.errors import SoftHubertError
+from softhubert_plugin.text_files import numbered_lines
 
 WHAT = "a table: CSV, TSV or JSON lines"
 DELIMITERS = {".csv": ",;\t|", ".tsv": "\t", ".tab": "\t"}  # those that are tried, by extension

@@ -9,8 +9,9 @@ import numpy as np
 import soundfile
 
 from softhubert_plugin.errors import SoftHubertError
-from softhubert_plugin.files import PathLike, atomic_path, read_json, write_json, write_text
+from softhubert_plugin.files import PathLike, atomic_path, write_json, write_text
 from softhubert_plugin.manifests import SAMPLE_RATE, write_letter_dictionary, write_manifest, write_transcripts
+from softhubert_plugin.text_files import read_json
 
 SPLITS = ("train", "valid", "test")
 

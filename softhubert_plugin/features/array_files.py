@@ -12,7 +12,8 @@ from typing import List, Tuple
 import numpy as np
 
 from softhubert_plugin.errors import SoftHubertError, blaming
-from softhubert_plugin.files import PathLike, read_lines_of
+from softhubert_plugin.files import PathLike
+from softhubert_plugin.text_files import read_lines_of
 
 
 def open_rows(path: PathLike, *, what: str, remedy: str) -> Tuple[np.ndarray, np.ndarray]:

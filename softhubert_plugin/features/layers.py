@@ -8,7 +8,8 @@ from __future__ import annotations
 from typing import Any, Iterable, List, Sequence
 
 from softhubert_plugin.errors import SoftHubertError
-from softhubert_plugin.files import PathLike, read_json
+from softhubert_plugin.files import PathLike
+from softhubert_plugin.text_files import read_json
 
 FILE_NAME = "layers.json"
 

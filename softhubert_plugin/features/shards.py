@@ -19,7 +19,8 @@ from npy_append_array import NpyAppendArray, recover
 
 from softhubert_plugin.errors import SoftHubertError
 from softhubert_plugin.features.array_files import open_rows
-from softhubert_plugin.files import PathLike, disk_errors, read_json, write_json, write_text
+from softhubert_plugin.files import PathLike, disk_errors, write_json, write_text
+from softhubert_plugin.text_files import read_json
 
 
 def shard_range(total: int, nshard: int, rank: int) -> Tuple[int, int]:

@@ -12,10 +12,11 @@ from typing import Dict, List
 import numpy as np
 
 from softhubert_plugin.errors import SoftHubertError
-from softhubert_plugin.files import PathLike, sha256_of, unmarked_line
+from softhubert_plugin.files import PathLike, sha256_of
 from softhubert_plugin.labels.frame_labels import FrameLabels
 from softhubert_plugin.labels.targets import FrameTargets
 from softhubert_plugin.manifests import read_dictionary
+from softhubert_plugin.text_files import unmarked_line
 
 MOST_DIGITS = 9  # of a cluster number
 

@@ -11,7 +11,8 @@ from pathlib import Path
 from typing import Optional
 
 from softhubert_plugin.errors import SoftHubertError
-from softhubert_plugin.files import PathLike, read_json, sha256_of, write_json
+from softhubert_plugin.files import PathLike, sha256_of, write_json
+from softhubert_plugin.text_files import read_json
 
 _AGAIN = "dump the shard again, or remove this file"
 

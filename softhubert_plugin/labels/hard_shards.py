@@ -14,11 +14,12 @@ from tqdm import tqdm
 
 from softhubert_plugin.errors import SoftHubertError
 from softhubert_plugin.features.shards import shard_path, shard_range
-from softhubert_plugin.files import PathLike, atomic_path, unmarked_line
+from softhubert_plugin.files import PathLike, atomic_path
 from softhubert_plugin.labels.cluster_dictionary import ClusterDictionary
 from softhubert_plugin.labels.hard import MOST_DIGITS
 from softhubert_plugin.labels.hard_record import HardShardRecord, read_record, record_path
 from softhubert_plugin.manifests import Manifest
+from softhubert_plugin.text_files import unmarked_line
 
 _AGAIN = "dump the shard again"
 

@@ -26,9 +26,10 @@ from pathlib import Path
 from typing import Any, Callable, Dict, Iterator, List, Optional, Tuple
 
 from softhubert_plugin.errors import SoftHubertError
-from softhubert_plugin.files import PathLike, read_json, read_lines_of, read_text_of, read_yaml
+from softhubert_plugin.files import PathLike
 from softhubert_plugin.report.contents import FileContent
 from softhubert_plugin.scoring.score import load_score
+from softhubert_plugin.text_files import read_json, read_lines_of, read_text_of, read_yaml
 
 LogRecord = Dict[str, float]
 _LOGGED = re.compile(r"\]\[(train_inner|valid)\]\[INFO\] - (\{.*\})\s*$")

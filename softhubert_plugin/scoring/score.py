@@ -16,13 +16,14 @@ import numpy as np
 from rapidfuzz.distance import Levenshtein
 
 from softhubert_plugin.errors import SoftHubertError
-from softhubert_plugin.files import PathLike, read_json, write_json
+from softhubert_plugin.files import PathLike, write_json
 from softhubert_plugin.manifests import read_manifest
 from softhubert_plugin.scoring.alternatives import AlignedTexts, align_texts, is_marked
 from softhubert_plugin.scoring.edits import errors_in, view
 from softhubert_plugin.scoring.intervals import Comparison, ConfidenceInterval, compare_errors, rate_interval
 from softhubert_plugin.scoring.texts import read_pair
 from softhubert_plugin.speakers import Speakers, known_speakers, speakers_from_names
+from softhubert_plugin.text_files import read_json
 
 _UNNAMED = re.compile(r"None-([0-9]+)")  # fairseq's infer.py names an utterance by its position in the manifest
 

@@ -11,7 +11,8 @@ from pathlib import Path
 from typing import Dict, List, Optional, Sequence, Tuple
 
 from softhubert_plugin.errors import SoftHubertError
-from softhubert_plugin.files import PathLike, read_lines_of
+from softhubert_plugin.files import PathLike
+from softhubert_plugin.text_files import read_lines_of
 
 FORMS = ("trn", "lines", "kaldi")
 COMMENT = ";;"  # of trn files, as in sclite
@@ -49,12 +50,12 @@ def read_pair(hypotheses: PathLike, references: PathLike, form: str = "auto") ->
 
 
 def _lines(path: PathLike) -> List[str]:
+    if Path(path).is_dir():
+        raise SoftHubertError(f"{path}: is a folder; give a file in it, such as {Path(path) / 'hypo.word'}")
     try:
         lines = read_lines_of(path)
     except FileNotFoundError:
         raise SoftHubertError(f"{path}: no such file; write it with 'softhubert decode'") from None
-    except IsADirectoryError:
-        raise SoftHubertError(f"{path}: is a folder; give a file in it, such as {Path(path) / 'hypo.word'}") from None
     if not any(line.strip() for line in lines):
         raise SoftHubertError(f"{path}: the file is empty; decode the split again")
     return lines
