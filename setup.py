@@ -81,8 +81,8 @@ setup(
     license_files=["LICENSE"],
     # The configurations are beside the package, where people look for them, and are installed inside it. `softhubert configs` prints where.
     packages=[*find_packages(include=["softhubert_plugin", "softhubert_plugin.*"]), "softhubert_plugin.config"],
-    package_dir={"softhubert_plugin.config": "config"},
-    # hydra imports what it finds in this namespace, which belongs to no package.
+    package_dir={"softhubert_plugin.config": "config", "hydra_plugins": "softhubert_plugin/compat/hydra_plugins"},
+    # hydra imports what it finds in this namespace, to which many packages add.
     py_modules=["hydra_plugins.softhubert_last_line"],
     package_data={"softhubert_plugin": ["py.typed"], "softhubert_plugin.config": ["**/*.yaml"]},
     zip_safe=False,

@@ -2,7 +2,7 @@
 
 hydra prints the errors of what it runs. On Python 3.10 and later, hydra 1.0's printer fails itself, and its failure is all that one sees at
 the end; hydra 1.3 ends with a hint. Python's own traceback ends with the cause. What fails before fairseq imports this plugin is the
-business of ``hydra_plugins/softhubert_last_line.py``.
+business of ``compat/hydra_plugins/softhubert_last_line.py``, which is installed as ``hydra_plugins.softhubert_last_line``.
 """
 
 from __future__ import annotations
