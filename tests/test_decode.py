@@ -232,7 +232,7 @@ def test_a_configuration_in_fairseqs_form_is_read_and_options_override_it(tmp_pa
     assert read_search_config(tmp_path / "windows.yaml") == read_search_config(kenlm)
     for setting, complaint in (
         ("beam: many", "beam is 'many', expected a whole number from 1"),
-        ("lmpath: [a]", r"lmpath is \['a'\], expected str"),
+        ("lmpath: [a]", r"lmpath is .*'a'.*, expected a path"),
         ("nbest: true", "nbest"),
     ):
         (tmp_path / "odd.yaml").write_text(f"decoding: {{type: kenlm, {setting}}}")
