@@ -36,6 +36,7 @@ REQUIREMENTS: List[str] = [
     "npy-append-array>=0.9.16; python_version >= '3.9'",
     "npy-append-array==0.9.16; python_version < '3.9'",  # later ones need a newer NumPy than Python 3.8 has, but do not declare it
     "tqdm>=4.60",
+    "doit>=0.36",
     "matplotlib>=3.7",
     # fairseq's trainer writes its curves with it if common.tensorboard_logdir is set, and warns if it is missing.
     "tensorboardX>=2.5",

@@ -17,6 +17,7 @@ from softhubert_plugin.commands.gmm import add_gmm
 from softhubert_plugin.commands.labels import add_labels
 from softhubert_plugin.commands.parser import Commands, Parser
 from softhubert_plugin.commands.probing import add_probing
+from softhubert_plugin.commands.recipes import add_recipes
 from softhubert_plugin.commands.recognition import add_recognition
 from softhubert_plugin.commands.reporting import add_reporting
 from softhubert_plugin.errors import SoftHubertError, exit_with
@@ -36,6 +37,7 @@ def build_parser() -> argparse.ArgumentParser:
     add_labels(commands.group("labels", "merge, inspect, convert, pack, verify and measure label files"))
     add_probing(commands)
     add_recognition(commands)
+    add_recipes(commands.group("recipe", "run a whole experiment: quickstart, study or librispeech"))
     add_reporting(commands)
     add_export(commands.group("export", "convert a checkpoint for transformers, torchaudio or stock fairseq"))
     add_import(commands.group("import", "make a checkpoint from a model of another toolkit"))

@@ -117,4 +117,21 @@ def add_manifest(commands: Commands) -> None:
         "--limited", nargs="+", default=[], metavar="SET", help="also write small training sets train-SET; SET is 10h, 1h or 10min"
     )
     parser.add_argument("--by-speaker", action="store_true", help="split one subset into train, valid and test without common speakers")
+    def subset(a: argparse.Namespace) -> str:
+        from softhubert_plugin.corpora.subset import write_subset
+
+        return write_subset(a.data, a.split, a.part, utterances=a.utterances, percent=a.percent)
+
+    parser = commands.add(
+        "subset",
+        "write the manifest, transcripts and speakers of a part of a split, drawn at random and always the same",
+        "softhubert manifest subset exp/data dev-other dev-other-200 --utterances 200",
+        subset,
+    )
+    parser.add_argument("data", metavar="DATA", help="folder of the manifests")
+    parser.add_argument("split", metavar="SPLIT", help="name of the split to draw from")
+    parser.add_argument("part", metavar="NAME", help="name of the part, for the files in DATA")
+    parser.add_argument("--utterances", type=int, metavar="N", help="size of the part")
+    parser.add_argument("--percent", type=float, metavar="P", help="size of the part as a share of the split, 0 to 1")
+
     add_any_corpus(commands)

@@ -1,0 +1,306 @@
+"""The command ``softhubert recipe``."""
+
+from __future__ import annotations
+
+import argparse
+import os
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Dict, List, Optional, Sequence, Tuple
+
+from softhubert_plugin.commands.parser import Commands
+from softhubert_plugin.errors import SoftHubertError
+
+if TYPE_CHECKING:
+    from softhubert_plugin.recipes.stages import Stage
+    from softhubert_plugin.recipes.study import Study
+
+# What Base is pretrained on, and the tiny configuration: splits, clusters of both iterations, updates, ….
+_BASE_SUBSETS = "train-clean-100 train-clean-360 train-other-500 dev-clean dev-other test-clean test-other"
+
+
+def add_recipes(commands: Commands) -> None:
+    """Add the subcommands ``quickstart``, ``librispeech``, ``study``, ``status`` and ``describe``."""
+    _add_quickstart(commands)
+    _add_librispeech(commands)
+    _add_study(commands)
+
+    def status(a: argparse.Namespace) -> str:
+        from softhubert_plugin.recipes.engine import status_table
+
+        return status_table(Path(a.exp))
+
+    parser = commands.add("status", "say which stages of an experiment are done", "softhubert recipe status exp/spoken-seed1", status)
+    parser.add_argument("exp", metavar="DIR", help="folder of the experiment")
+
+    def describe(a: argparse.Namespace) -> str:
+        from softhubert_plugin.recipes.describe import describe
+
+        describe(Path(a.exp), Path(a.folder), Path(a.labels), Path(a.manifest), a.facts)
+        return ""
+
+    parser = commands.add(
+        "describe",
+        "describe a system of an experiment for the report (recipes run this)",
+        "softhubert recipe describe exp exp/systems/gmm exp/labels/gmm/train.gmm exp/data/train.tsv name='soft GMM' seed=1",
+        describe,
+    )
+    parser.add_argument("exp", metavar="EXP_DIR", help="folder of the experiment")
+    parser.add_argument("folder", metavar="DIR", help="folder of the system")
+    parser.add_argument("labels", metavar="LABELS", help="its training labels; a distilled student has none")
+    parser.add_argument("manifest", metavar="TSV", help="manifest of the training split")
+    parser.add_argument("facts", metavar="KEY=VALUE", nargs="*", help="what experiment.json says; the report needs name")
+
+
+def _add_quickstart(commands: Commands) -> None:
+    def quickstart(a: argparse.Namespace) -> str:
+        from softhubert_plugin.recipes.quickstart import CORPORA, corpus_command, quickstart_stages
+        from softhubert_plugin.recipes.study import tiny_training
+
+        corpus = CORPORA[a.corpus]
+        root = str(Path(a.root).resolve()) if a.root else str((_speech() / corpus.speech).resolve()) if corpus.speech else ""
+        if root and not a.download and not os.path.isdir(root):
+            raise SoftHubertError(f"{root}: no such folder; give --root (see --help)")
+        updates = _or(a.pretrain_updates, corpus.updates), _or(a.finetune_updates, corpus.finetune_updates)
+        facts = (
+            f"corpus={a.corpus}{f' ({os.path.basename(root)})' if root else ''}",
+            f"pretraining updates={updates[0]}",
+            f"fine-tuning updates={updates[1]}",
+        )
+        exp = _exp(a, f"{a.corpus}-seed{_seeds(a)[0]}")
+        settings = _study(
+            a, exp, f"{exp}/data", ("train", "valid", "test"), corpus.clusters, tiny_training(*updates, corpus.max_tokens), facts=facts
+        )
+        utterances = _or(a.utterances, corpus.utterances)
+        make = corpus_command(
+            a.corpus, root, settings.data, utterances=utterances, seed=settings.seeds[0], subset=a.subset, download=a.download
+        )
+        return _start(a, quickstart_stages(settings, make), exp, tiny=True)
+
+    parser = commands.add(
+        "quickstart",
+        "the whole road in minutes on two CPU cores: a corpus, targets, pretraining, fine-tuning, a table",
+        "softhubert recipe quickstart --seeds '1 2 3' --systems 'km gmm gmm-argmax'",
+        quickstart,
+    )
+    parser.add_argument(
+        "--corpus",
+        choices=("spoken", "digits", "librispeech"),
+        default="spoken",
+        help="spoken: synthetic speech, made on the spot; digits: strings of real spoken digits, from the recordings of the Free Spoken "
+        "Digit Dataset; librispeech: real read speech (default: %(default)s)",
+    )
+    parser.add_argument("--root", help="folder of the recordings, or the one that holds LibriSpeech/ (default: in $SOFTHUBERT_SPEECH)")
+    parser.add_argument("--subset", default="dev-clean", help="LibriSpeech's subset, which is split by speaker (default: %(default)s)")
+    parser.add_argument("--download", action="store_true", help="fetch the subset if it is not there")
+    parser.add_argument("--utterances", type=_count, metavar="N", help="size of spoken in all, of digits a speaker (default: 1200, 300)")
+    _add_updates(parser)
+    _add_common(parser, "km gmm", "1")
+
+
+def _add_study(commands: Commands) -> None:
+    def study(a: argparse.Namespace) -> str:
+        from softhubert_plugin.recipes.study import study_stages, tiny_training
+
+        data, splits = _data_splits(a)
+        exp = _exp(a, f"study-{os.path.basename(data)}")
+        training = tiny_training(a.pretrain_updates, a.finetune_updates, a.max_tokens, crop=True)
+        facts = (f"corpus={os.path.basename(data)} {a.train}",)
+        settings = _study(a, exp, data, splits, a.clusters, training, facts=facts)
+        return _start(a, study_stages(settings), exp, tiny=True)
+
+    parser = commands.add(
+        "study",
+        "compare systems and controls over seeds with a tiny model, on any corpus that has manifests",
+        "softhubert recipe study --data exp/data --train train --valid valid --tests test --seeds '1 2 3 4 5'",
+        study,
+    )
+    _add_data(parser, required=True)
+    parser.add_argument("--clusters", type=_count, default=100, help="number of clusters (default: %(default)s)")
+    parser.add_argument("--max-tokens", type=_count, default=600_000, help="samples in a batch of fine-tuning (default: %(default)s)")
+    _add_updates(parser)
+    _add_common(parser, "km gmm gmm-argmax gmm-smooth gmm-shuffle km-soft", "1 2 3 4 5", valid_utterances=200, percent=0.0)
+
+
+def _add_librispeech(commands: Commands) -> None:
+    def librispeech(a: argparse.Namespace) -> str:
+        from softhubert_plugin.recipes.librispeech import LAST_STAGE, LibriSpeech, librispeech_stages
+        from softhubert_plugin.recipes.road import Training
+
+        tiny = a.config == "tiny"
+        subsets = tuple((a.subsets or ("train-clean-100" if tiny else _BASE_SUBSETS)).split())
+        by_speaker = not a.data and len(subsets) == 1 and not (a.train or a.valid or a.tests)
+        exp = _exp(a, f"librispeech-{a.config}")
+        if a.data:
+            data, splits = _data_splits(a)
+        else:
+            data = f"{exp}/data"
+            names = ("train", "valid", "test") if by_speaker else ("train-960", "dev-other", "test-clean test-other")
+            splits = (a.train or names[0], a.valid or names[1], *(a.tests or names[2]).split())
+            missing = [name for name in splits[1:] if name not in subsets] if not by_speaker else []
+            if missing:
+                raise SoftHubertError(f"--valid, --tests: {', '.join(missing)} is not one of --subsets '{' '.join(subsets)}'")
+        updates = (_or(a.updates1, 800 if tiny else None), _or(a.updates2, 800 if tiny else None))
+        training = Training(
+            tiny, updates, _or(a.finetune_updates, 1500 if tiny else None), a.finetune or ("soft_hubert_tiny" if tiny else "base_100h"),
+            "" if tiny else a.pretrain_run, 400_000 if tiny else None, crop=True, continues=True,
+        )  # fmt: skip
+        facts = (f"corpus={'LibriSpeech' if not a.data else os.path.basename(data)} {splits[0]}", f"configuration={a.config}")
+        study = _study(a, exp, data, splits, _or(a.clusters1, 100), training, facts=facts, percent=_or(a.percent, 0.0 if tiny else 0.1))
+        corpus = "" if a.data else str(Path(a.corpus or _speech()).resolve())
+        if corpus and not a.download and not a.dry_run and not os.path.isdir(f"{corpus}/LibriSpeech"):
+            raise SoftHubertError(f"{corpus}/LibriSpeech: not there; give --corpus, or --download")
+        recipe = LibriSpeech(
+            study, _or(a.clusters2, 100 if tiny else 500), corpus, subsets, by_speaker, a.download,
+            _or(a.align_updates, 600 if tiny else 25_000), _or(a.beam, 10 if tiny else 500),
+        )  # fmt: skip
+        if not 0 <= a.stage <= a.stop_stage <= LAST_STAGE:
+            raise SoftHubertError(f"--stage {a.stage} --stop-stage {a.stop_stage}: stages are 0 to {LAST_STAGE}, in order")
+        return _start(a, librispeech_stages(recipe), exp, tiny=tiny, numbers=range(a.stage, a.stop_stage + 1))
+
+    parser = commands.add(
+        "librispeech",
+        "two iterations from LibriSpeech, or your own corpus, to a table of word error rates, in stages 0 to 10",
+        "softhubert recipe librispeech --config base --corpus /data --slurm --partition gpu",
+        librispeech,
+    )
+    parser.add_argument(
+        "--config",
+        choices=("tiny", "base"),
+        default="tiny",
+        help="tiny: two CPU cores; base: HuBERT Base (default: %(default)s)",
+    )
+    parser.add_argument("--corpus", help="folder that holds LibriSpeech/ (default: $SOFTHUBERT_SPEECH)")
+    parser.add_argument("--download", action="store_true", help="fetch subsets that are not there")
+    parser.add_argument("--subsets", help="LibriSpeech's subsets; a single one is split by speaker unless --train and so on are given")
+    _add_data(parser, required=False)
+    for name, text in (
+        ("stage", "first stage to run"),
+        ("stop-stage", "last stage to run"),
+        ("clusters1", "clusters of iteration 1 (default: 100)"),
+        ("clusters2", "clusters of iteration 2 (default: tiny 100, base 500)"),
+        ("updates1", "updates of pretraining, iteration 1 (default: tiny 800, base 250000)"),
+        ("updates2", "updates of pretraining, iteration 2 (default: tiny 800, base 400000)"),
+        ("finetune-updates", "updates of fine-tuning (default: tiny 1500, base what --finetune says)"),
+        ("align-updates", "updates of the model that aligns letters, without --alignments (default: tiny 600, base 25000)"),
+        ("beam", "hypotheses kept in the search with the language model (default: tiny 10, base 500)"),
+    ):
+        default = {"stage": 0, "stop-stage": 10}.get(name)
+        parser.add_argument(f"--{name}", type=int if default == 0 else _count, default=default, metavar="N", help=text)
+    parser.add_argument("--finetune", help="configuration of fine-tuning (default: tiny soft_hubert_tiny, base base_100h)")
+    parser.add_argument("--pretrain-run", default="one_node", help="a file of config/pretrain/run, for base (default: %(default)s)")
+    _add_common(parser, "km gmm", "1", valid_utterances=200, percent=None)
+
+
+def _add_updates(parser: argparse.ArgumentParser) -> None:
+    for kind in ("pretrain", "finetune"):
+        parser.add_argument(f"--{kind}-updates", type=_count, metavar="N", help="length of training (default: what suits the corpus)")
+
+
+def _add_data(parser: argparse.ArgumentParser, *, required: bool) -> None:
+    parser.add_argument("--data", required=required, help="folder of manifests, .wrd and .ltr, from 'softhubert manifest'")
+    for name, text in (
+        ("train", "split to train on"),
+        ("valid", "split to validate and tune on"),
+        ("tests", "splits to decode, in quotes"),
+    ):
+        parser.add_argument(f"--{name}", required=required, metavar="S", help=text)
+
+
+def _add_common(
+    parser: argparse.ArgumentParser, systems: str, seeds: str, *, valid_utterances: int = 0, percent: Optional[float] = 0.0
+) -> None:
+    parser.add_argument(
+        "--systems",
+        default=systems,
+        help="what to compare, the baseline first, or @FILE with one a line: km, km-soft, gmm, gmm-argmax, gmm-smooth, gmm-shuffle, "
+        "distil; with settings, as in gmm,perplexity=8 or gmm,size=small (default: '%(default)s')",
+    )
+    parser.add_argument("--perplexity", type=float, default=4.0, help="of soft targets that do not name theirs (default: %(default)s)")
+    parser.add_argument("--seeds", help=f"seeds of clustering, initialisation, masks and order, in quotes (default: '{seeds}')")
+    parser.add_argument("--seed", help="the same as --seeds, for one seed")
+    parser.set_defaults(default_seeds=seeds)
+    parser.add_argument("--exp", help="folder of the experiment (default: named by the settings, in --exps)")
+    parser.add_argument("--exps", default="exp", help="folder of all experiments (default: %(default)s)")
+    parser.add_argument("--alignments", default="", help="phone alignments of the training split, to probe on and to measure labels with")
+    parser.add_argument(
+        "--valid-utterances", type=int, default=valid_utterances, metavar="N",
+        help="at most so many utterances for validation during training; 0 for all (default: %(default)s)",
+    )  # fmt: skip
+    parser.add_argument(
+        "--percent", type=float, default=percent, metavar="P", help="share of the speech that clusterers are fitted on, 0 to 1; 0 for all"
+    )
+    parser.add_argument("--nshard", type=_count, default=1, metavar="N", help="shards of features and labels (default: %(default)s)")
+    parser.add_argument("--device", default="", help="of everything but training: cpu, cuda, … (default: a GPU if there is one)")
+    parser.add_argument("--jobs", type=_count, metavar="N", help="stages that run side by side (default: tiny one a core, else one a GPU)")
+    parser.add_argument("--dry-run", action="store_true", help="print the commands, and do nothing")
+    parser.add_argument("--slurm", action="store_true", help="run each stage as a job, through submitit")
+    parser.add_argument("--cluster", choices=("slurm", "local"), default="slurm", help="with --slurm: local runs the jobs on this machine")
+    parser.add_argument("--partition", default="", help="with --slurm: the partition")
+
+
+def _study(
+    a: argparse.Namespace, exp: str, data: str, splits: Sequence[str], clusters: int, training: Any, *, facts: Tuple[str, ...],
+    percent: Optional[float] = None,
+) -> Study:  # fmt: skip
+    from softhubert_plugin.recipes.study import Study
+    from softhubert_plugin.recipes.systems import parse_systems
+
+    train, valid, *tests = splits
+    alignments = str(Path(a.alignments).resolve()) if a.alignments else ""
+    return Study(
+        exp, data, train, valid, tuple(tests), _seeds(a), tuple(parse_systems(a.systems, a.perplexity)), clusters, training,
+        a.valid_utterances, _or(a.percent, 0.0) if percent is None else percent, alignments, a.device, a.nshard, facts,
+    )  # fmt: skip
+
+
+def _start(a: argparse.Namespace, stages: List[Stage], exp: str, *, tiny: bool, numbers: Optional[range] = None) -> str:
+    """Run the stages, or print their commands."""
+    from softhubert_plugin.recipes.stages import Graph, script
+
+    graph = Graph(stages)
+    chosen = [stage for stage in graph.stages if numbers is None or stage.number in numbers]
+    if a.dry_run:
+        return script(chosen)
+    from softhubert_plugin.recipes.start import start
+
+    settings: Dict[str, Any] = {key: value for key, value in vars(a).items() if not callable(value)}
+    return start(graph, chosen, Path(exp), settings, jobs=a.jobs, tiny=tiny, cluster=a.cluster if a.slurm else "", partition=a.partition)
+
+
+def _exp(a: argparse.Namespace, name: str) -> str:
+    return str(Path(a.exp or f"{a.exps}/{name}").resolve())
+
+
+def _speech() -> Path:
+    return Path(os.environ.get("SOFTHUBERT_SPEECH", "../shared/speech"))
+
+
+def _seeds(a: argparse.Namespace) -> Tuple[int, ...]:
+    words = (a.seeds or a.seed or a.default_seeds).split()
+    if not words or len(set(words)) < len(words) or not all(word.isdecimal() for word in words) or (a.seeds and a.seed):
+        raise SoftHubertError(f"--seeds '{a.seeds or a.seed}': expected whole numbers, each once, in --seeds or --seed")
+    return tuple(map(int, words))
+
+
+def _data_splits(a: argparse.Namespace) -> Tuple[str, Tuple[str, ...]]:
+    data = str(Path(a.data).resolve())
+    if not (a.train and a.valid and a.tests):
+        raise SoftHubertError("--data needs --train, --valid and --tests, the names of its splits")
+    splits = (a.train, a.valid, *a.tests.split())
+    for split in splits:
+        for suffix in ("tsv", "wrd", "ltr"):
+            if not os.path.isfile(f"{data}/{split}.{suffix}"):
+                raise SoftHubertError(f"{data}/{split}.{suffix}: no such file; make it with 'softhubert manifest'")
+    if len(set(splits)) < len(splits):
+        raise SoftHubertError(f"--train, --valid, --tests: '{' '.join(splits)}' names a split twice")
+    return data, splits
+
+
+def _or(value: Any, default: Any) -> Any:
+    return default if value is None else value
+
+
+def _count(text: str) -> int:
+    if not text.isdecimal() or int(text) < 1:
+        raise argparse.ArgumentTypeError(f"'{text}' is not a whole number from 1")
+    return int(text)

@@ -1,0 +1,232 @@
+"""Run the stages of a recipe, several at a time; do only what is not done yet.
+
+doit (https://pydoit.org) decides which stages are up to date and runs them in parallel. One need of ours fails with it: its database is
+written when everything has ended, so that a killed run would lose what it did. :class:`_Database` writes after each stage, and remembers
+with which settings a stage was started.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import fcntl
+import shutil
+import sys
+import threading
+import time
+from pathlib import Path
+from typing import Any, Callable, Dict, Iterator, List, Optional, Sequence
+
+from doit.action import BaseAction
+from doit.control import TaskControl
+from doit.dependency import Dependency, JsonDB
+from doit.exceptions import BaseFail, TaskFailed
+from doit.runner import MThreadRunner
+from doit.task import Task
+from doit.tools import config_changed
+
+from softhubert_plugin.errors import SoftHubertError
+from softhubert_plugin.files import write_json
+from softhubert_plugin.recipes.processes import end_leftovers
+from softhubert_plugin.recipes.stages import Graph, Stage
+from softhubert_plugin.text_files import read_json
+
+DATABASE = "stages.json"
+RECIPE = "recipe.json"
+Run = Callable[[Stage, Path], int]  # runs the commands of a stage with their output in a log, and returns the exit status
+
+
+class _Database(JsonDB):
+    """doit's JSON database; complete on disk at any time. Threads of doit change it at the same time."""
+
+    lock = threading.RLock()
+
+    def set(self, *arguments: Any) -> None:
+        with self.lock:
+            super().set(*arguments)
+
+    def dump(self) -> None:
+        with self.lock:
+            write_json(self.name, self._db)
+
+    def begin(self, stage: str, key: str) -> bool:
+        """Note that a stage starts. Return whether it was started with other settings before."""
+        with self.lock:
+            earlier = self.get(stage, "started")
+            self.remove(stage)
+            self.set(stage, "started", key)
+            self.dump()
+        return earlier not in (None, key)
+
+
+class Engine:
+    """The stages of a recipe in the folder of an experiment.
+
+    Args:
+        graph: the stages.
+        folder: the folder.
+    """
+
+    def __init__(self, graph: Graph, folder: Path) -> None:
+        self.graph = graph
+        self.folder = folder
+        path = folder / DATABASE
+        if path.exists():
+            read_json(path, remedy="remove it; all stages will be done again")
+        self.records = Dependency(_Database, str(path))
+        self.tasks = {stage.name: self._task(stage) for stage in graph.stages}
+        self.run: Run = lambda stage, log: 0
+
+    def done(self, stage: Stage) -> bool:
+        """Return whether a stage need not run."""
+        return str(self.records.get_status(self.tasks[stage.name], self.tasks).status) == "up-to-date"
+
+    def seconds(self, name: str) -> Optional[float]:
+        """Return how long a stage took; ``None`` if it was never done."""
+        value = self.records.get_values(name).get("seconds")
+        return None if value is None else float(value)
+
+    def execute(self, jobs: int, run: Run, stages: Sequence[Stage], *, in_order: bool = True) -> int:
+        """Run those of some stages that are not done, with one line for each.
+
+        Args:
+            jobs: how many stages run at the same time.
+            run: runs the commands of one stage.
+            stages: the stages; what they need from others is done.
+            in_order: whether a stage waits here for those that it needs; otherwise ``run`` sees to it.
+
+        Returns:
+            0, or the exit status of the first stage that failed. No stage starts after it.
+        """
+        (self.folder / "logs").mkdir(parents=True, exist_ok=True)
+        self.run = run
+        reporter = _Reporter(self, {stage.name: self.done(stage) for stage in stages})
+        if not in_order:
+            for task in self.tasks.values():
+                task.task_dep = []
+        control = TaskControl(list(self.tasks.values()))
+        control.process([stage.name for stage in stages])
+        MThreadRunner(self.records, reporter, num_process=max(1, jobs)).run_all(control.task_dispatcher())
+        return reporter.status
+
+    def _task(self, stage: Stage) -> Task:
+        checks: List[Any] = [config_changed(self.graph.keys[stage.name])]
+        if stage.passing:
+            checks.append(lambda: all(map(self.done, self.graph.after(stage.name))) or all(Path(one).exists() for one in stage.outputs))
+        return Task(
+            stage.name,
+            [_Action(self, stage)],
+            task_dep=self.graph.before[stage.name],
+            file_dep=list(stage.reads),
+            targets=[] if stage.passing else list(stage.outputs),
+            uptodate=checks,
+            verbosity=0,
+        )
+
+
+class _Action(BaseAction):
+    """Runs the commands of a stage, as doit's actions do."""
+
+    def __init__(self, engine: Engine, stage: Stage) -> None:
+        self._engine, self._stage = engine, stage
+        self.task = self.out = self.err = self.result = None
+        self.values: Dict[str, float] = {}
+
+    def execute(self, out: Any = None, err: Any = None) -> Optional[BaseFail]:
+        engine, stage = self._engine, self._stage
+        started = time.monotonic()
+        if engine.records.backend.begin(stage.name, engine.graph.keys[stage.name]) and stage.continues:
+            for output in map(Path, stage.outputs):
+                shutil.rmtree(output) if output.is_dir() and not output.is_symlink() else output.unlink(missing_ok=True)
+        status = engine.run(stage, engine.folder / "logs" / f"{stage.name}.log")
+        self.values = {"seconds": round(time.monotonic() - started, 1), "status": status}
+        return TaskFailed(str(status)) if status else None
+
+
+class _Reporter:
+    """Prints a line for each stage when it has ended."""
+
+    def __init__(self, engine: Engine, done: Dict[str, bool]) -> None:
+        self._engine, self._done = engine, done
+        self.status = 0
+
+    def __getattr__(self, event: str) -> Callable[..., None]:
+        return lambda *arguments: None  # of the other events of doit, nothing is said
+
+    def add_success(self, task: Task) -> None:
+        self._engine.records.backend.dump()
+        self._done[task.name] = True
+        left = sum(not done for done in self._done.values())
+        print(f"  {task.name:28} {task.values['seconds']:7.0f} s" + (f"   {left} to go" if left else ""), flush=True)
+
+    def skip_uptodate(self, task: Task) -> None:
+        if task.name in self._done:
+            print(f"  {task.name:28} done before", flush=True)
+
+    def add_failure(self, task: Task, failure: BaseFail) -> None:
+        engine, self.status = self._engine, self.status or 1
+        engine.records.backend.begin(task.name, engine.graph.keys[task.name])  # doit has forgotten that it was started
+        log = engine.folder / "logs" / f"{task.name}.log"
+        if isinstance(failure, TaskFailed):
+            self.status = int(failure.message)
+            print(f"  {task.name:28} failed; the end of {log}:", flush=True)
+            print("\n".join(log.read_text(encoding="utf-8", errors="replace").splitlines()[-5:]), file=sys.stderr, flush=True)
+        elif not self.status:
+            print(failure.get_msg(), file=sys.stderr, flush=True)
+
+
+@contextlib.contextmanager
+def alone(folder: Path) -> Iterator[None]:
+    """Hold the folder of an experiment, so that no other recipe works there; end what a killed one has left running.
+
+    Raises:
+        SoftHubertError: another recipe works there.
+    """
+    folder.mkdir(parents=True, exist_ok=True)
+    with open(folder / ".lock", "w", encoding="ascii") as lock:
+        try:
+            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except OSError:
+            raise SoftHubertError(f"{folder}: another recipe is running there; wait for it, or give another folder with --exp") from None
+        ended = end_leftovers(folder)
+        if ended:
+            print(f"softhubert: ended {ended} processes of an earlier run that was killed", flush=True)
+        yield
+
+
+def write_recipe(graph: Graph, folder: Path, settings: Dict[str, Any]) -> None:
+    """Write down what the recipe is, for ``softhubert recipe status``."""
+    write_json(folder / RECIPE, {"settings": settings, "stages": [vars(stage) for stage in graph.stages]})
+
+
+def read_recipe(folder: Path) -> Engine:
+    """Read what :func:`write_recipe` wrote.
+
+    Raises:
+        SoftHubertError: there is none, or it is damaged.
+    """
+    remedy = "give the folder of an experiment that 'softhubert recipe' made"
+    value = read_json(folder / RECIPE, remedy=remedy)
+    try:
+        stages = [Stage(**{key: _tuples(each) for key, each in stage.items()}) for stage in value["stages"]]
+    except (TypeError, KeyError, AttributeError):
+        raise SoftHubertError(f"{folder / RECIPE}: not the description of a recipe; {remedy}") from None
+    return Engine(Graph(stages), folder)
+
+
+def _tuples(value: Any) -> Any:
+    return tuple(map(_tuples, value)) if isinstance(value, list) else value
+
+
+def status_table(folder: Path) -> str:
+    """Say of each stage whether it is done, and how long it took."""
+    engine = read_recipe(folder)
+    lines, left = [], 0
+    for stage in engine.graph.stages:
+        seconds, started = engine.seconds(stage.name), engine.records.backend.get(stage.name, "started")
+        if engine.done(stage):
+            said = f"{seconds:7.0f} s"
+        else:
+            left += 1
+            said = "started, not ended" if started and seconds is None else "to do" if seconds is None else "to do again"
+        lines.append(f"  {stage.name:28} {said}")
+    return "\n".join([*lines, f"{len(lines) - left} of {len(lines)} stages are done"])

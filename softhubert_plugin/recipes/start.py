@@ -1,0 +1,67 @@
+"""Start a recipe: here, several stages at a time, or as jobs of a cluster."""
+
+from __future__ import annotations
+
+import os
+import signal
+from pathlib import Path
+from typing import Any, Dict, Optional, Sequence
+
+from softhubert_plugin.errors import SoftHubertError
+from softhubert_plugin.recipes.engine import Engine, alone, write_recipe
+from softhubert_plugin.recipes.processes import Machine
+from softhubert_plugin.recipes.slurm import Cluster
+from softhubert_plugin.recipes.stages import Graph, Stage
+
+
+def start(
+    graph: Graph,
+    stages: Sequence[Stage],
+    folder: Path,
+    settings: Dict[str, Any],
+    *,
+    jobs: Optional[int] = None,
+    tiny: bool = True,
+    cluster: str = "",
+    partition: str = "",
+) -> str:
+    """Run stages, with one line for each, and return what the last one has printed.
+
+    Args:
+        graph: all stages of the recipe.
+        stages: those to run; what they need from others must be there.
+        folder: folder of the experiment.
+        settings: what the user asked for, to be looked up later.
+        jobs: how many stages run at the same time; by default one for each core if the model is tiny, else one for each GPU.
+        cluster: ``slurm`` or ``local`` to run them as jobs; empty to run them here.
+
+    Raises:
+        SoftHubertError: another recipe works in the folder, or a stage that is not to be run was not done.
+        SystemExit: a stage failed; with its exit status.
+    """
+    with alone(folder):
+        engine = Engine(graph, folder)
+        write_recipe(graph, folder, settings)
+        names = {stage.name for stage in stages}
+        for stage in graph.needed(stages):
+            if stage.name not in names and not engine.done(stage):
+                raise SoftHubertError(f"stage {stage.name} (number {stage.number}) is not done yet; give --stage {stage.number} or lower")
+        place: Any = Cluster(graph, folder / "jobs", cluster, partition) if cluster else Machine(folder)
+        left = [stage for stage in stages if not engine.done(stage)]
+        if cluster:
+            place.start(left)
+            jobs = len(left)
+        cores = len(os.sched_getaffinity(0))
+        signal.signal(signal.SIGTERM, lambda *_: signal.raise_signal(signal.SIGINT))
+        print(f"softhubert: {len(left)} of {len(stages)} stages to do, everything in {folder}", flush=True)
+        try:
+            status = engine.execute(jobs or (cores if tiny else max(1, place.gpus)), place.run, stages, in_order=not cluster)
+        except KeyboardInterrupt:
+            status = 130
+        finally:
+            place.stop()
+        if status:
+            raise SystemExit(status)
+    log = folder / "logs" / f"{stages[-1].name}.log"
+    said = [line for line in log.read_text(encoding="utf-8").splitlines() if not line.startswith("+ ")] if log.exists() else []
+    return "\n".join(said) if stages[-1].name == "report" else ""

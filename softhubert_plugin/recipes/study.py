@@ -1,0 +1,155 @@
+"""Systems compared over seeds, on any corpus that has manifests: one iteration from MFCCs, fine-tuning, decoding, a report."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import List, Optional, Sequence, Tuple
+
+from softhubert_plugin.recipes.road import Road, Training, decode, fine_tune, pretrain, report
+from softhubert_plugin.recipes.stages import Stage
+from softhubert_plugin.recipes.systems import System
+from softhubert_plugin.recipes.targets import Features, cluster, clusterer_path, control, label, mfcc, removed
+
+
+@dataclass(frozen=True)
+class Study:
+    """The settings of a study.
+
+    Attributes:
+        exp: folder of the experiment.
+        data: folder of the manifests.
+        train, valid, tests: names of the splits.
+        seeds: the seeds; the first is that of the corpus, if the recipe makes it.
+        systems: the systems, the baseline first.
+        clusters: number of clusters or components.
+        training: how models are trained.
+        valid_utterances: at most so many utterances are used for validation during training; 0 for all.
+        percent: share of the training speech that clusterers are fitted on, 0 to 1; 0 for all.
+        alignments: phone alignments of the training split, to measure labels and probe models; empty for none.
+        device: of everything but training; empty for a GPU if there is one.
+        nshard: shards of features and labels.
+        facts: ``key=value`` for the report.
+    """
+
+    exp: str
+    data: str
+    train: str
+    valid: str
+    tests: Tuple[str, ...]
+    seeds: Tuple[int, ...]
+    systems: Tuple[System, ...]
+    clusters: int
+    training: Training
+    valid_utterances: int = 0
+    percent: float = 0
+    alignments: str = ""
+    device: str = ""
+    nshard: int = 1
+    facts: Tuple[str, ...] = ()
+
+
+def study_stages(settings: Study) -> List[Stage]:
+    """Return the stages of a study of a corpus that is there."""
+    stages, train, valid = subsets(settings, ())
+    roads = roads_of(settings, tuple(path for stage in stages for path in stage.outputs), valid)
+    dumped, features = mfcc(roads[0], train)
+    stages += dumped
+    clusterers = {road.seed: cluster(road, settings.systems, features, settings.clusters, road.folder) for road in roads}
+    fitted = [stage for road in roads for stage in clusterers[road.seed]]
+    return [*stages, *fitted, removed("mfcc-removed", features, fitted), *compared(settings, roads, features, audio=True)]
+
+
+def subsets(settings: Study, made: Tuple[str, ...]) -> Tuple[List[Stage], str, str]:
+    """Draw a share of the training split for clusterers, and a part of the validation split for validation during training.
+
+    Returns:
+        The stages; and the names of the two splits, which are the whole splits if no part was asked for.
+    """
+    train, valid = settings.train, settings.valid
+    reads = () if made else tuple(f"{settings.data}/{split}.tsv" for split in (train, valid))
+    stages = []
+    for split, amount in ((train, ("--percent", f"{settings.percent:g}")), (valid, ("--utterances", str(settings.valid_utterances)))):
+        if amount[1] == "0":
+            continue
+        part = f"{split}-{amount[1]}"
+        command = ("softhubert", "manifest", "subset", settings.data, split, part, *amount)
+        stages.append(Stage(f"subset-{split}", (command,), made, (f"{settings.data}/{part}.tsv",), reads))
+        train, valid = (part, valid) if split == train else (train, part)
+    return stages, train, valid
+
+
+def roads_of(settings: Study, made: Tuple[str, ...], valid: str) -> List[Road]:
+    """Return one road for each seed."""
+    return [
+        Road(
+            settings.exp, settings.data, made, settings.train, valid, settings.tests, seed, seed == settings.seeds[0], settings.training,
+            settings.device, settings.nshard,
+        )
+        for seed in settings.seeds
+    ]  # fmt: skip
+
+
+def compared(settings: Study, roads: Sequence[Road], features: Features, *, audio: bool) -> List[Stage]:
+    """Label, train, decode and report all systems with all seeds."""
+    stages: List[Stage] = []
+    more: List[str] = []
+    for road in roads:
+        for system in settings.systems:
+            stages += labelled(road, system, features, settings.clusters, road.folder, f"{road.folder}/labels", stages, audio=audio)
+        for system in settings.systems:
+            stages += trained(road, system, settings.systems[0], f"{road.folder}/labels/{system.name}")
+            if settings.alignments:
+                stages.append(measured(road, system, settings.alignments))
+                more += stages[-1].outputs
+    return [*stages, report(roads, settings.systems, settings.facts, "labels/{}", more)]
+
+
+def labelled(
+    road: Road, system: System, features: Features, clusters: int, clusterers: str, labels: str, before: Sequence[Stage], *,
+    audio: bool, suffix: str = "",
+) -> List[Stage]:  # fmt: skip
+    """Make the labels of a system; those that a control is made from come first, unless an earlier stage makes them."""
+    made = {path for stage in before for path in stage.outputs}
+    source = System("gmm", system.perplexity) if system.control in ("smooth", "shuffle") else system
+    stages: List[Stage] = []
+    if source.clusterer and f"{labels}/{source.name}/{road.train}.{source.label}" not in made:
+        path, dest = clusterer_path(source, clusterers), f"{labels}/{source.name}"
+        stages += label(road, source, features, clusters, path, dest, audio=audio, suffix=suffix)
+    if source is not system:
+        stages.append(control(road, system, f"{labels}/{source.name}", f"{labels}/{system.name}", suffix))
+    return stages
+
+
+def trained(road: Road, system: System, baseline: System, labels: str) -> List[Stage]:
+    """Pretrain, fine-tune and decode a system. A distilled student learns from the first system's model."""
+    teacher = road.checkpoint(baseline, "pretrain") if system.kind == "distil" else ""
+    made = [teacher] if teacher else [f"{labels}/{split}.{system.label}" for split in (road.train, road.valid)]
+    return [
+        pretrain(road, system, labels, made, teacher=teacher),
+        fine_tune(
+            road,
+            f"finetune-{system.name}",
+            road.checkpoint(system, "pretrain"),
+            f"{road.system(system)}/finetune",
+            road.training.finetune_updates,
+        ),
+        decode(road, system),
+    ]
+
+
+def measured(road: Road, system: System, alignments: str) -> Stage:
+    """Probe a pretrained model on phones, and measure its labels against them."""
+    folder, checkpoint, manifest = road.system(system), road.checkpoint(system, "pretrain"), f"{road.data}/{road.train}.tsv"
+    phones = ("--manifest", manifest, "--alignments", alignments)
+    probe = ("softhubert", "probe", road.data, road.train, "1", "--checkpoint", checkpoint, *phones, "--dest", folder, *road.on_device())
+    commands, inputs, outputs = [probe], [checkpoint], [f"{folder}/layers.json"]
+    if system.clusterer:
+        labels = f"{road.folder}/labels/{system.name}/{road.train}.{system.label}"
+        commands.append(("softhubert", "labels", "quality", labels, *phones, "--label-rate", "100", "--dest", f"{folder}/quality.json"))
+        inputs, outputs = [*inputs, labels], [*outputs, f"{folder}/quality.json"]
+    return Stage(road.name(f"probe-{system.name}"), tuple(commands), tuple(inputs), tuple(outputs), gpus=1)
+
+
+def tiny_training(updates: Optional[int], finetune_updates: Optional[int], max_tokens: int, *, crop: bool = False) -> Training:
+    """Return the tiny configuration's training of one iteration."""
+    return Training(True, (updates,), finetune_updates, max_tokens=max_tokens, crop=crop)

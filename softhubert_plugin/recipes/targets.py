@@ -1,0 +1,160 @@
+"""The stages that make targets: features of a share of the speech, clusterers fitted on them, labels of all of it, and controls."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Callable, List, Sequence, Tuple
+
+from softhubert_plugin.recipes.road import Road
+from softhubert_plugin.recipes.stages import Command, Stage
+from softhubert_plugin.recipes.systems import System
+
+_KMEANS = ("softhubert", "fairseq-tool", "hubert/simple_kmeans/learn_kmeans.py")
+
+
+@dataclass(frozen=True)
+class Features:
+    """Features that clusterers are fitted on.
+
+    Attributes:
+        folder: folder of the shards.
+        split: the split that they are of: the training split, or a share of it.
+        made: what the stages before make of them.
+        rate: frames per second.
+        audio: options of ``gmm dump`` that label audio with such features, without features on disk.
+    """
+
+    folder: str
+    split: str
+    made: Tuple[str, ...]
+    rate: int
+    audio: Tuple[str, ...]
+
+
+def mfcc(road: Road, split: str) -> Tuple[List[Stage], Features]:
+    """Dump MFCCs of a split, for all seeds and systems."""
+    folder = f"{road.exp}/mfcc"
+    made = tuple(f"{folder}/{split}_{rank}_{road.nshard}.npy" for rank in range(road.nshard))
+
+    def shard(rank: int) -> Command:
+        return ("softhubert", "features", "mfcc", road.data, split, str(road.nshard), str(rank), folder)
+
+    stages = sharded("mfcc", road, shard, inputs=road.made, outputs=made, passing=True)
+    return stages, Features(folder, split, made, 100, ("--mfcc",))
+
+
+def hidden_states(road: Road, system: System, split: str, checkpoint: str, layers: str) -> Tuple[List[Stage], Features]:
+    """Dump the hidden states of the layer that probing chose, as float16.
+
+    Args:
+        layers: the ``layers.json`` of the probe.
+    """
+    folder = f"{road.system(system)}/layer"
+    made = tuple(f"{folder}/{split}_{rank}_{road.nshard}.npy" for rank in range(road.nshard))
+
+    def shard(rank: int) -> Command:
+        names = (road.data, split, checkpoint, f"@{layers}", str(road.nshard), str(rank), folder)
+        return ("softhubert", "features", "hubert", *names, "--dtype", "float16", *road.on_device())
+
+    stages = sharded(road.name(f"layer-{system.name}"), road, shard, inputs=(*road.made, checkpoint, layers), outputs=made, passing=True)
+    stages = [Stage(**{**vars(stage), "gpus": 1}) for stage in stages]
+    return stages, Features(folder, split, made, 50, ("--checkpoint", checkpoint, "--layer", f"@{layers}"))
+
+
+def removed(name: str, features: Features, used: Sequence[Stage]) -> Stage:
+    """Remove features when all stages that read them have."""
+    done = f"{features.folder}.removed"
+    inputs = tuple(output for stage in used for output in stage.outputs)
+    return Stage(name, (("rm", "-rf", features.folder), ("touch", done)), inputs, (done,))
+
+
+def cluster(road: Road, systems: Sequence[System], features: Features, clusters: int, folder: str, suffix: str = "") -> List[Stage]:
+    """Fit the clusterers of some systems; those that systems have in common are fitted once.
+
+    Args:
+        folder: folder of the clusterers.
+        suffix: what the stages' names end in.
+    """
+    wanted = {clusterer_path(system, folder): system for system in systems if system.clusterer}
+    shards = (features.folder, features.split, str(road.nshard))
+    seed = ("--seed", str(road.seed))
+    stages: List[Stage] = []
+    kmeans = f"{folder}/km.joblib"
+    if any(system.clusterer in ("km", "km-soft") for system in systems):
+        commands = (("mkdir", "-p", folder), (*_KMEANS, *shards, kmeans, str(clusters), "--percent", "-1", *seed))
+        stages.append(Stage(road.name(f"kmeans{suffix}"), commands, features.made, (kmeans,)))
+    for path, system in wanted.items():
+        perplexity, more = ("--perplexity", f"{system.perplexity:g}"), "" if system.perplexity == 4 else f"-p{system.perplexity:g}"
+        if system.clusterer == "gmm":
+            command = ("softhubert", "gmm", "learn", *shards, path, str(clusters), *perplexity, *seed, *road.on_device())
+            stages.append(Stage(road.name(f"mixture{more}{suffix}"), (command,), features.made, (path,), gpus=1))
+        elif system.clusterer == "km-soft":
+            command = ("softhubert", "gmm", "from-kmeans", kmeans, path, *perplexity, "--features", *shards, *road.on_device())
+            stages.append(Stage(road.name(f"kmeans-soft{more}{suffix}"), (command,), (*features.made, kmeans), (path,), gpus=1))
+    return stages
+
+
+def clusterer_path(system: System, folder: str) -> str:
+    """The file of a system's clusterer."""
+    if system.clusterer == "km":
+        return f"{folder}/km.joblib"
+    name = "gmm" if system.clusterer == "gmm" else "km-soft"
+    return f"{folder}/{name}{'' if system.perplexity == 4 else f'-p{system.perplexity:g}'}.safetensors"
+
+
+def label(
+    road: Road, system: System, features: Features, clusters: int, clusterer: str, dest: str, *, audio: bool, suffix: str = ""
+) -> List[Stage]:
+    """Label the training and the validation split, and check the labels.
+
+    Args:
+        clusterer: file of the clusterer.
+        dest: folder of the labels.
+        audio: whether labels are made straight from audio; otherwise from feature shards of both splits.
+        suffix: what the stages' names end in.
+    """
+    rate, splits, name = str(features.rate), (road.train, road.valid), road.name(f"labels-{system.name}{suffix}")
+    options = (*(("--hard",) if system.label == "km" else ()), *(features.audio if audio else ()), *road.on_device())
+    made = (*features.made, clusterer) if not audio else (*road.made, clusterer, *(path for path in features.audio if path.startswith("/")))
+
+    def shard(rank: int, split: str) -> Command:
+        where = (str(road.nshard), str(rank), dest)
+        if system.kind == "km" and not audio:
+            return ("softhubert", "fairseq-tool", "hubert/simple_kmeans/dump_km_label.py", features.folder, split, clusterer, *where)
+        return ("softhubert", "gmm", "dump", road.data if audio else features.folder, split, clusterer, *where, *options)
+
+    checks: List[Command] = []
+    for split in splits:
+        file, manifest = f"{dest}/{split}.{system.label}", ("--manifest", f"{road.data}/{split}.tsv")
+        hard = ("--clusters", str(clusters), *manifest) if system.label == "km" else ()
+        checks.append(("softhubert", "labels", "merge", dest, split, str(road.nshard), *hard))
+        checks.append(("softhubert", "labels", "verify", file, *manifest, *(("--label-rate", rate) if hard else ())))
+    outputs = tuple(f"{dest}/{split}.{system.label}" for split in splits)
+    dumps = [shard(rank, split) for split in splits for rank in range(road.nshard)]
+    if road.nshard == 1:
+        return [Stage(name, tuple(dumps + checks), made, outputs, gpus=1)]
+    shards = tuple(f"{dest}/{split}_{rank}_{road.nshard}.{system.label}" for split in splits for rank in range(road.nshard))
+    return [
+        Stage(f"{name}-shards", tuple(dumps), made, shards, shards=True, passing=True, gpus=1),
+        Stage(name, tuple(checks), shards, outputs),
+    ]
+
+
+def control(road: Road, system: System, source: str, dest: str, suffix: str = "") -> Stage:
+    """Make the labels of a control from soft labels."""
+    splits = (road.train, road.valid)
+    commands: List[Command] = []
+    for split in splits:
+        command = ("softhubert", "labels", "control", f"{source}/{split}.gmm", f"{dest}/{split}.gmm", "--kind", system.control)
+        like = ("--like", f"{dest}/{road.train}.gmm") if system.control == "smooth" and split != road.train else ()
+        commands.append((*command, *like, *(("--seed", str(road.seed)) if system.control == "shuffle" else ())))
+    inputs, outputs = (tuple(f"{folder}/{split}.gmm" for split in splits) for folder in (source, dest))
+    return Stage(road.name(f"labels-{system.name}{suffix}"), (("mkdir", "-p", dest), *commands), inputs, outputs)
+
+
+def sharded(
+    name: str, road: Road, shard: Callable[[int], Command], *, inputs: Sequence[str], outputs: Sequence[str], passing: bool
+) -> List[Stage]:
+    """One stage of a command for each shard."""
+    commands = tuple(shard(rank) for rank in range(road.nshard))
+    return [Stage(name, commands, tuple(inputs), tuple(outputs), shards=True, passing=passing)]
