@@ -117,6 +117,7 @@ def add_manifest(commands: Commands) -> None:
         "--limited", nargs="+", default=[], metavar="SET", help="also write small training sets train-SET; SET is 10h, 1h or 10min"
     )
     parser.add_argument("--by-speaker", action="store_true", help="split one subset into train, valid and test without common speakers")
+
     def subset(a: argparse.Namespace) -> str:
         from softhubert_plugin.corpora.subset import write_subset
 

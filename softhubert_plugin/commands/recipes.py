@@ -151,7 +151,7 @@ def _add_librispeech(commands: Commands) -> None:
             raise SoftHubertError(f"{corpus}/LibriSpeech: not there; give --corpus, or --download")
         recipe = LibriSpeech(
             study, _or(a.clusters2, 100 if tiny else 500), corpus, subsets, by_speaker, a.download,
-            _or(a.align_updates, 600 if tiny else 25_000), _or(a.beam, 10 if tiny else 500),
+            _or(a.align_updates, 600 if tiny else 25_000), _or(a.beam, 10 if tiny else 500), a.layers_dtype,
         )  # fmt: skip
         if not 0 <= a.stage <= a.stop_stage <= LAST_STAGE:
             raise SoftHubertError(f"--stage {a.stage} --stop-stage {a.stop_stage}: stages are 0 to {LAST_STAGE}, in order")
@@ -186,6 +186,9 @@ def _add_librispeech(commands: Commands) -> None:
     ):
         default = {"stage": 0, "stop-stage": 10}.get(name)
         parser.add_argument(f"--{name}", type=int if default == 0 else _count, default=default, metavar="N", help=text)
+    parser.add_argument(
+        "--layers-dtype", choices=("float16", "float32"), default="float16", help="of hidden states on disk (default: %(default)s)"
+    )
     parser.add_argument("--finetune", help="configuration of fine-tuning (default: tiny soft_hubert_tiny, base base_100h)")
     parser.add_argument("--pretrain-run", default="one_node", help="a file of config/pretrain/run, for base (default: %(default)s)")
     _add_common(parser, "km gmm", "1", valid_utterances=200, percent=None)

@@ -31,6 +31,7 @@ class LibriSpeech:
         download: whether to fetch subsets that are missing.
         align_updates: updates of the model that aligns letters, where there are no phone alignments.
         beam: hypotheses kept in the search with the language model.
+        layers_dtype: number format of the hidden states that clusterers are fitted on.
     """
 
     study: Study
@@ -41,6 +42,7 @@ class LibriSpeech:
     download: bool
     align_updates: Optional[int]
     beam: int
+    layers_dtype: str = "float16"
 
 
 def librispeech_stages(recipe: LibriSpeech) -> List[Stage]:
@@ -72,7 +74,7 @@ def librispeech_stages(recipe: LibriSpeech) -> List[Stage]:
             tuned = fine_tune(road, f"finetune-{system.name}", checkpoint, f"{folder}/finetune", settings.training.finetune_updates)
             searched = decode(road, system, lm=f"{settings.exp}/lm", beam=recipe.beam, tune_on=settings.valid)
             stages += [*_numbered(7, trainings), *_numbered(8, [tuned]), *_numbered(9, [searched])]
-    return [*stages, *_numbered(10, [report(roads, systems, settings.facts, "labels2/{}", measured)])]
+    return [*stages, *_numbered(10, [report(roads, systems, settings.facts, "systems/{0}/labels2/{0}", measured)])]
 
 
 def _data(recipe: LibriSpeech) -> Tuple[List[Stage], Tuple[str, ...]]:
@@ -100,7 +102,7 @@ def _pretrain(road: Road, system: System, baseline: System, iteration: int) -> S
     if system.kind == "distil":  # from the baseline's model of iteration 1
         teacher = road.checkpoint(baseline, "pretrain1")
         return pretrain(road, system, "", [teacher], run=run, teacher=teacher)
-    labels = f"{road.folder}/labels{iteration}/{system.name}"
+    labels = f"{road.folder if iteration == 1 else road.system(system)}/labels{iteration}/{system.name}"
     made = [f"{labels}/{split}.{system.label}" for split in (road.train, road.valid)]
     return pretrain(road, system, labels, made, iteration=iteration, run=run)
 
@@ -131,10 +133,10 @@ def _second_iteration(recipe: LibriSpeech, road: Road, system: System, share: st
     options = (*(("--percent", f"{recipe.study.percent:g}") if recipe.study.percent else ()), "--seed", str(road.seed), *road.on_device())
     probe = ("softhubert", "probe", data, split, "1", "--checkpoint", checkpoint, "--manifest", f"{data}/{split}.tsv", *phones)
     probing = Stage(road.name(f"probe-{system.name}"), ((*probe, "--dest", folder, *options),), (checkpoint, *aligned), (layers,), gpus=1)
-    dumped, features = hidden_states(road, system, share, checkpoint, layers)
+    dumped, features = hidden_states(road, system, share, checkpoint, layers, recipe.layers_dtype)
     fitted = cluster(road, [system], features, recipe.clusters, f"{folder}/iteration2", f"-{system.name}-2")
-    labels = f"{road.folder}/labels2"
-    made = labelled(road, system, features, recipe.clusters, f"{folder}/iteration2", labels, [], audio=True, suffix="2")
+    labels = f"{folder}/labels2"
+    made = labelled(road, system, features, recipe.clusters, f"{folder}/iteration2", labels, [], audio=True, suffix="2", own=True)
     file = f"{labels}/{system.name}/{road.train}.{system.label}"
     command = ("softhubert", "labels", "quality", file, "--manifest", f"{road.data}/{road.train}.tsv", *phones, "--label-rate", "50")
     checked = Stage(road.name(f"quality-{system.name}"), ((*command, "--dest", quality),), (file, *aligned), (quality,))

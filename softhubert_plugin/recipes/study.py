@@ -106,15 +106,25 @@ def compared(settings: Study, roads: Sequence[Road], features: Features, *, audi
 
 def labelled(
     road: Road, system: System, features: Features, clusters: int, clusterers: str, labels: str, before: Sequence[Stage], *,
-    audio: bool, suffix: str = "",
+    audio: bool, suffix: str = "", own: bool = False,
 ) -> List[Stage]:  # fmt: skip
-    """Make the labels of a system; those that a control is made from come first, unless an earlier stage makes them."""
+    """Make the labels of a system; those that a control is made from come first, unless an earlier stage makes them.
+
+    Args:
+        clusterers: folder of the clusterers.
+        labels: folder of a folder of labels for each system.
+        before: the earlier stages.
+        audio: whether labels are made straight from audio.
+        suffix: what the stages' names end in.
+        own: whether nothing is shared with other systems.
+    """
     made = {path for stage in before for path in stage.outputs}
     source = System("gmm", system.perplexity) if system.control in ("smooth", "shuffle") else system
+    of = f"{suffix}-of-{system.name}" if own and source is not system else suffix
     stages: List[Stage] = []
     if source.clusterer and f"{labels}/{source.name}/{road.train}.{source.label}" not in made:
         path, dest = clusterer_path(source, clusterers), f"{labels}/{source.name}"
-        stages += label(road, source, features, clusters, path, dest, audio=audio, suffix=suffix)
+        stages += label(road, source, features, clusters, path, dest, audio=audio, suffix=of)
     if source is not system:
         stages.append(control(road, system, f"{labels}/{source.name}", f"{labels}/{system.name}", suffix))
     return stages

@@ -43,18 +43,19 @@ def mfcc(road: Road, split: str) -> Tuple[List[Stage], Features]:
     return stages, Features(folder, split, made, 100, ("--mfcc",))
 
 
-def hidden_states(road: Road, system: System, split: str, checkpoint: str, layers: str) -> Tuple[List[Stage], Features]:
-    """Dump the hidden states of the layer that probing chose, as float16.
+def hidden_states(road: Road, system: System, split: str, checkpoint: str, layers: str, dtype: str) -> Tuple[List[Stage], Features]:
+    """Dump the hidden states of the layer that probing chose.
 
     Args:
         layers: the ``layers.json`` of the probe.
+        dtype: their number format.
     """
     folder = f"{road.system(system)}/layer"
     made = tuple(f"{folder}/{split}_{rank}_{road.nshard}.npy" for rank in range(road.nshard))
 
     def shard(rank: int) -> Command:
         names = (road.data, split, checkpoint, f"@{layers}", str(road.nshard), str(rank), folder)
-        return ("softhubert", "features", "hubert", *names, "--dtype", "float16", *road.on_device())
+        return ("softhubert", "features", "hubert", *names, "--dtype", dtype, *road.on_device())
 
     stages = sharded(road.name(f"layer-{system.name}"), road, shard, inputs=(*road.made, checkpoint, layers), outputs=made, passing=True)
     stages = [Stage(**{**vars(stage), "gpus": 1}) for stage in stages]
