@@ -13,7 +13,7 @@ def add_features(commands: Commands) -> None:
     def mfcc(a: argparse.Namespace) -> str:
         from softhubert_plugin.features.mfcc import dump_mfcc
 
-        return dump_mfcc(a.tsv_dir, a.split, a.nshard, a.rank, a.feat_dir)
+        return dump_mfcc(a.tsv_dir, a.split, a.nshard, a.rank, a.feat_dir, dtype=a.dtype, percent=a.percent)
 
     parser = commands.add(
         "mfcc",
@@ -25,6 +25,7 @@ def add_features(commands: Commands) -> None:
     parser.add_argument("split", metavar="SPLIT", help="name of the split: train, valid, …")
     add_shard_arguments(parser)
     parser.add_argument("feat_dir", metavar="FEAT_DIR", help="folder to write {split}_{rank}_{nshard}.npy and .len to")
+    _add_file_arguments(parser)
 
     def hubert(a: argparse.Namespace) -> str:
         from softhubert_plugin.features.hubert import dump_hubert
@@ -51,11 +52,15 @@ def add_features(commands: Commands) -> None:
     )
     add_shard_arguments(parser)
     parser.add_argument("feat_dir", metavar="FEAT_DIR", help="folder to write to; several layers go to FEAT_DIR/layer{N}")
+    _add_file_arguments(parser)
+    add_device_argument(parser)
+    parser.add_argument("--batch-seconds", type=float, default=40.0, help="seconds of audio per batch (default: %(default)s)")
+
+
+def _add_file_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--dtype", choices=("float32", "float16"), default="float32", help="number format of the files (default: %(default)s)"
     )
     parser.add_argument(
         "--percent", type=float, help="fraction of the utterances to use, 0 to 1; FEAT_DIR/SPLIT.tsv lists them (default: all utterances)"
     )
-    add_device_argument(parser)
-    parser.add_argument("--batch-seconds", type=float, default=40.0, help="seconds of audio per batch (default: %(default)s)")

@@ -5,10 +5,11 @@ from __future__ import annotations
 import argparse
 
 from softhubert_plugin.commands.parser import Commands, add_device_argument, add_shard_arguments
+from softhubert_plugin.errors import SoftHubertError
 
 
 def add_gmm(commands: Commands) -> None:
-    """Add the subcommands ``learn`` and ``dump``."""
+    """Add the subcommands ``learn``, ``from-kmeans`` and ``dump``."""
 
     def learn(a: argparse.Namespace) -> str:
         from softhubert_plugin.gmm.learn_gmm import GmmOptions, learn_gmm
@@ -70,6 +71,44 @@ def add_gmm(commands: Commands) -> None:
     parser.add_argument("--seed", type=int, default=1, help="random seed for the choice of frames and for the start (default: %(default)s)")
     add_device_argument(parser)
 
+    def from_kmeans(a: argparse.Namespace) -> str:
+        from softhubert_plugin.gmm.from_kmeans import gmm_from_kmeans
+
+        feat_dir, split, nshard = a.features
+        if not (nshard.isascii() and nshard.isdigit()):
+            raise SoftHubertError(f"--features {feat_dir} {split} {nshard}: expected the number of shards, found {nshard!r}")
+        return gmm_from_kmeans(
+            a.km_path, a.gmm_path, feat_dir, split, int(nshard),
+            perplexity=None if a.perplexity == 0 else a.perplexity, percent=a.percent, seed=a.seed, device=a.device,
+        )  # fmt: skip
+
+    parser = commands.add(
+        "from-kmeans",
+        "make a mixture of k-means centroids, with equal weights and one variance, and calibrate the perplexity of its posteriors",
+        "softhubert gmm from-kmeans exp/km.joblib exp/km-soft.safetensors --features exp/mfcc train 1 --perplexity 4",
+        from_kmeans,
+    )
+    parser.add_argument("km_path", metavar="KM_PATH", help="k-means model of fairseq's learn_kmeans.py")
+    parser.add_argument("gmm_path", metavar="GMM_PATH", help="mixture file to write")
+    parser.add_argument(
+        "--features",
+        nargs=3,
+        required=True,
+        metavar=("FEAT_DIR", "SPLIT", "NSHARD"),
+        help="feature shards of the kind that the k-means was fitted on, to calibrate on: folder, split, number of shards",
+    )
+    parser.add_argument(
+        "--perplexity",
+        type=float,
+        default=4.0,
+        help="mean perplexity that the posteriors are calibrated to; 0 for no calibration (default: %(default)s)",
+    )
+    parser.add_argument(
+        "--percent", type=float, default=-1.0, help="fraction of the utterances to calibrate on, 0 to 1; negative for all (default: all)"
+    )
+    parser.add_argument("--seed", type=int, default=1, help="random seed for the choice of frames (default: %(default)s)")
+    add_device_argument(parser)
+
     def dump(a: argparse.Namespace) -> str:
         from softhubert_plugin.gmm.dump_gmm_posteriors import dump_gmm_posteriors
 
@@ -85,6 +124,7 @@ def add_gmm(commands: Commands) -> None:
             temperature=a.temperature,
             label_rate=a.label_rate,
             hard=a.hard,
+            audio=a.audio,
             checkpoint=a.checkpoint,
             layer=a.layer,
             device=a.device,
@@ -92,13 +132,13 @@ def add_gmm(commands: Commands) -> None:
 
     parser = commands.add(
         "dump",
-        "label one shard of features with the posteriors of a mixture",
+        "label one shard of features, or of audio, with the posteriors of a mixture",
         "softhubert gmm dump exp/mfcc train exp/gmm.safetensors 1 0 exp/labels",
         dump,
     )
-    parser.add_argument("feat_dir", metavar="FEAT_DIR", help="folder of feature shards; with --checkpoint, folder of manifests")
+    parser.add_argument("feat_dir", metavar="FEAT_DIR", help="folder of feature shards; with --audio or --checkpoint, folder of manifests")
     parser.add_argument("split", metavar="SPLIT", help="name of the split: train, valid, …")
-    parser.add_argument("gmm_path", metavar="GMM_PATH", help="mixture file, from 'softhubert gmm learn'")
+    parser.add_argument("gmm_path", metavar="GMM_PATH", help="mixture file, from 'softhubert gmm learn'; with --hard also a k-means model")
     add_shard_arguments(parser)
     parser.add_argument("lab_dir", metavar="LAB_DIR", help="folder to write {split}_{rank}_{nshard}.gmm (or .km) to")
     parser.add_argument("--mass", type=float, default=0.999, help="probability mass kept per frame, 0 to 1 (default: %(default)s)")
@@ -112,8 +152,11 @@ def add_gmm(commands: Commands) -> None:
     parser.add_argument(
         "--hard", action="store_true", help="write the most probable component only, as fairseq's .km (default: soft labels)"
     )
+    parser.add_argument("--audio", choices=["mfcc"], help="label MFCCs of the audio, without features on disk; FEAT_DIR is TSV_DIR")
     parser.add_argument(
-        "--checkpoint", metavar="CKPT", help="HuBERT checkpoint, to label audio without features on disk; FEAT_DIR is the manifests' folder"
+        "--checkpoint",
+        metavar="CKPT",
+        help="label hidden states of this HuBERT for audio, without features on disk; FEAT_DIR is TSV_DIR",
     )
-    parser.add_argument("--layer", type=int, help="with --checkpoint: the layer of the mixture's features")
+    parser.add_argument("--layer", help="with --checkpoint: the layer of the mixture's features, or @layers.json for the one chosen there")
     add_device_argument(parser)

@@ -9,7 +9,7 @@ from softhubert_plugin.commands.parser import Commands, add_alignment_arguments
 
 
 def add_labels(commands: Commands) -> None:
-    """Add the subcommands ``merge``, ``inspect``, ``convert``, ``pack``, ``verify`` and ``quality``."""
+    """Add the subcommands ``merge``, ``inspect``, ``convert``, ``pack``, ``control``, ``verify`` and ``quality``."""
 
     def merge(a: argparse.Namespace) -> str:
         from softhubert_plugin.labels.merge import merge_labels
@@ -90,6 +90,33 @@ def add_labels(commands: Commands) -> None:
         type=float,
         default=0.02,
         help="rounding step for the square root of a probability; smaller is more precise and takes more bytes (default: %(default)s)",
+    )
+
+    def control(a: argparse.Namespace) -> str:
+        from softhubert_plugin.labels.controls import control_labels
+
+        return control_labels(a.labels, a.dest, kind=a.kind, seed=a.seed, like=a.like)
+
+    parser = commands.add(
+        "control",
+        "write a control of soft labels: labels without their uncertainty, or with as much of it but without its content",
+        "softhubert labels control exp/labels/gmm/train.gmm exp/labels/shuffle/train.gmm --kind shuffle --seed 1",
+        control,
+    )
+    parser.add_argument("labels", metavar="LABELS", help="a .gmm file, packed or not")
+    parser.add_argument("dest", metavar="DEST", help=".gmm file to write, named as its split and in a folder of its own")
+    parser.add_argument(
+        "--kind",
+        required=True,
+        choices=["argmax", "smooth", "shuffle"],
+        help="argmax: the most probable component only; smooth: the argmax, with the same even uncertainty in every frame, at the same "
+        "mean entropy; shuffle: each frame's probabilities, with all components but the most probable one drawn at random",
+    )
+    parser.add_argument("--seed", type=int, default=1, help="random seed of shuffle (default: %(default)s)")
+    parser.add_argument(
+        "--like",
+        metavar="CONTROL",
+        help="smooth as much as this control of another split, such as train for valid (default: to the mean entropy of LABELS)",
     )
 
     def verify(a: argparse.Namespace) -> str:

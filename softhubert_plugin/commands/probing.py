@@ -14,7 +14,8 @@ def add_probing(commands: Commands) -> None:
         from softhubert_plugin.probing.probe import probe_layers
 
         return probe_layers(
-            a.feat_dir, a.split, a.nshard, a.manifest, a.alignments, a.dest, mfcc_dir=a.mfcc, phone_set=a.phones,
+            a.feat_dir, a.split, a.nshard, a.manifest, a.alignments, a.dest, checkpoint=a.checkpoint, layers=a.layers,
+            percent=a.percent, mfcc_dir=a.mfcc, phone_set=a.phones,
             units_per_second=a.units_per_second, speaker_from=a.speaker_from, max_frames=a.max_frames, clusters=a.clusters,
             choose_by=a.by, seed=a.seed, device=a.device,
         )  # fmt: skip
@@ -25,16 +26,30 @@ def add_probing(commands: Commands) -> None:
         "softhubert probe exp/all train 1 --manifest exp/data/train.tsv --alignments exp/data/alignments --mfcc exp/mfcc --dest exp/probe",
         probe,
     )
-    parser.add_argument("feat_dir", metavar="FEAT_DIR", help="folder of layer{N} folders, from 'softhubert features hubert ... all'")
+    parser.add_argument(
+        "feat_dir",
+        metavar="FEAT_DIR",
+        help="folder of layer{N} folders, from 'softhubert features hubert ... all'; with --checkpoint, of the manifests",
+    )
     parser.add_argument(
         "split", metavar="SPLIT", help="name of the split: train, valid, …; its speakers are divided into training, validation and test"
     )
-    parser.add_argument("nshard", metavar="NSHARD", type=int, help="number of shards")
-    parser.add_argument("--manifest", required=True, help="the split's .tsv; for features written with --percent, FEAT_DIR/SPLIT.tsv")
+    parser.add_argument("nshard", metavar="NSHARD", type=int, help="number of shards; with --checkpoint, 1")
+    parser.add_argument(
+        "--manifest",
+        help="the split's .tsv; for features written with --percent, FEAT_DIR/SPLIT.tsv (with --checkpoint: FEAT_DIR/SPLIT.tsv)",
+    )
+    parser.add_argument(
+        "--checkpoint", metavar="CKPT", help="probe layers of this HuBERT, computed from audio in one pass, without features on disk"
+    )
+    parser.add_argument("--layers", default="all", help="with --checkpoint: layers to probe: 6, or 4,8,12, or 0-12 (default: %(default)s)")
+    parser.add_argument(
+        "--percent", type=float, help="with --checkpoint: fraction of the utterances to use; DEST/SPLIT.tsv lists them (default: all)"
+    )
     add_alignment_arguments(parser)
     add_speaker_argument(parser)
     parser.add_argument("--dest", required=True, help="folder to write layers.json, layers.svg and confusion.json to")
-    parser.add_argument("--mfcc", help="folder of MFCC shards of the same manifest, to compare with (default: no comparison)")
+    parser.add_argument("--mfcc", help="folder of MFCC shards of the same manifest, or 'audio', to compare with (default: no comparison)")
     parser.add_argument("--max-frames", type=int, default=100_000, help="maximum number of training frames (default: %(default)s)")
     parser.add_argument(
         "--clusters", type=int, default=100, help="number of k-means clusters for PNMI; 0 for no PNMI (default: %(default)s)"

@@ -15,12 +15,13 @@ from softhubert_plugin.labels.targets import FrameTargets
 Selected = Dict[str, torch.Tensor]
 
 
-def select_targets(targets: List[FrameTargets], chosen: np.ndarray) -> Selected:
+def select_targets(targets: List[FrameTargets], chosen: np.ndarray, uniform: float = 0.0, n_components: int = 0) -> Selected:
     """Collect the targets of the chosen frames.
 
     Args:
         targets: targets of each utterance, at the model's frame rate.
         chosen: ``(utterances, frames)`` bool; a chosen frame beyond an utterance's last target is left out.
+        uniform: the share of the probability that is spread evenly over all ``n_components`` components.
 
     Returns:
         ``frames (n,)`` int64, positions among the batch's ``utterances × frames`` frames; ``components (n, entries)`` int64; and
@@ -36,7 +37,7 @@ def select_targets(targets: List[FrameTargets], chosen: np.ndarray) -> Selected:
         np.concatenate([part.counts for part in parts]),
         np.concatenate([part.components for part in parts]),
         np.concatenate([part.probabilities for part in parts]),
-    )
+    ).spread(uniform, n_components)
     components, probabilities = together.padded(len(together), max(int(together.counts.max(initial=0)), 1))
     return {
         "frames": torch.from_numpy(np.concatenate(frames)),

@@ -171,9 +171,11 @@ class SoftHubertDataset(FairseqDataset):
         targets: List[FrameTargets] = []
         for index, start in zip(ids, starts):
             first = start // self.stride * ratio
-            whole = labels.utterance(int(self.indices[index]))
+            whole = labels.entries(int(self.indices[index]))
             targets.append(whole.sliced(first, first + frames * ratio).pooled(ratio, pooling))
-        return {"masked": select_targets(targets, masked), "unmasked": select_targets(targets, unmasked)}
+        # What is spread evenly is the same in every frame: added after pooling, and to the scored frames only, it costs little.
+        evenly = (labels.uniform, labels.n_components)
+        return {"masked": select_targets(targets, masked, *evenly), "unmasked": select_targets(targets, unmasked, *evenly)}
 
     def _crop_start(self, index: int, length: int, size: int) -> int:
         """First sample of the crop. It is always on the model's frame grid, so that labels need no rounding."""

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import collections
 from concurrent.futures import Future
-from typing import Any, Deque, Dict, Iterator, List, Optional, Sequence, Tuple
+from typing import Any, Collection, Deque, Dict, Iterator, List, Optional, Sequence, Tuple
 
 import numpy as np
 import torch
@@ -52,11 +52,16 @@ def windows(sizes: np.ndarray, indices: Sequence[int], batch_seconds: float) -> 
         yield window
 
 
+def model_rate(loaded: LoadedModel) -> float:
+    """Frames per second that a model makes."""
+    return SAMPLE_RATE / total_stride(loaded.conv_layers)
+
+
 def model_info(loaded: LoadedModel, checkpoint: PathLike, manifest: Manifest) -> Dict[str, Any]:
     """The description of hidden states without their ``layer``, as their shards' ``.json`` and the mixture fitted on them record it."""
     return {
         "kind": "hubert",
-        "frame_rate": SAMPLE_RATE / total_stride(loaded.conv_layers),
+        "frame_rate": model_rate(loaded),
         "checkpoint_sha256": checkpoint_sha256(checkpoint),
         "manifest_sha256": manifest.fingerprint,
     }
@@ -92,6 +97,27 @@ def layer_features(
     Raises:
         SoftHubertError: the model lacks a layer, or an utterance is too short for one frame or has another length than in the manifest.
     """
+    for _, states in layer_features_of(loaded, manifest, indices, layers, device=device, batch_seconds=batch_seconds):
+        yield states
+
+
+def layer_features_of(
+    loaded: LoadedModel,
+    manifest: Manifest,
+    indices: Sequence[int],
+    layers: Sequence[int],
+    *,
+    device: Optional[str] = None,
+    batch_seconds: float = BATCH_SECONDS,
+    wanted: Optional[Collection[int]] = None,
+) -> Iterator[Tuple[int, Dict[int, np.ndarray]]]:
+    """As :func:`layer_features`, with the number of each utterance, and for some of the utterances only.
+
+    Batches are made of all ``indices``, and those with wanted utterances are run whole: the values do not depend on what is wanted.
+
+    Args:
+        wanted: utterances to yield; by default all.
+    """
     check_layers(layers, len(loaded.encoder.encoder.layers))
     check_long_enough(manifest, indices, receptive_field(loaded.conv_layers))
     device = usable_device(device)
@@ -103,17 +129,24 @@ def layer_features(
         # The next window's audio is decoded while the model runs on this one.
         ready: Deque[Dict[int, Future[torch.Tensor]]] = collections.deque()
         for window in windows(manifest.sizes, indices, batch_seconds):
+            if wanted is not None and not any(index in wanted for index in window):
+                continue
             ready.append({index: pool.submit(read_waveform, manifest, index, normalize=loaded.normalize) for index in window})
             if len(ready) > 1:
-                yield from _run_window(loaded, ready.popleft(), layers, device, batch_seconds)
+                yield from _run_window(loaded, ready.popleft(), layers, device, batch_seconds, wanted)
         while ready:
-            yield from _run_window(loaded, ready.popleft(), layers, device, batch_seconds)
+            yield from _run_window(loaded, ready.popleft(), layers, device, batch_seconds, wanted)
 
 
 def _run_window(
-    loaded: LoadedModel, reading: Dict[int, Future[torch.Tensor]], layers: Sequence[int], device: str, batch_seconds: float
-) -> Iterator[Dict[int, np.ndarray]]:
-    """Run the utterances of one window, batched by length, and yield their layers in the manifest's order."""
+    loaded: LoadedModel,
+    reading: Dict[int, Future[torch.Tensor]],
+    layers: Sequence[int],
+    device: str,
+    batch_seconds: float,
+    wanted: Optional[Collection[int]],
+) -> Iterator[Tuple[int, Dict[int, np.ndarray]]]:
+    """Run the utterances of one window, batched by length, and yield the wanted ones with their layers in the manifest's order."""
     waveforms = {index: future.result() for index, future in reading.items()}
     pieces_of = {index: pieces(len(waveform), loaded.conv_layers) for index, waveform in waveforms.items()}
     found: Dict[Tuple[int, int], Dict[int, np.ndarray]] = {}
@@ -125,7 +158,9 @@ def _run_window(
             found[index, piece.start] = of_layer
     for index in pieces_of:
         parts = [found.pop((index, piece.start)) for piece in pieces_of[index]]
-        yield {layer: parts[0][layer] if len(parts) == 1 else np.concatenate([part[layer] for part in parts]) for layer in layers}
+        if wanted is not None and index not in wanted:
+            continue
+        yield index, {layer: parts[0][layer] if len(parts) == 1 else np.concatenate([part[layer] for part in parts]) for layer in layers}
 
 
 def _on_host(states: Sequence[Dict[int, torch.Tensor]]) -> List[Dict[int, np.ndarray]]:

@@ -59,6 +59,18 @@ def parse_layers(text: str, available: int) -> List[int]:
     return list(dict.fromkeys(layers))
 
 
+def parse_layer(text: str) -> int:
+    """Parse the number of one layer, or ``@layers.json`` for the layer that probing chose.
+
+    Raises:
+        SoftHubertError: it is neither.
+    """
+    resolved = resolve_layers(text)
+    if not (resolved.isascii() and resolved.isdigit()):
+        raise SoftHubertError(f"layer {text!r}: expected one number, or @layers.json for the layer that 'softhubert probe' chose")
+    return int(resolved)
+
+
 def check_layers(layers: Sequence[int], available: int) -> None:
     """Check that the model has all layers.
 

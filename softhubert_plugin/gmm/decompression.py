@@ -89,6 +89,11 @@ class _Bounded(io.BufferedIOBase):
         return line + end
 
 
+def is_compressed(beginning: bytes) -> bool:
+    """Whether a file with these first bytes is compressed in a way that is known here."""
+    return beginning.startswith((*(first for first, _, _ in _FORMATS), *(first for first, _ in _UNREADABLE)))
+
+
 def open_decompressed(file: BinaryIO, path: Path) -> io.BufferedIOBase:
     """Open the content of a file, which may be compressed with zlib, gzip, bzip2, xz or LZMA, as joblib does.
 

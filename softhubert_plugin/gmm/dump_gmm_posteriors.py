@@ -7,7 +7,7 @@ This step stands between the mixture and pretraining. Each feature shard gives o
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Any, Dict, Iterable, Iterator, Optional, Tuple
+from typing import Any, Dict, Iterable, Iterator, Optional, Tuple, Union
 
 import numpy as np
 import torch
@@ -15,13 +15,16 @@ from tqdm import tqdm
 
 from softhubert_plugin.devices import usable_device
 from softhubert_plugin.errors import SoftHubertError
+from softhubert_plugin.features.layers import parse_layer
 from softhubert_plugin.features.shards import shard_path
+from softhubert_plugin.features.threads import worked
 from softhubert_plugin.files import PathLike, atomic_path, sha256_of
 from softhubert_plugin.gmm.engine import Engine
+from softhubert_plugin.gmm.kmeans_file import is_kmeans_file, read_kmeans
 from softhubert_plugin.gmm.largest import largest
 from softhubert_plugin.gmm.mixture import GaussianMixture
-from softhubert_plugin.gmm.sources import Block, FrameStream, from_audio, from_shard
-from softhubert_plugin.gmm.threads import worked
+from softhubert_plugin.gmm.sources import Block, FrameStream, from_audio, from_mfcc, from_shard
+from softhubert_plugin.gmm.start import mixture_from_centroids
 from softhubert_plugin.gmm.uncertainty import WARN_BELOW_PERPLEXITY
 from softhubert_plugin.labels.entropy_statistics import EntropyStatistics
 from softhubert_plugin.labels.hard_record import write_record
@@ -48,21 +51,24 @@ def dump_gmm_posteriors(
     temperature: Optional[float] = None,
     label_rate: Optional[float] = None,
     hard: bool = False,
+    audio: Optional[str] = None,
     checkpoint: Optional[PathLike] = None,
-    layer: Optional[int] = None,
+    layer: Union[int, str, None] = None,
     device: Optional[str] = None,
 ) -> str:
     """Label one shard of frames: write ``LAB_DIR/{split}_{rank}_{nshard}.gmm`` (or ``.km`` with ``hard``).
 
     Args:
-        feat_dir: folder of feature shards; with ``checkpoint``, folder of manifests.
-        gmm_path: the mixture.
+        feat_dir: folder of feature shards; with ``audio`` or ``checkpoint``, folder of manifests.
+        gmm_path: the mixture; with ``hard``, a k-means model of fairseq's ``learn_kmeans.py`` too.
         nshard, rank: the number of shards, and the shard to label, from 0.
         mass, max_components: how much of each posterior is kept: the probability mass, and the maximum number of components per frame.
         temperature: replaces the mixture's calibrated temperature.
         label_rate: frames per second, for features that do not record their rate (those of fairseq's scripts).
         hard: write each frame's most probable component instead of its posterior.
-        checkpoint, layer: label the hidden states of this layer of this model, computed from the audio, without features on disk.
+        audio: ``mfcc``: label MFCCs, computed from the audio, without features on disk.
+        checkpoint, layer: label the hidden states of this layer of this model, computed from the audio, without features on disk;
+            ``@layers.json`` is the layer that probing chose.
         device: where to compute; by default a GPU if there is one.
 
     Returns:
@@ -72,13 +78,17 @@ def dump_gmm_posteriors(
         SoftHubertError: features and mixture do not fit, the label rate is unknown, or an option is out of range.
     """
     device = usable_device(device)
-    mixture = GaussianMixture.load(gmm_path)
+    mixture = _read_clusters(gmm_path, hard)
     if temperature is not None:
         mixture = mixture.with_temperature(temperature)
     if (checkpoint is None) != (layer is None):
-        raise SoftHubertError("--checkpoint and --layer go together: labels straight from audio need both")
+        raise SoftHubertError("--checkpoint and --layer go together: labels of a layer straight from audio need both")
+    if audio not in (None, "mfcc") or (audio and checkpoint is not None):
+        raise SoftHubertError(f"--audio {audio}: expected mfcc, or --checkpoint and --layer instead for hidden states")
     if checkpoint is not None and layer is not None:
-        source = from_audio(feat_dir, split, rank, nshard, checkpoint, layer, device)
+        source = from_audio(feat_dir, split, rank, nshard, checkpoint, parse_layer(str(layer)), device)
+    elif audio:
+        source = from_mfcc(feat_dir, split, rank, nshard)
     else:
         source = from_shard(feat_dir, split, rank, nshard)
     _check_features(mixture, source, gmm_path)
@@ -123,6 +133,21 @@ def dump_gmm_posteriors(
             "or fit the mixture with --perplexity"
         )
     return "\n".join(report)
+
+
+def _read_clusters(path: PathLike, hard: bool) -> GaussianMixture:
+    """The mixture in a file. A k-means model serves for hard labels: the argmax of its equal components is the nearest centroid.
+
+    Raises:
+        SoftHubertError: the file is neither, or is a k-means model and soft labels are asked for.
+    """
+    if not is_kmeans_file(path):
+        return GaussianMixture.load(path)
+    if not hard:
+        raise SoftHubertError(
+            f"{path}: a k-means model, which has no posteriors; give --hard, or make a mixture of it with 'softhubert gmm from-kmeans'"
+        )
+    return mixture_from_centroids(read_kmeans(path), 1.0)
 
 
 def _check_features(mixture: GaussianMixture, source: FrameStream, gmm_path: PathLike) -> None:

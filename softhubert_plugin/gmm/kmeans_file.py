@@ -16,7 +16,7 @@ import numpy as np
 
 from softhubert_plugin.errors import SoftHubertError, blaming
 from softhubert_plugin.files import PathLike
-from softhubert_plugin.gmm.decompression import LARGEST_CONTENT, LARGEST_PIECE, open_decompressed
+from softhubert_plugin.gmm.decompression import LARGEST_CONTENT, LARGEST_PIECE, is_compressed, open_decompressed
 
 _MULTIARRAY = ("numpy.core.multiarray", "numpy._core.multiarray")
 
@@ -122,6 +122,17 @@ class _SafeUnpickler(_Unpickler):
             self.stack[-1] = self.stack[-1].read(self.stream)
 
     dispatch[pickle.BUILD[0]] = load_build
+
+
+def is_kmeans_file(path: PathLike) -> bool:
+    """Whether a file looks like one of joblib's, by its first bytes, and not like a mixture or anything else."""
+    try:
+        with open(path, "rb") as stream:
+            beginning = stream.read(9)
+    except OSError:
+        return False
+    # safetensors begin with the length of their header, which may be any eight bytes, and its first brace.
+    return beginning[8:] != b"{" and (beginning.startswith(pickle.PROTO) or is_compressed(beginning))
 
 
 def read_kmeans(path: PathLike) -> np.ndarray:

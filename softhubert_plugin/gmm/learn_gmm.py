@@ -9,12 +9,10 @@ from __future__ import annotations
 
 import hashlib
 import json
-import platform
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any, Callable, Dict, List, Optional, Sequence, Tuple
+from typing import Callable, Optional, Sequence
 
-import numpy as np
 import torch
 
 from softhubert_plugin.devices import usable_device
@@ -23,18 +21,15 @@ from softhubert_plugin.features.shard_chunks import Chunk
 from softhubert_plugin.features.shards import FeatureShard, read_shards
 from softhubert_plugin.files import PathLike, sha256_of
 from softhubert_plugin.gmm import distributed
-from softhubert_plugin.gmm.em import Fit, effective_components, fit_mixture
-from softhubert_plugin.gmm.engine import Engine
+from softhubert_plugin.gmm.calibration import calibrated
+from softhubert_plugin.gmm.em import Fit, fit_mixture
 from softhubert_plugin.gmm.kmeans import kmeans
 from softhubert_plugin.gmm.mixture import GaussianMixture
 from softhubert_plugin.gmm.start import mixture_from_clusters, read_start
 from softhubert_plugin.gmm.survey import Survey, fit_transform, refuse_constant, survey
-from softhubert_plugin.gmm.training_data import divide
-from softhubert_plugin.gmm.uncertainty import WARN_BELOW_PERPLEXITY, calibrate_temperature, describe_posteriors
+from softhubert_plugin.gmm.training_data import divide, provenance
 from softhubert_plugin.version import __version__
 
-# The maximum number of entries of the (frames, K) matrix that calibration keeps. It bounds the memory to some hundred MB for any K.
-MAX_CALIBRATION_ENTRIES = 8_000_000
 # No variance falls under this share of the variance of all frames, so that no component collapses onto a few frames.
 VARIANCE_FLOOR = 1e-4
 # k-means sees about this many frames per component, and at most this many bytes. It makes two passes: EM continues from there, and ends
@@ -120,9 +115,10 @@ def learn_gmm(feat_dir: PathLike, split: str, nshard: int, gmm_path: PathLike, o
         )
         if distributed.rank() != 0:
             return ""
-        mixture, report = _calibrated(fit, data.held_out, options, device)
-        mixture = replace(mixture, metadata={**mixture.metadata, **_provenance(shards, data.frames, options), "request": request})
-        mixture.save(path)
+        mixture, report = calibrated(fit.mixture, data.held_out, options.perplexity, device)
+        of_fit = {"curve": fit.curve, "iterations": fit.iteration, "request": request}
+        of_data = provenance(shards, data.frames, seed=options.seed, options=vars(options))
+        replace(mixture, metadata={**mixture.metadata, **of_fit, **of_data}).save(path)
         progress_path.unlink(missing_ok=True)
         moved = sum(int(record["reseeded"]) for record in fit.curve)
         fitted = f"{path}: {options.n_components} {options.covariance_type} components, {data.frames} frames, {fit.iteration} iterations"
@@ -194,46 +190,3 @@ def _first_mixture(found: Survey, options: GmmOptions) -> GaussianMixture:
         sample = transform(sample.double()).float()
     centroids, assigned = kmeans(sample, options.n_components, seed=options.seed, iterations=START_PASSES)
     return replace(mixture_from_clusters(sample, centroids, assigned, options.covariance_type, floor=VARIANCE_FLOOR), transform=transform)
-
-
-def _calibrated(fit: Fit, held_out: np.ndarray, options: GmmOptions, device: str) -> Tuple[GaussianMixture, List[str]]:
-    """The mixture at the calibrated temperature, and a report on its posteriors before and after calibration."""
-    engine = Engine(fit.mixture, device)
-    some = held_out[:: max(1, len(held_out) * options.n_components // MAX_CALIBRATION_ENTRIES)]
-    joint = torch.cat([engine.log_joint(part) for part in engine.parts(some)]).cpu()
-    temperature = 1.0 if options.perplexity is None else calibrate_temperature(joint, options.perplexity)
-    before, after = describe_posteriors(joint, 1.0), describe_posteriors(joint, temperature)
-    likelihood = engine.score(held_out)
-    metadata = {
-        "held_out_frames": len(held_out),
-        "held_out_log_likelihood": likelihood,
-        "curve": fit.curve,
-        "iterations": fit.iteration,
-        "perplexity": after["perplexity"],
-        "posteriors": after,
-        "posteriors_at_temperature_1": before,
-    }
-    report = [
-        f"held-out log-likelihood {likelihood:.3f} nats per frame; {effective_components(fit.mixture):.1f} components used",
-        *(
-            f"posteriors at temperature {value:.3f}: mean perplexity {found['perplexity']:.3f}, entropy {found['entropy']:.3f} nats; the "
-            f"largest 1, 4, 16 probabilities sum to {found['top_1']:.3f}, {found['top_4']:.3f}, {found['top_16']:.3f}"
-            for value, found in ([(1.0, before)] if temperature == 1.0 else [(1.0, before), (temperature, after)])
-        ),
-    ]
-    if after["perplexity"] < WARN_BELOW_PERPLEXITY:
-        report.append(
-            f"warning: perplexity under {WARN_BELOW_PERPLEXITY}: labels from this mixture are almost hard; calibrate with --perplexity"
-        )
-    return replace(fit.mixture, temperature=temperature, metadata=metadata), report
-
-
-def _provenance(shards: Sequence[FeatureShard], frames: int, options: GmmOptions) -> Dict[str, Any]:
-    return {
-        "features": shards[0].info,
-        "dimension": shards[0].frames.shape[1],
-        "frames": frames,
-        "seed": options.seed,
-        "options": vars(options),
-        "versions": {"softhubert": __version__, "torch": torch.__version__, "python": platform.python_version()},
-    }

@@ -1,19 +1,19 @@
-"""The frames to label: from a feature shard on disk, or from audio through a HuBERT checkpoint, without writing features in between."""
+"""The frames to label: from a feature shard on disk, or from audio, as MFCCs or through a checkpoint, without writing them in between."""
 
 from __future__ import annotations
 
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Callable, Dict, Iterator, List, Tuple
+from typing import Any, Callable, Dict, Iterable, Iterator, List, Tuple
 
 import numpy as np
 
 from softhubert_plugin.audio.check import check_audio, check_long_enough
 from softhubert_plugin.errors import SoftHubertError
-from softhubert_plugin.features.shard_chunks import plan_chunks, refuse_unusable, stream_chunks
+from softhubert_plugin.features.shard_chunks import LARGEST_VALUE, plan_chunks, refuse_unusable, stream_chunks
 from softhubert_plugin.features.shards import FeatureShard, read_shard, shard_range
 from softhubert_plugin.files import PathLike
-from softhubert_plugin.manifests import read_manifest
+from softhubert_plugin.manifests import Manifest, read_manifest
 
 Block = Tuple[np.ndarray, np.ndarray]
 # The maximum number of frames in one block, and of values in it. Blocks are large enough that threads seldom wait for each other, and small
@@ -69,8 +69,33 @@ def _block_frames(dimension: int) -> int:
     return max(1, min(BLOCK_FRAMES, BLOCK_NUMBERS // dimension))
 
 
+def from_mfcc(tsv_dir: PathLike, split: str, rank: int, nshard: int) -> FrameStream:
+    """MFCCs, computed from audio as they are needed and never written to disk; the blocks are those of a feature shard.
+
+    Args:
+        tsv_dir: folder of manifests.
+        rank, nshard: the shard of the manifest's utterances, from 0, and the number of shards.
+
+    Raises:
+        SoftHubertError: manifest or audio is not usable, or an utterance is shorter than one window.
+    """
+    from softhubert_plugin.features.mfcc_stream import MFCC_DIMENSION, WINDOW_SAMPLES, mfcc_features, mfcc_frames, mfcc_info
+
+    manifest = read_manifest(f"{tsv_dir}/{split}.tsv")
+    indices = range(*shard_range(len(manifest), nshard, rank))
+    check_audio(manifest)
+    check_long_enough(manifest, indices, WINDOW_SAMPLES)
+
+    def blocks() -> Iterator[Block]:
+        return _in_blocks(_usable(manifest, zip(indices, mfcc_features(manifest, indices))), MFCC_DIMENSION)
+
+    return FrameStream(
+        manifest.path, mfcc_info(manifest), MFCC_DIMENSION, mfcc_frames(manifest.sizes[indices.start : indices.stop]), blocks
+    )
+
+
 def from_audio(tsv_dir: PathLike, split: str, rank: int, nshard: int, checkpoint: PathLike, layer: int, device: str) -> FrameStream:
-    """Hidden states of one layer, computed from audio as they are needed and never written to disk.
+    """Hidden states of one layer, computed from audio as they are needed and never written to disk; the blocks are those of a shard.
 
     Args:
         tsv_dir: folder of manifests.
@@ -93,18 +118,37 @@ def from_audio(tsv_dir: PathLike, split: str, rank: int, nshard: int, checkpoint
     check_layers([layer], len(loaded.encoder.encoder.layers))
     check_audio(manifest)
     check_long_enough(manifest, indices, receptive_field(loaded.conv_layers))
-    enough = _block_frames(int(loaded.encoder.encoder.embedding_dim))
+    dimension = int(loaded.encoder.encoder.embedding_dim)
     lengths = np.asarray([frames_of(int(manifest.sizes[index]), loaded.conv_layers) for index in indices])
 
     def blocks() -> Iterator[Block]:
-        held: List[np.ndarray] = []
-        for index, states in zip(indices, layer_features(loaded, manifest, indices, [layer], device=device)):
-            if not np.isfinite(states[layer]).all():
-                raise SoftHubertError(f"{manifest.audio_path(index)}: layer {layer} gives NaN or infinity; check the file and {checkpoint}")
-            held.append(states[layer])
-            if sum(map(len, held)) >= enough or index == indices[-1]:
-                yield np.concatenate(held), np.asarray([len(frames) for frames in held])
-                held = []
+        states = layer_features(loaded, manifest, indices, [layer], device=device)
+        return _in_blocks(_usable(manifest, ((index, found[layer]) for index, found in zip(indices, states))), dimension)
 
-    info = {**model_info(loaded, checkpoint, manifest), "layer": layer}
-    return FrameStream(manifest.path, info, int(loaded.encoder.encoder.embedding_dim), lengths, blocks)
+    return FrameStream(manifest.path, {**model_info(loaded, checkpoint, manifest), "layer": layer}, dimension, lengths, blocks)
+
+
+def _usable(manifest: Manifest, utterances: Iterable[Tuple[int, np.ndarray]]) -> Iterator[np.ndarray]:
+    """The frames of utterances.
+
+    Raises:
+        SoftHubertError: a value is NaN, infinite or absurdly large.
+    """
+    for index, frames in utterances:
+        with np.errstate(invalid="ignore"):
+            if not (np.abs(frames) <= LARGEST_VALUE).all():
+                raise SoftHubertError(
+                    f"{manifest.audio_path(index)}: gives NaN, infinite or absurdly large features; check it, and the model"
+                )
+        yield frames
+
+
+def _in_blocks(utterances: Iterable[np.ndarray], dimension: int) -> Iterator[Block]:
+    """Join utterances to the same blocks as :func:`_shard_blocks`: labels from audio and from a shard are then the same, bit for bit."""
+    held: List[np.ndarray] = []
+    for frames in utterances:
+        if held and sum(map(len, held)) + len(frames) > _block_frames(dimension):
+            yield np.concatenate(held), np.asarray([len(part) for part in held])
+            held = []
+        held.append(frames)
+    yield np.concatenate(held), np.asarray([len(part) for part in held])

@@ -47,6 +47,18 @@ def mixture_from_clusters(
     return GaussianMixture(counts / counts.sum(), centroids.double(), covariances, covariance_type)
 
 
+def mixture_from_centroids(centroids: np.ndarray, variance: float) -> GaussianMixture:
+    """A spherical mixture of equal weights and one variance: its posteriors follow from the distances to the centroids alone.
+
+    Args:
+        centroids: ``(K, D)`` float64.
+        variance: of every component; with a temperature, only their product matters to the posteriors.
+    """
+    count = len(centroids)
+    weights = torch.full((count,), 1 / count, dtype=torch.float64)
+    return GaussianMixture(weights, torch.from_numpy(centroids), torch.full((count,), variance, dtype=torch.float64), "spherical")
+
+
 def read_start(
     path: PathLike, n_components: int, covariance_type: str, sample: np.ndarray, transform: Optional[FeatureTransform], *, floor: float
 ) -> GaussianMixture:

@@ -2,16 +2,19 @@
 
 from __future__ import annotations
 
+import platform
 from dataclasses import dataclass
-from typing import List, Sequence
+from typing import Any, Dict, List, Mapping, Sequence
 
 import numpy as np
+import torch
 
 from softhubert_plugin.errors import SoftHubertError
 from softhubert_plugin.features.shard_chunks import Chunk, plan_chunks, read_chunk, refuse_unusable
 from softhubert_plugin.features.shards import FeatureShard
 from softhubert_plugin.files import PathLike
 from softhubert_plugin.labels.soft_layout import MOST_CLUSTERS
+from softhubert_plugin.version import __version__
 
 HELD_OUT_SHARE = 0.1
 MAX_HELD_OUT_FRAMES = 10_000
@@ -76,6 +79,24 @@ def divide(shards: Sequence[FeatureShard], feat_dir: PathLike, split: str, *, n_
         refuse_unusable(chunk, rows)
         held_out.append(rows)
     return TrainingData(chunks, np.concatenate(held_out)[:MAX_HELD_OUT_FRAMES])
+
+
+def provenance(shards: Sequence[FeatureShard], frames: int, *, seed: int, options: Mapping[str, Any]) -> Dict[str, Any]:
+    """What the metadata of a mixture say about the data and the settings that it was made from.
+
+    Args:
+        shards: the feature shards.
+        frames: how many of their frames were used.
+        options: the other settings of the command, as JSON values.
+    """
+    return {
+        "features": shards[0].info,
+        "dimension": shards[0].frames.shape[1],
+        "frames": frames,
+        "seed": seed,
+        "options": dict(options),
+        "versions": {"softhubert": __version__, "torch": torch.__version__, "python": platform.python_version()},
+    }
 
 
 def _chosen(shards: Sequence[FeatureShard], utterances: np.ndarray) -> List[np.ndarray]:

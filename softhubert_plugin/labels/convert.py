@@ -155,6 +155,6 @@ def _to_hard(labels: SoftLabels, dest: Path) -> str:
     dictionary = ClusterDictionary(dest.parent, recorded=labels.n_components)
     with atomic_path(dest) as temporary, open(temporary, "w", encoding="utf-8") as stream:
         for index in range(len(labels)):
-            stream.write(" ".join(map(str, labels.utterance(index).most_probable().tolist())) + "\n")
+            stream.write(" ".join(map(str, labels.entries(index).most_probable().tolist())) + "\n")
     dictionary.write({labels.n_components - 1})
     return f"{dest}: the most probable of {labels.n_components} components per frame; SHA-256 {sha256_of(dest)[:12]}"

@@ -25,6 +25,7 @@ class FrameLabels(ABC):
         lengths: ``(utterances,)`` label frames of each utterance.
         label_rate: frames per second, or ``None`` if the file does not record it.
         manifest_sha256: fingerprint of the manifest that the labels were made for; empty if the file does not record it.
+        uniform: the share of the probability that every frame spreads evenly over all K components.
     """
 
     path: Path
@@ -33,17 +34,28 @@ class FrameLabels(ABC):
     lengths: np.ndarray
     label_rate: Optional[float] = None
     manifest_sha256: str = ""
+    uniform: float = 0.0
 
     def __len__(self) -> int:
         return len(self.lengths)
 
     @abstractmethod
+    def entries(self, index: int) -> FrameTargets:
+        """The entries that an utterance has in the file, scaled so that those of each frame sum to one.
+
+        They are its targets, unless a share of the probability is spread evenly (:attr:`uniform`).
+
+        Raises:
+            SoftHubertError: the labels are damaged.
+        """
+
     def utterance(self, index: int) -> FrameTargets:
         """The targets of one utterance; the probabilities of each frame sum to one.
 
         Raises:
             SoftHubertError: the labels are damaged.
         """
+        return self.entries(index).spread(self.uniform, self.n_components)
 
     def rate(self, asked: Optional[float]) -> float:
         """The label rate to use, in frames per second: ``asked`` if it is given, else the recorded rate.

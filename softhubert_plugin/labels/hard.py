@@ -55,7 +55,7 @@ class HardLabels(FrameLabels):
         self._offsets = np.cumsum([0, *sizes])
         self.lengths = np.asarray(lengths, dtype=np.int64)
 
-    def utterance(self, index: int) -> FrameTargets:
+    def entries(self, index: int) -> FrameTargets:
         """The targets of one utterance: one component per frame, with probability one."""
         with open(self.path, "rb") as stream:
             stream.seek(int(self._offsets[index]))

@@ -34,6 +34,9 @@ def describe_labels(path: PathLike) -> Dict[str, Any]:
         "mass": info.mass,
         "max_components": info.max_components,
         "step": info.step,
+        "control": info.control,
+        "control_seed": info.control_seed,
+        "uniform": info.uniform,
         "perplexity_before": info.perplexity_before,
         "perplexity": info.perplexity,
         "entropy_nats": info.entropy,
@@ -60,6 +63,7 @@ def labels_text(description: Dict[str, Any]) -> str:
         f"bytes per frame   {description['bytes_per_frame']:.2f}",
         f"kept              {description['mass']:g} of the mass, at most {description['max_components']} components",
         f"packed            {_packed(description['step'])}",
+        *([f"control           {_control(description)}"] if description["control"] else []),
         f"temperature       {description['temperature']:.4g}",
         f"mean perplexity   {description['perplexity']:.3f} ({description['perplexity_before']:.3f} before truncation)",
         f"mean entropy      {description['entropy_nats']:.3f} nats of {histogram['edges'][-1]:.3f}",
@@ -73,6 +77,11 @@ def labels_text(description: Dict[str, Any]) -> str:
 
 def _packed(step: float) -> str:
     return f"square roots of probabilities in steps of {step:g}" if step else "no"
+
+
+def _control(description: Dict[str, Any]) -> str:
+    shares = f", {description['uniform']:.4g} of the probability spread evenly over all components" if description["uniform"] else ""
+    return description["control"] + (f", seed {description['control_seed']}" if description["control_seed"] else "") + shares
 
 
 def _bars(edges: List[float], counts: List[int]) -> List[str]:

@@ -15,6 +15,10 @@ from softhubert_plugin.labels.soft_layout import SoftLabelInfo, StoredTargets
 from softhubert_plugin.labels.soft_writing import write_soft_labels
 from softhubert_plugin.manifests import Manifest, read_manifest
 
+# What the descriptions of all shards of a split have in common.
+_OF_MIXTURE = ("n_components", "label_rate", "mass", "max_components", "temperature", "mixture_sha256", "manifest_sha256")
+_SAME = (*_OF_MIXTURE, "control", "control_seed", "uniform")
+
 
 def merge_labels(
     lab_dir: PathLike,
@@ -55,9 +59,8 @@ def merge_labels(
 def _merge_soft(lab_dir: PathLike, split: str, nshard: int, manifest: Optional[Manifest]) -> str:
     """Write ``{split}.gmm`` from the shards ``{split}_{rank}_{nshard}.gmm``."""
     shards = [open_soft_labels(shard_path(lab_dir, split, rank, nshard, ".gmm")) for rank in range(nshard)]
-    same = ("n_components", "label_rate", "mass", "max_components", "temperature", "mixture_sha256", "manifest_sha256")
     for shard in shards[1:]:
-        for name in same:
+        for name in _SAME:
             if getattr(shard.info, name) != getattr(shards[0].info, name):
                 raise SoftHubertError(
                     f"{shard.path}: {name} is {getattr(shard.info, name)}, but {getattr(shards[0].info, name)} in {shards[0].path}; "

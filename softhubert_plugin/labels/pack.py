@@ -60,7 +60,7 @@ def neighbours_in(labels: SoftLabels) -> np.ndarray:
     count = labels.n_components
     together = np.zeros(count * count, dtype=np.float64)
     for index in tqdm(range(len(labels)), desc=f"neighbours {labels.path.name}", unit="utt", disable=None):
-        targets = labels.utterance(index)
+        targets = labels.entries(index)
         keys = np.repeat(targets.most_probable(), targets.counts) * count + targets.components
         found, inverse = np.unique(keys, return_inverse=True)
         together[found] += np.bincount(inverse, weights=targets.probabilities)
@@ -73,4 +73,4 @@ def neighbours_in(labels: SoftLabels) -> np.ndarray:
 
 def _stepped(labels: SoftLabels, step: float) -> Iterator[SteppedTargets]:
     for index in tqdm(range(len(labels)), desc=f"packing {labels.path.name}", unit="utt", disable=None):
-        yield stepped(labels.utterance(index), step)
+        yield stepped(labels.entries(index), step)

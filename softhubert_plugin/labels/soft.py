@@ -6,6 +6,7 @@ kinds of file, plain and packed; :func:`open_soft_labels` opens both.
 
 from __future__ import annotations
 
+import hashlib
 import math
 import mmap
 import zlib
@@ -71,10 +72,13 @@ class SoftLabels(FrameLabels):
         numbers = (info.label_rate, info.temperature, info.mass, info.perplexity)
         if not 0 < info.n_components <= MOST_CLUSTERS or not all(math.isfinite(number) and number > 0 for number in numbers):
             raise ValueError("its description has values out of range")
+        if not 0 <= info.uniform <= 1 or not isinstance(info.control, str):
+            raise ValueError("its description of a control is damaged")
         self.path = path
         self.info = info
         self.n_components = info.n_components
-        self.source = info.mixture_sha256
+        self.source = info.mixture_sha256 if not info.control else _source_of_control(info)
+        self.uniform = info.uniform
         self.label_rate = info.label_rate
         self.manifest_sha256 = info.manifest_sha256
         self.lengths = np.diff(arrays["utterance_frames"])
@@ -130,7 +134,7 @@ class PlainSoftLabels(SoftLabels):
             )
         return stored
 
-    def utterance(self, index: int) -> FrameTargets:
+    def entries(self, index: int) -> FrameTargets:
         counts, components, probabilities = self.stored(index)
         wide = counts.astype(np.int64)
         values = probabilities.astype(np.float32)
@@ -152,9 +156,9 @@ class PackedSoftLabels(SoftLabels):
         self._neighbours = arrays["neighbours"].reshape(info.n_components, info.n_components)
 
     def stored(self, index: int) -> StoredTargets:
-        return quantised(self.utterance(index))
+        return quantised(self.entries(index))
 
-    def utterance(self, index: int) -> FrameTargets:
+    def entries(self, index: int) -> FrameTargets:
         first, last = self._arrays["utterance_bytes"][index : index + 2]
         packed = self._arrays["packed"][first:last].tobytes()
         try:
@@ -164,6 +168,11 @@ class PackedSoftLabels(SoftLabels):
         except ValueError as error:
             raise SoftHubertError(f"{self.path}: the labels of utterance {index} are damaged ({error}); {AGAIN}") from None
         return FrameTargets(counts.astype(np.int64), components.astype(np.int64), probabilities_of(counts, levels))
+
+
+def _source_of_control(info: SoftLabelInfo) -> str:
+    """A fingerprint of mixture and control, so that the original labels of one split never go with a control of another."""
+    return hashlib.sha256(f"{info.mixture_sha256} {info.control}".encode()).hexdigest()
 
 
 def _short(error: Exception) -> str:

@@ -13,6 +13,9 @@ that description and of the offsets.
 
 Instead of entries, a packed file holds ``packed``, the bytes of :mod:`softhubert_plugin.labels.soft_codec`, ``utterance_bytes``,
 ``(N + 1,)`` int64 offsets into them, and ``neighbours``, ``(K²,)`` uint16. Its ``utterance_crc`` is of the packed bytes.
+
+The description of a control (:mod:`softhubert_plugin.labels.controls`) has fields that others lack. One of them, ``uniform``, is a share
+of the probability that readers spread evenly over all K components: a frame has room for 255 entries, and K of them would fill a disk.
 """
 
 from __future__ import annotations
@@ -34,6 +37,7 @@ PROBABILITY_UNIT = 65_535
 MOST_CLUSTERS = 65_536  # component ids are stored as uint16
 NUMPY = {"I64": "<i8", "U32": "<u4", "U16": "<u2", "U8": "u1"}
 ENTROPY_BINS = 60
+_CONTROL_FIELDS = ("control", "control_seed", "uniform")
 
 
 @dataclass(frozen=True)
@@ -84,6 +88,9 @@ class SoftLabelInfo:
         entropy_before, entropy: mean H in nats before and after truncation.
         entropy_histogram: counts of frames by entropy after truncation, in equal bins from 0 to ln K.
         step: the step of the square roots of probabilities in a packed file; 0 in a plain file.
+        control: the kind of control that these labels are, or empty: they are a mixture's posteriors.
+        control_seed: the seed of a control that is drawn at random.
+        uniform: the share of the probability that is spread evenly over all K components; the entries have the rest.
     """
 
     n_components: int
@@ -101,6 +108,14 @@ class SoftLabelInfo:
     entropy: float
     entropy_histogram: List[int]
     step: float = 0.0
+    control: str = ""
+    control_seed: int = 0
+    uniform: float = 0.0
+
+    def as_text(self) -> str:
+        """The description as JSON. Fields of controls are left out of other labels, which versions without controls can thus read."""
+        fields = asdict(self)
+        return json.dumps({name: value for name, value in fields.items() if value or name not in _CONTROL_FIELDS}, sort_keys=True)
 
 
 def check_clusters(n_components: int, source: object) -> None:
@@ -151,7 +166,7 @@ def container_header(layout: Layout, info: SoftLabelInfo, index: Mapping[str, np
         index: the tensors of the index.
         content: the length of each tensor after the index.
     """
-    text = json.dumps(asdict(info), sort_keys=True)
+    text = info.as_text()
     tensors: Dict[str, object] = {"__metadata__": {LABEL_FORMAT: text, INDEX_CRC: index_crc(layout, text, index)}}
     shapes = {**{name: len(array) for name, array in index.items()}, **content}
     position = 0

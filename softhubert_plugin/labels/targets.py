@@ -67,6 +67,20 @@ class FrameTargets:
         """``(frames,)``: each frame's most probable component; among equal probabilities, the lowest number."""
         return most_probable(self.counts, self.components, self.probabilities)
 
+    def spread(self, share: float, n_components: int) -> FrameTargets:
+        """The targets with a share of each frame's probability spread evenly over all components.
+
+        Args:
+            share: in [0, 1]; with 0 the targets stay as they are.
+            n_components: K; every frame of the result has K entries.
+        """
+        if not share:
+            return self
+        probabilities = np.full((len(self), n_components), share / n_components, dtype=np.float32)
+        probabilities[self.frame_of_entry, self.components] += np.float32(1 - share) * self.probabilities
+        counts = np.full(len(self), n_components, dtype=np.int64)
+        return FrameTargets(counts, np.tile(np.arange(n_components), len(self)), probabilities.reshape(-1))
+
     def pooled(self, ratio: int, how: str) -> FrameTargets:
         """The targets at a frame rate that is ``ratio`` times lower.
 

@@ -75,7 +75,7 @@ def verify_file(path: PathLike, manifest_path: PathLike, *, label_rate: Optional
         check_audio(manifest, every_sample=True)
     frames = 0
     for index in tqdm(range(len(labels)), desc=labels.path.name, unit="utt", disable=None):
-        targets = labels.utterance(index)
+        targets = labels.entries(index)
         frames += len(targets)
         keys = targets.frame_of_entry * labels.n_components + targets.components
         if len(np.unique(keys)) != len(keys):

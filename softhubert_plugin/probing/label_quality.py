@@ -66,7 +66,7 @@ def measure_labels(
     for index in tqdm(aligned, desc=path.name, unit="utt", disable=None):
         targets = labels.utterance(index)
         phone = phones.frames(index, len(targets), label_rate)
-        best = targets.most_probable()
+        best = labels.entries(index).most_probable()
         known = phone != UNLABELLED
         frames += int(known.sum())
         left_out += int((~known).sum())

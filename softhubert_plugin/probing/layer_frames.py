@@ -1,10 +1,11 @@
-"""Frames of some layers with their phones, from feature shards: a sample in memory for training, one utterance at a time for testing."""
+"""Frames of some layers with their phones: a sample in memory for training, one utterance at a time for testing."""
 
 from __future__ import annotations
 
 import re
+from abc import ABC, abstractmethod
 from pathlib import Path
-from typing import Dict, Iterator, List, Sequence, Tuple
+from typing import Callable, Dict, Iterator, List, NamedTuple, Sequence, Tuple
 
 import numpy as np
 
@@ -13,6 +14,51 @@ from softhubert_plugin.errors import SoftHubertError
 from softhubert_plugin.features.shards import FeatureShard, read_shards
 from softhubert_plugin.files import PathLike
 from softhubert_plugin.manifests import Manifest
+
+
+class Drawn(NamedTuple):
+    """The utterance, the frame and the phone of some frames, ``(n,)`` each, in ascending order of utterance and frame."""
+
+    utterances: np.ndarray
+    frames: np.ndarray
+    phones: np.ndarray
+
+
+class LayerSource(ABC):
+    """Frames of some layers of a manifest's utterances, all layers at one rate and of one dimension.
+
+    Attributes:
+        layers: their numbers.
+        rate: frames per second.
+        dimension: D.
+    """
+
+    layers: List[int]
+    rate: float
+    dimension: int
+
+    @abstractmethod
+    def length(self, index: int) -> int:
+        """The number of frames of an utterance."""
+
+    @abstractmethod
+    def sample(self, draws: Sequence[Drawn]) -> Callable[[int, int], np.ndarray]:
+        """Get the drawn frames of all layers: the result gives the rows ``(n, D)`` float32 of a draw, by its place, in a layer.
+
+        Raises:
+            SoftHubertError: a value is NaN or infinite, now or when rows are asked for.
+        """
+
+    @abstractmethod
+    def stream(self, indices: Sequence[int]) -> Iterator[Tuple[int, Dict[int, np.ndarray]]]:
+        """Yield utterances with their ``(frames, D)`` float32 of each layer.
+
+        Args:
+            indices: in ascending order.
+
+        Raises:
+            SoftHubertError: a value is NaN or infinite.
+        """
 
 
 class LayerFrames:
@@ -127,7 +173,7 @@ def probing_speakers(speakers: Sequence[str], seed: int, *, source: str = "") ->
     return {"test": sorted(shuffled[:share]), "valid": sorted(shuffled[share : 2 * share]), "train": sorted(shuffled[2 * share :])}
 
 
-def frames_without_phone(source: LayerFrames, alignments: Alignments) -> Tuple[int, int]:
+def frames_without_phone(source: LayerSource, alignments: Alignments) -> Tuple[int, int]:
     """Count the frames of all aligned utterances that are outside their alignments, and all frames of these utterances."""
     without = total = 0
     for _, phones in labelled(source, alignments, range(len(alignments.manifest))):
@@ -136,21 +182,15 @@ def frames_without_phone(source: LayerFrames, alignments: Alignments) -> Tuple[i
     return without, total
 
 
-def labelled(source: LayerFrames, alignments: Alignments, indices: Sequence[int]) -> Iterator[Tuple[int, np.ndarray]]:
+def labelled(source: LayerSource, alignments: Alignments, indices: Sequence[int]) -> Iterator[Tuple[int, np.ndarray]]:
     """Yield each aligned utterance's number with the phones ``(frames,)`` of its frames."""
     for index in indices:
         if alignments.has(index):
             yield index, alignments.frames(index, source.length(index), source.rate)
 
 
-def draw_frames(
-    source: LayerFrames, alignments: Alignments, indices: Sequence[int], maximum: int, rng: np.random.Generator
-) -> Tuple[np.ndarray, np.ndarray, np.ndarray]:
-    """The frames of some utterances that have a phone; a random draw if there are more than ``maximum``.
-
-    Returns:
-        The utterance, frame and phone of each frame, ``(n,)`` each, in ascending order of utterance and frame.
-    """
+def draw_frames(source: LayerSource, alignments: Alignments, indices: Sequence[int], maximum: int, rng: np.random.Generator) -> Drawn:
+    """The frames of some utterances that have a phone; a random draw if there are more than ``maximum``."""
     parts = []
     for index, phones in labelled(source, alignments, indices):
         known = np.flatnonzero(phones != UNLABELLED)
@@ -158,4 +198,4 @@ def draw_frames(
     found = np.concatenate(parts, axis=1) if parts else np.empty((3, 0), dtype=np.int64)
     if found.shape[1] > maximum:
         found = found[:, np.sort(rng.choice(found.shape[1], maximum, replace=False))]
-    return found[0], found[1], found[2]
+    return Drawn(found[0], found[1], found[2])

@@ -1,7 +1,7 @@
 """Linear probing: measure how much each layer's frames say about phones, on speakers unseen in training, and choose a layer.
 
-It reads feature shards and phone alignments, and writes ``layers.json`` (the choice and the curve), ``layers.svg`` and
-``confusion.json``.
+It reads feature shards, or audio through a checkpoint, and phone alignments. It writes ``layers.json`` (the choice and the curve),
+``layers.svg`` and ``confusion.json``.
 """
 
 from __future__ import annotations
@@ -9,7 +9,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
-from typing import Any, Dict, List, Optional, Sequence
+from typing import Any, Dict, List, NamedTuple, Optional, Tuple
 
 import numpy as np
 import torch
@@ -20,11 +20,14 @@ from softhubert_plugin.devices import usable_device
 from softhubert_plugin.errors import SoftHubertError
 from softhubert_plugin.features.layers import FILE_NAME
 from softhubert_plugin.features.shards import shard_path
+from softhubert_plugin.features.subset import subset_manifest
 from softhubert_plugin.files import PathLike, write_json, write_text
-from softhubert_plugin.manifests import read_manifest
+from softhubert_plugin.manifests import Manifest, read_manifest
 from softhubert_plugin.probing.information import JointCounts
 from softhubert_plugin.probing.layer_frames import (
+    Drawn,
     LayerFrames,
+    LayerSource,
     draw_frames,
     frames_without_phone,
     labelled,
@@ -33,6 +36,7 @@ from softhubert_plugin.probing.layer_frames import (
 )
 from softhubert_plugin.probing.linear import LinearProbes, fit_path
 from softhubert_plugin.probing.measures import ProbeScore
+from softhubert_plugin.probing.sources import HubertSource, MfccSource, Sample, ShardSource
 from softhubert_plugin.speakers import announce, speakers_of
 
 L2 = (1e-1, 1e-2, 1e-3, 1e-4)
@@ -57,10 +61,13 @@ def probe_layers(
     feat_dir: PathLike,
     split: str,
     nshard: int,
-    manifest_path: PathLike,
+    manifest_path: Optional[PathLike],
     alignments: PathLike,
     dest: PathLike,
     *,
+    checkpoint: Optional[PathLike] = None,
+    layers: str = "all",
+    percent: Optional[float] = None,
     mfcc_dir: Optional[PathLike] = None,
     phone_set: Optional[str] = None,
     units_per_second: Optional[float] = None,
@@ -74,10 +81,16 @@ def probe_layers(
     """Probe every layer of a feature dump and choose one.
 
     Args:
-        feat_dir: folder with a ``layer{N}`` folder of shards for each layer.
+        feat_dir: folder with a ``layer{N}`` folder of shards for each layer; with ``checkpoint``, folder of manifests.
+        split: the split.
+        nshard: the number of shards; with ``checkpoint``, 1.
+        manifest_path: manifest of the shards; with ``checkpoint``, ``None`` for that of the split.
         alignments, phone_set, units_per_second: as :class:`~softhubert_plugin.alignments.utterances.Alignments` takes them.
         dest: folder for the results.
-        mfcc_dir: folder with shards of MFCCs of the same manifest, which are probed as the baseline.
+        checkpoint: probe layers of this model, computed from audio. Nothing of them is written.
+        layers: which of its layers, as :func:`~softhubert_plugin.features.layers.parse_layers` reads them.
+        percent: with ``checkpoint``, use this share of the utterances, in (0, 1]; ``DEST/{split}.tsv`` lists them.
+        mfcc_dir: folder with shards of MFCCs of the same manifest, which are probed as the baseline; ``audio`` computes them.
         speaker_from: a regular expression whose first group is the speaker, or ``folder``, where the manifest has no ``.spk``.
         max_frames: the maximum number of frames to train on, drawn from all training speakers; validation uses a quarter of it.
         clusters: the number of clusters of the k-means whose PNMI is measured for each layer; 0 leaves it out.
@@ -95,9 +108,8 @@ def probe_layers(
     if choose_by not in ("accuracy", "pnmi") or (choose_by == "pnmi" and not clusters):
         raise SoftHubertError(f"--by {choose_by}: expected accuracy, or pnmi with --clusters above 0")
     device = usable_device(device)
-    manifest = read_manifest(manifest_path)
-    sources = {layer: LayerFrames(path, split, nshard, manifest) for layer, path in layer_folders(feat_dir, split, nshard).items()}
-    floor = None if mfcc_dir is None else LayerFrames(mfcc_dir, split, _nshard(mfcc_dir, split), manifest, default_rate=100.0)
+    manifest, source = _source(feat_dir, split, nshard, manifest_path, checkpoint, layers, percent, dest, device)
+    floor = None if mfcc_dir is None else _mfcc(mfcc_dir, split, manifest)
     speakers = speakers_of(manifest, speaker_from)
     chosen = probing_speakers(speakers.names, seed, source=speakers.source)
     aligned = Alignments(alignments, manifest, phone_set=phone_set, units_per_second=units_per_second)
@@ -106,14 +118,11 @@ def probe_layers(
     parts: Dict[str, List[int]] = {part: [] for part in chosen}
     for index, name in enumerate(speakers.names):
         parts[part_of[name]].append(index)
-    without, total = frames_without_phone(next(iter(sources.values())), aligned)
+    without, total = frames_without_phone(source, aligned)
     speech = _Speech(aligned, speakers.names, parts)
     probe = partial(_probe, speech=speech, max_frames=max_frames, clusters=clusters, seed=seed, device=device)
-    rows: Dict[int, Dict[str, Any]] = {}
-    for group in _groups(sources, max_frames):
-        found = probe({layer: sources[layer] for layer in group}, name=f"layers {group[0]} to {group[-1]}")
-        rows.update(zip(group, found))
-    of_mfcc = None if floor is None else probe({0: floor}, name="MFCC")[0]
+    rows = dict(zip(source.layers, probe(source, name=f"layers {source.layers[0]} to {source.layers[-1]}")))
+    of_mfcc = None if floor is None else probe(floor, name="MFCC")[0]
 
     layer = max(rows, key=lambda layer: rows[layer][f"valid_{choose_by}"])
     confusions = {str(number): row.pop("confusion") for number, row in rows.items()}
@@ -122,7 +131,7 @@ def probe_layers(
     result = {
         "layer": layer,
         "chosen_by": f"{choose_by} on the validation speakers",
-        "features": str(feat_dir),
+        "features": str(feat_dir if checkpoint is None else checkpoint),
         "manifest_sha256": manifest.fingerprint,
         "phone_set": aligned.phone_set,
         "phones": aligned.phones,
@@ -145,6 +154,40 @@ def probe_layers(
     return probe_table(result)
 
 
+def _source(
+    feat_dir: PathLike,
+    split: str,
+    nshard: int,
+    manifest_path: Optional[PathLike],
+    checkpoint: Optional[PathLike],
+    layers: str,
+    percent: Optional[float],
+    dest: PathLike,
+    device: str,
+) -> Tuple[Manifest, LayerSource]:
+    """The manifest and its layers, from shards or from audio."""
+    if checkpoint is None:
+        if percent is not None or layers != "all":
+            raise SoftHubertError("--percent and --layers go with --checkpoint; feature shards are probed as they were dumped")
+        if manifest_path is None:
+            raise SoftHubertError("--manifest is missing: give the .tsv that the feature shards were dumped from")
+        manifest = read_manifest(manifest_path)
+        folders = layer_folders(feat_dir, split, nshard)
+        return manifest, ShardSource({layer: LayerFrames(path, split, nshard, manifest) for layer, path in folders.items()})
+    if nshard != 1:
+        raise SoftHubertError(f"NSHARD {nshard}: with --checkpoint there are no shards; give 1")
+    manifest = read_manifest(Path(feat_dir) / f"{split}.tsv" if manifest_path is None else manifest_path)
+    if percent is not None:
+        manifest = subset_manifest(manifest, percent, dest)
+    return manifest, HubertSource(checkpoint, manifest, layers, device)
+
+
+def _mfcc(directory: PathLike, split: str, manifest: Manifest) -> LayerSource:
+    if str(directory) == "audio":
+        return MfccSource(manifest)
+    return ShardSource({0: LayerFrames(directory, split, _nshard(directory, split), manifest, default_rate=100.0)})
+
+
 def _nshard(directory: PathLike, split: str) -> int:
     """The number of shards of a split in a folder.
 
@@ -158,82 +201,103 @@ def _nshard(directory: PathLike, split: str) -> int:
     raise SoftHubertError(f"{shard_path(directory, split, 0, 1)}: no such features; dump them with 'softhubert features mfcc'")
 
 
-def _groups(sources: Dict[int, LayerFrames], max_frames: int) -> List[List[int]]:
+def _groups(source: LayerSource, max_frames: int) -> List[List[int]]:
     """Groups of layers whose training frames fit into memory together, at least one layer per group."""
     groups: List[List[int]] = [[]]
-    for layer, source in sources.items():
-        size = 4 * source.dimension * max_frames
+    size = 4 * source.dimension * max_frames
+    for layer in source.layers:
         if groups[-1] and (len(groups[-1]) + 1) * size > TOGETHER_BYTES:
             groups.append([])
         groups[-1].append(layer)
     return groups
 
 
+class _Chosen(NamedTuple):
+    """What is tested of one layer.
+
+    Attributes:
+        probes: the classifiers of its group, at the strength that was best for this layer.
+        place: the place of the layer among them.
+        centres: ``(clusters, D)`` of k-means, or ``None``.
+        row: what the results say of the layer so far.
+    """
+
+    probes: LinearProbes
+    place: int
+    centres: Optional[np.ndarray]
+    row: Dict[str, Any]
+
+
 def _probe(
-    sources: Dict[int, LayerFrames], *, speech: _Speech, name: str, max_frames: int, clusters: int, seed: int, device: str
+    source: LayerSource, *, speech: _Speech, name: str, max_frames: int, clusters: int, seed: int, device: str
 ) -> List[Dict[str, Any]]:
-    """Probe layers of one frame rate and one dimension together, and return one row of the table for each."""
-    first = next(iter(sources.values()))
-    phones = len(speech.alignments.phones)
+    """Probe all layers of a source, and return one row of the table for each."""
     rng = np.random.default_rng(seed)
-    where, frame, labels = draw_frames(first, speech.alignments, speech.parts["train"], max_frames, rng)
-    valid_where, valid_frame, valid_labels = draw_frames(first, speech.alignments, speech.parts["valid"], max(1, max_frames // 4), rng)
-    if not len(labels) or not len(valid_labels):
+    train = draw_frames(source, speech.alignments, speech.parts["train"], max_frames, rng)
+    valid = draw_frames(source, speech.alignments, speech.parts["valid"], max(1, max_frames // 4), rng)
+    if not len(train.phones) or not len(valid.phones):
         raise SoftHubertError(
             f"{speech.alignments.source}: no aligned frames of the training or the validation speakers; align more speech"
         )
-    train = torch.stack([torch.from_numpy(source.rows(where, frame)) for source in sources.values()])
-    centres = [_cluster(features, clusters, rng_seed=seed) for features in train.numpy()] if clusters else []
-    path = fit_path(train.to(device), torch.from_numpy(labels).to(device), phones, L2)
-    del train
-
-    best: List[int] = []
-    valid: List[Dict[str, float]] = []
-    for place, source in enumerate(sources.values()):
-        features = source.rows(valid_where, valid_frame)
-        on_device, spoken = torch.from_numpy(features).to(device), torch.from_numpy(valid_labels).to(device)
-        accuracies = [float((probes.predict(place, on_device) == spoken).float().mean()) for probes in path]
-        best.append(int(np.argmax(accuracies)))
-        valid.append({"valid_accuracy": max(accuracies)})
-        if clusters:
-            joint = JointCounts(phones, clusters, 1, replicates=0)
-            joint.add(valid_labels, _nearest(features, centres[place]), np.ones(len(features)))
-            valid[-1]["valid_pnmi"] = joint.whole().pnmi
-
-    rows = _test(sources, speech, [path[choice] for choice in best], centres, name, clusters, device)
-    most_frequent = int(np.bincount(labels, minlength=phones).argmax())
-    for row, choice, values in zip(rows, best, valid):
+    sample = source.sample((train, valid))
+    phones = len(speech.alignments.phones)
+    chosen: Dict[int, _Chosen] = {}
+    for group in _groups(source, max_frames):
+        chosen.update(_fit(group, sample, (train, valid), phones, clusters, seed, device))
+    del sample
+    rows = _test(source, speech, chosen, name, clusters, device)
+    most_frequent = int(np.bincount(train.phones, minlength=phones).argmax())
+    for row, of_layer in zip(rows, chosen.values()):
         confusion = np.asarray(row["confusion"])
-        row.update(values, l2=L2[choice], training_frames=len(labels), majority=float(confusion[most_frequent].sum() / confusion.sum()))
+        majority = float(confusion[most_frequent].sum() / confusion.sum())
+        row.update(of_layer.row, training_frames=len(train.phones), majority=majority)
     return rows
 
 
-def _test(
-    sources: Dict[int, LayerFrames],
-    speech: _Speech,
-    probes: Sequence[LinearProbes],
-    centres: Sequence[np.ndarray],
-    name: str,
-    clusters: int,
-    device: str,
-) -> List[Dict[str, Any]]:
+def _fit(
+    group: List[int], sample: Sample, draws: Tuple[Drawn, Drawn], phones: int, clusters: int, seed: int, device: str
+) -> Dict[int, _Chosen]:
+    """Fit the probes and the clusters of some layers together, and choose the strength of each layer by its validation frames."""
+    train, valid = draws
+    features = torch.stack([torch.from_numpy(sample(0, layer)) for layer in group])
+    centres = [_cluster(of_layer, clusters, rng_seed=seed) for of_layer in features.numpy()] if clusters else [None] * len(group)
+    path = fit_path(features.to(device), torch.from_numpy(train.phones).to(device), phones, L2)
+    del features
+    chosen = {}
+    for place, layer in enumerate(group):
+        held_out = sample(1, layer)
+        on_device, spoken = torch.from_numpy(held_out).to(device), torch.from_numpy(valid.phones).to(device)
+        accuracies = [float((probes.predict(place, on_device) == spoken).float().mean()) for probes in path]
+        best = int(np.argmax(accuracies))
+        row = {"valid_accuracy": max(accuracies), "l2": L2[best]}
+        middle = centres[place]
+        if middle is not None:
+            joint = JointCounts(phones, clusters, 1, replicates=0)
+            joint.add(valid.phones, _nearest(held_out, middle), np.ones(len(held_out)))
+            row["valid_pnmi"] = joint.whole().pnmi
+        chosen[layer] = _Chosen(path[best], place, middle, row)
+    return chosen
+
+
+def _test(source: LayerSource, speech: _Speech, chosen: Dict[int, _Chosen], name: str, clusters: int, device: str) -> List[Dict[str, Any]]:
     """Run the chosen probes over the test speakers, utterance by utterance."""
     aligned = speech.alignments
-    tested = list(labelled(next(iter(sources.values())), aligned, speech.parts["test"]))
-    scores = [ProbeScore(len(aligned.phones), aligned.silence) for _ in sources]
-    joints = [JointCounts(len(aligned.phones), clusters, max(len(tested), 1)) for _ in centres]
-    for index, spoken in tqdm(tested, desc=f"testing {name}", unit="utt", disable=None):
-        known = spoken != UNLABELLED
-        for place, source in enumerate(sources.values()):
-            features = source.utterance(index)
-            found = probes[place].predict(place, torch.from_numpy(features).to(device)).cpu().numpy()
-            scores[place].add(speech.speakers[index], spoken, found)
-            if clusters:
-                joints[place].add(spoken[known], _nearest(features[known], centres[place]), np.ones(int(known.sum())))
+    tested = dict(labelled(source, aligned, speech.parts["test"]))
     if not tested:
         raise SoftHubertError(f"{aligned.source}: no aligned utterances of the test speakers; align more speech")
-    rows = [{**score.summary(), "confusion": score.confusion.tolist()} for score in scores]
-    for row, joint in zip(rows, joints):
+    scores = {layer: ProbeScore(len(aligned.phones), aligned.silence) for layer in chosen}
+    joints = {layer: JointCounts(len(aligned.phones), clusters, len(tested)) for layer in chosen if clusters}
+    for index, states in tqdm(source.stream(list(tested)), desc=f"testing {name}", total=len(tested), unit="utt", disable=None):
+        spoken = tested[index]
+        known = spoken != UNLABELLED
+        for layer, (probes, place, centres, _) in chosen.items():
+            features = states[layer]
+            found = probes.predict(place, torch.from_numpy(features).to(device)).cpu().numpy()
+            scores[layer].add(speech.speakers[index], spoken, found)
+            if centres is not None:
+                joints[layer].add(spoken[known], _nearest(features[known], centres), np.ones(int(known.sum())))
+    rows = [{**score.summary(), "confusion": score.confusion.tolist()} for score in scores.values()]
+    for row, joint in zip(rows, joints.values()):
         row["pnmi"] = joint.summary()["pnmi"]
     return rows
 

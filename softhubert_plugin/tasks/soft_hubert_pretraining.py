@@ -240,7 +240,8 @@ class SoftHubertPretrainingTask(HubertPretrainingTask):
             if opened.source != first.source or opened.n_components != first.n_components:
                 raise SoftHubertError(
                     f"{opened.path}: the labels come from another clustering ({opened.n_components} components, {opened.source[:12]}) "
-                    f"than {first.path} ({first.n_components}, {first.source[:12]}); label all splits with one mixture"
+                    f"than {first.path} ({first.n_components}, {first.source[:12]}); label all splits with one mixture, "
+                    "and make the same control of all of them, or of none"
                 )
         return SoftHubertDataset(
             manifest,

@@ -23,7 +23,7 @@ from sklearn.linear_model import LogisticRegression
 
 from softhubert_plugin.alignments.utterances import Alignments
 from softhubert_plugin.corpora.spoken.corpus import make_spoken_corpus
-from softhubert_plugin.features.mfcc import mfcc
+from softhubert_plugin.features.mfcc_stream import mfcc
 from softhubert_plugin.manifests import read_manifest
 from softhubert_plugin.probing.linear import fit_path
 
