@@ -6,8 +6,9 @@ import html
 from typing import Dict, List, Sequence
 
 from softhubert_plugin.report.experiment import Experiment
-from softhubert_plugin.report.figures import figures
-from softhubert_plugin.report.table import MISSING, html_table, quality_rows, seed_rows, table_header, test_sets
+from softhubert_plugin.report.figures import figures, seed_figure
+from softhubert_plugin.report.over_seeds import HOW_TO_READ, SeedTable
+from softhubert_plugin.report.table import MISSING, html_table, quality_rows, table_header
 
 _STYLE = """
 body { font: 16px/1.5 system-ui, sans-serif; color: #1a1a1a; max-width: 60rem; margin: 2rem auto; padding: 0 1rem; }
@@ -20,12 +21,19 @@ figure { margin: 0; } figure svg { max-width: 100%; height: auto; } figcaption, 
 """
 
 
-def page(experiments: Sequence[Experiment], table: Sequence[Sequence[str]], sentences: Sequence[str], versions: Dict[str, str]) -> str:
+def page(
+    experiments: Sequence[Experiment],
+    table: Sequence[Sequence[str]],
+    seeds: Sequence[SeedTable],
+    sentences: Sequence[str],
+    versions: Dict[str, str],
+) -> str:
     """Write the page as HTML.
 
     Args:
         experiments: the experiments, the baseline first.
         table: rows of the table of results, one per experiment.
+        seeds: tables over seeds.
         sentences: comparisons with the baseline, in words.
         versions: versions of the software, by name.
 
@@ -40,14 +48,14 @@ def page(experiments: Sequence[Experiment], table: Sequence[Sequence[str]], sent
         f"<h1>{html.escape(title)}</h1>",
         html_table(table_header(experiments), table),
         *(f"<p>{html.escape(text)}</p>" for text in sentences),
-        f'<p class="note">{html.escape(_intervals(experiments))} They do not cover the choice of the training seed. '
+        f'<p class="note">{html.escape(_intervals(experiments))} They do not cover the choice of the training seed'
+        f"{'; the tables over seeds do' if seeds else ''}. "
         "Comparisons use NIST's matched-pairs test (Gillick and Cox 1989) if alignments are known. Updates: pretraining + fine-tuning.</p>",
     ]
-    seeds = seed_rows(experiments)
     if seeds:
-        columns = ["mean ± standard deviation", "seeds", *(f"{name} WER %" for name in test_sets(experiments))]
-        parts += ["<h2>Seeds</h2>", html_table(columns, seeds)]
-    for heading, caption, svg in figures(experiments):
+        parts += ["<h2>Seeds</h2>", *(html_table(of_measure.header(), of_measure.cells()) for of_measure in seeds)]
+        parts.append(f'<p class="note">{html.escape(HOW_TO_READ)}</p>')
+    for heading, caption, svg in [*([seed_figure(seeds)] if seeds else []), *figures(experiments)]:
         parts.append(f"<h2>{heading}</h2>\n<figure>{svg}<figcaption>{caption}</figcaption></figure>")
     quality = quality_rows(experiments)
     if quality:

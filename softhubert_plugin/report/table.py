@@ -1,13 +1,11 @@
-"""The table of results, for the terminal, Markdown and HTML, and the comparison with the first system in words."""
+"""The table of results, and tables for the terminal, Markdown and HTML."""
 
 from __future__ import annotations
 
 import html
-import statistics
 from typing import Dict, List, Optional, Sequence, Tuple
 
 from softhubert_plugin.report.experiment import Experiment
-from softhubert_plugin.scoring.intervals import Comparison
 
 MISSING = "–"
 _MEASURES = ("WER %", "95 % interval", "CER %")
@@ -50,26 +48,6 @@ def _row(experiment: Experiment, sets: Sequence[str]) -> Tuple[str, ...]:
     )
 
 
-def seed_rows(experiments: Sequence[Experiment]) -> List[List[str]]:
-    """Summarise systems that were run with several seeds.
-
-    Returns:
-        One row per system: its name, the number of runs, and mean ± standard deviation of the word error rate (%) on each test set.
-    """
-    systems: Dict[str, List[Experiment]] = {}
-    for experiment in experiments:
-        systems.setdefault(experiment.system, []).append(experiment)
-    found = []
-    for system, runs in systems.items():
-        cells = []
-        for name in test_sets(experiments):
-            rates = [100 * run.scores[name]["wer"] for run in runs if name in run.scores]
-            cells.append(f"{statistics.mean(rates):.2f} ± {statistics.stdev(rates):.2f}" if len(rates) > 1 else MISSING)
-        if len(runs) > 1:
-            found.append([system, str(len(runs)), *cells])
-    return found
-
-
 def quality_rows(experiments: Sequence[Experiment]) -> List[List[str]]:
     """Return rows of phone purity, cluster purity and PNMI of each experiment's labels.
 
@@ -87,26 +65,6 @@ def quality_rows(experiments: Sequence[Experiment]) -> List[List[str]]:
 
 def _interval(measure: Optional[Dict[str, float]]) -> str:
     return MISSING if not measure else f"{measure['value']:.3f} ({measure['low']:.3f} to {measure['high']:.3f})"
-
-
-def comparison_sentence(first: Experiment, second: Experiment, comparison: Optional[Comparison], on: str = "") -> str:
-    """Describe a comparison in words, and claim a difference only if the interval excludes zero.
-
-    Args:
-        first: the baseline.
-        second: the experiment compared with it.
-        comparison: their comparison; ``None`` if they have no scores on the same utterances.
-        on: ``" on "`` and the name of the test set, if there are several.
-    """
-    if comparison is None:
-        return f"{second.name} against {first.name}{on}: not comparable, there are no scores on the same utterances."
-    measured = (
-        f"{second.name} against {first.name}{on}: {100 * comparison.difference:+.2f} points of WER "
-        f"(95 % interval {100 * comparison.low:+.2f} to {100 * comparison.high:+.2f}, p = {comparison.p_value:.2g}, {comparison.test})"
-    )
-    if comparison.low <= 0 <= comparison.high:
-        return f"{measured}: this test set shows no difference."
-    return f"{measured}: {'fewer' if comparison.difference < 0 else 'more'} errors on this test set."
 
 
 def terminal(columns: Sequence[str], table: Sequence[Tuple[str, ...]]) -> str:

@@ -4,66 +4,67 @@ from __future__ import annotations
 
 import os
 import platform
+from collections import Counter
 from dataclasses import replace
 from importlib import metadata
 from pathlib import Path
-from typing import Any, Dict, List, Optional, Sequence
+from typing import Any, Dict, List, Sequence
 
 from softhubert_plugin.errors import SoftHubertError
 from softhubert_plugin.files import PathLike, write_json, write_text
+from softhubert_plugin.report.comparisons import compare_systems
 from softhubert_plugin.report.experiment import Experiment, read_experiment
+from softhubert_plugin.report.over_seeds import HOW_TO_READ, left_out, seed_tables
 from softhubert_plugin.report.page import page
-from softhubert_plugin.report.table import comparison_sentence, markdown, rows, seed_rows, table_header, terminal, test_sets
-from softhubert_plugin.scoring.intervals import Comparison
-from softhubert_plugin.scoring.score import compare_scores
+from softhubert_plugin.report.systems import group_by_system
+from softhubert_plugin.report.table import markdown, rows, table_header, terminal, test_sets
+from softhubert_plugin.report.verdict import verdict
 
 _PACKAGES = ("softhubert", "fairseq", "fairseq-fixed", "torch", "torchaudio", "numpy", "scikit-learn")
 
 
 def write_report(folders: Sequence[PathLike], dest: PathLike) -> str:
-    """Compare experiments and write the report. The first experiment is the baseline for the others.
+    """Compare experiments and write the report. The first experiment's system is the baseline for the others.
 
     Args:
         folders: experiment folders, as described in :mod:`softhubert_plugin.report.experiment`.
         dest: folder to write to.
 
     Returns:
-        The table and the comparisons, as text for the terminal.
+        The tables and the comparisons, as text for the terminal.
 
     Raises:
-        SoftHubertError: a folder is not an experiment, or two experiments have the same name.
+        SoftHubertError: a folder is not an experiment, two experiments of a system have the same seed, or two experiments have the same
+            name.
     """
-    experiments = _told_apart([read_experiment(folder) for folder in folders])
-    names = [experiment.name for experiment in experiments]
-    for name in names:
-        if names.count(name) > 1:
-            raise SoftHubertError(f"{names.count(name)} experiments are called {name!r}; give each its own name in experiment.json")
+    experiments = [read_experiment(folder) for folder in folders]
+    group_by_system(experiments)  # refuses repeated seeds before repeated names
+    experiments = _told_apart(experiments)
+    for name, times in Counter(experiment.name for experiment in experiments).items():
+        if times > 1:
+            raise SoftHubertError(f"{times} experiments are called {name!r}; give each its own name in experiment.json")
+    systems, sets = group_by_system(experiments), test_sets(experiments)
     columns, table = table_header(experiments), rows(experiments)
-    sets = test_sets(experiments)
-    comparisons = [(other, name, _compare(experiments[0], other, name)) for other in experiments[1:] for name in sets]
-    sentences = [
-        comparison_sentence(experiments[0], other, comparison, f" on {name}" if len(sets) > 1 else "")
-        for other, name, comparison in comparisons
-    ]
-    seeds = seed_rows(experiments)
+    comparisons = compare_systems(systems, sets)
+    seeds = seed_tables(systems, sets, comparisons)
+    verdicts = [verdict(comparison, f" on {comparison.test_set}" if len(sets) > 1 else "") for comparison in comparisons]
+    sentences = [*verdicts, *left_out(systems, seeds)]
     versions = _versions()
     write_json(
         Path(dest) / "results.json",
         {
             "systems": [_summary(experiment) for experiment in experiments],
-            "comparisons": [
-                {"first": names[0], "second": other.name, "on": name, **(vars(comparison) if comparison else {"difference": None})}
-                for other, name, comparison in comparisons
-            ],
+            "comparisons": [{**comparison.record(), "verdict": text} for comparison, text in zip(comparisons, verdicts)],
+            "over_seeds": [of_measure.record() for of_measure in seeds],
+            "left_out": sentences[len(verdicts) :],
             "versions": versions,
         },
     )
-    parts = [markdown(columns, table), *sentences]
-    if seeds:
-        parts.append(markdown(["mean ± standard deviation over seeds", "seeds", *(f"{name} WER %" for name in sets)], seeds))
-    write_text(Path(dest) / "results.md", "\n\n".join(parts) + "\n")
-    write_text(Path(dest) / "index.html", page(experiments, table, sentences, versions))
-    return "\n".join([terminal(columns, table), *sentences])
+    tables = [(columns, table), *((of_measure.header(), of_measure.cells()) for of_measure in seeds)]
+    notes = [HOW_TO_READ] if seeds else []
+    write_text(Path(dest) / "results.md", "\n\n".join([*(markdown(*each) for each in tables), *notes, *sentences]) + "\n")
+    write_text(Path(dest) / "index.html", page(experiments, table, seeds, sentences, versions))
+    return "\n".join(["\n\n".join(terminal(*each) for each in tables), *([""] if seeds else []), *sentences])
 
 
 def _told_apart(experiments: Sequence[Experiment]) -> List[Experiment]:
@@ -79,12 +80,6 @@ def _told_apart(experiments: Sequence[Experiment]) -> List[Experiment]:
             experiment = replace(experiment, name=f"{name}, seed {experiment.settings.get('seed', 'unknown')}", settings=settings)
         found.append(experiment)
     return found
-
-
-def _compare(first: Experiment, second: Experiment, name: str) -> Optional[Comparison]:
-    if name not in first.scores or name not in second.scores:
-        return None
-    return compare_scores(first.scores[name], second.scores[name])
 
 
 def _summary(experiment: Experiment) -> Dict[str, Any]:

@@ -21,6 +21,7 @@ from softhubert_plugin.manifests import read_manifest
 from softhubert_plugin.scoring.alternatives import AlignedTexts, align_texts, is_marked
 from softhubert_plugin.scoring.edits import errors_in, view
 from softhubert_plugin.scoring.intervals import Comparison, ConfidenceInterval, compare_errors, rate_interval
+from softhubert_plugin.scoring.pairs import pair_scores
 from softhubert_plugin.scoring.texts import read_pair
 from softhubert_plugin.speakers import Speakers, known_speakers, speakers_from_names
 from softhubert_plugin.text_files import read_json
@@ -241,24 +242,10 @@ def load_score(path: PathLike) -> Dict[str, Any]:
 
 def compare_scores(first: Dict[str, Any], second: Dict[str, Any]) -> Optional[Comparison]:
     """Compare two saved scores, with utterances paired by id. Return ``None`` if the utterances are not the same."""
-    a, b = first["per_utterance"], second["per_utterance"]
-    place = {name: index for index, name in enumerate(b["id"])}
-    if len(place) != len(a["id"]) or set(place) != set(a["id"]):
+    pair = pair_scores(first, second)
+    if pair is None:
         return None
-    order = [place[name] for name in a["id"]]
-    words = [b["words"][index] for index in order]
-    # Where references have alternatives, the systems may have taken paths of different lengths.
-    if words != a["words"] and (first.get("references_sha256") is None or first["references_sha256"] != second.get("references_sha256")):
-        return None
-    aligned = "alignment" in a and "alignment" in b
-    return compare_errors(
-        np.asarray(a["errors"]),
-        np.asarray(b["errors"])[order],
-        (np.asarray(a["words"]) + np.asarray(words)) / 2,
-        speakers=a.get("speaker"),
-        steps_a=a["alignment"] if aligned else None,
-        steps_b=[b["alignment"][index] for index in order] if aligned else None,
-    )
+    return compare_errors(pair.errors_a, pair.errors_b, pair.words, speakers=pair.speakers, steps_a=pair.steps_a, steps_b=pair.steps_b)
 
 
 def compare_files(
