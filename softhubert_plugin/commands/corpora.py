@@ -121,7 +121,7 @@ def add_manifest(commands: Commands) -> None:
     def subset(a: argparse.Namespace) -> str:
         from softhubert_plugin.corpora.subset import write_subset
 
-        return write_subset(a.data, a.split, a.part, utterances=a.utterances, percent=a.percent)
+        return write_subset(a.data, a.split, a.part, utterances=a.utterances)
 
     parser = commands.add(
         "subset",
@@ -132,7 +132,6 @@ def add_manifest(commands: Commands) -> None:
     parser.add_argument("data", metavar="DATA", help="folder of the manifests")
     parser.add_argument("split", metavar="SPLIT", help="name of the split to draw from")
     parser.add_argument("part", metavar="NAME", help="name of the part, for the files in DATA")
-    parser.add_argument("--utterances", type=int, metavar="N", help="size of the part")
-    parser.add_argument("--percent", type=float, metavar="P", help="size of the part as a share of the split, 0 to 1")
+    parser.add_argument("--utterances", type=int, required=True, metavar="N", help="size of the part")
 
     add_any_corpus(commands)

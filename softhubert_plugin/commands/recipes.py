@@ -142,7 +142,7 @@ def _add_librispeech(commands: Commands) -> None:
         updates = (_or(a.updates1, 800 if tiny else None), _or(a.updates2, 800 if tiny else None))
         training = Training(
             tiny, updates, _or(a.finetune_updates, 1500 if tiny else None), a.finetune or ("soft_hubert_tiny" if tiny else "base_100h"),
-            "" if tiny else a.pretrain_run, 400_000 if tiny else None, crop=True, continues=True,
+            tiny or bool(a.data), "" if tiny else a.pretrain_run, 400_000 if tiny else None, crop=True, continues=True,
         )  # fmt: skip
         facts = (f"corpus={'LibriSpeech' if not a.data else os.path.basename(data)} {splits[0]}", f"configuration={a.config}")
         study = _study(a, exp, data, splits, _or(a.clusters1, 100), training, facts=facts, percent=_or(a.percent, 0.0 if tiny else 0.1))

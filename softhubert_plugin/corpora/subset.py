@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-import math
 from pathlib import Path
-from typing import Optional
 
 import numpy as np
 
@@ -16,7 +14,7 @@ _BESIDE = ("wrd", "ltr", "spk")
 _SEED = 0
 
 
-def write_subset(data: PathLike, split: str, part: str, *, utterances: Optional[int] = None, percent: Optional[float] = None) -> str:
+def write_subset(data: PathLike, split: str, part: str, *, utterances: int) -> str:
     """Write the manifest of a part of a split, in the split's order, and the lines of its transcripts and speakers.
 
     Args:
@@ -24,21 +22,20 @@ def write_subset(data: PathLike, split: str, part: str, *, utterances: Optional[
         split: name of the split.
         part: name of the part.
         utterances: size of the part; a split that is not larger is taken whole.
-        percent: size of the part as a share of the split, above 0 and up to 1.
 
     Returns:
         A line that says what was written.
 
     Raises:
-        SoftHubertError: the size is out of range, the part would overwrite the split, or a file beside the manifest has another length.
+        SoftHubertError: the size is not above 0, the part would overwrite the split, or a file beside the manifest has another length.
     """
-    if (utterances is None) == (percent is None) or not (0 < percent <= 1 if percent is not None else (utterances or 0) > 0):
-        raise SoftHubertError("manifest subset: expected either --utterances above 0, or --percent above 0 and up to 1")
+    if utterances < 1:
+        raise SoftHubertError(f"--utterances {utterances}: expected 1 or more")
     if part == split:
         raise SoftHubertError(f"{split}: the part would overwrite the split; give it another name")
     folder = Path(data)
     manifest = read_manifest(folder / f"{split}.tsv")
-    count = math.ceil(percent * len(manifest)) if percent is not None else min(utterances or 0, len(manifest))
+    count = min(utterances, len(manifest))
     drawn = np.sort(np.random.default_rng(_SEED).permutation(len(manifest))[:count]).tolist()
     for suffix in _BESIDE:
         path = folder / f"{split}.{suffix}"

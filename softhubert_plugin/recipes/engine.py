@@ -169,7 +169,8 @@ class _Reporter:
         if isinstance(failure, TaskFailed):
             self.status = int(failure.message)
             print(f"  {task.name:28} failed; the end of {log}:", flush=True)
-            print("\n".join(log.read_text(encoding="utf-8", errors="replace").splitlines()[-5:]), file=sys.stderr, flush=True)
+            said = log.read_text(encoding="utf-8", errors="replace").splitlines()[-5:] if log.exists() else []
+            print("\n".join(line if len(line) <= 500 else f"{line[:500]} …" for line in said), file=sys.stderr, flush=True)
         elif not self.status:
             print(failure.get_msg(), file=sys.stderr, flush=True)
 

@@ -11,9 +11,9 @@ from typing import List, Optional, Sequence, Tuple
 
 from softhubert_plugin.recipes.road import Road, decode, fine_tune, pretrain, report
 from softhubert_plugin.recipes.stages import Stage
-from softhubert_plugin.recipes.study import Study, labelled, roads_of, subsets
+from softhubert_plugin.recipes.study import Study, labelled, roads_of, validation
 from softhubert_plugin.recipes.systems import System
-from softhubert_plugin.recipes.targets import cluster, hidden_states, mfcc, removed
+from softhubert_plugin.recipes.targets import cluster, hidden_states, mfcc, removed, share
 
 LAST_STAGE = 10
 
@@ -49,12 +49,12 @@ def librispeech_stages(recipe: LibriSpeech) -> List[Stage]:
     """Return the stages."""
     settings, systems = recipe.study, recipe.study.systems
     data, made = _data(recipe)
-    drawn, share, valid = subsets(settings, made)
+    drawn, valid = validation(settings, made)
     manifests = (*made, *(path for stage in drawn for path in stage.outputs))
     roads = roads_of(settings, manifests, valid)
-    dumped, features = mfcc(roads[0], share)
+    dumped, features = mfcc(roads[0], settings.percent)
     fitted = [stage for road in roads for stage in cluster(road, systems, features, settings.clusters, f"{road.folder}/iteration1")]
-    stages = [*_numbered(0, [*data, *drawn]), *_numbered(1, dumped), *_numbered(2, [*fitted, removed("mfcc-removed", features, fitted)])]
+    stages = [*_numbered(0, [*data, *drawn]), *_numbered(1, [dumped]), *_numbered(2, [*fitted, removed("mfcc-removed", features, fitted)])]
     for road in roads:
         for system in systems:
             folders = f"{road.folder}/iteration1", f"{road.folder}/labels1"
@@ -67,7 +67,7 @@ def librispeech_stages(recipe: LibriSpeech) -> List[Stage]:
     for road in roads:
         for system in systems:
             if system.kind != "distil":
-                stages += _second_iteration(recipe, road, system, share, alignments, measured)
+                stages += _second_iteration(recipe, road, system, alignments, measured)
         for system in systems:
             folder, checkpoint = road.system(system), road.checkpoint(system, "pretrain")
             trainings = [] if system.kind == "distil" else [_pretrain(road, system, systems[0], 2)]
@@ -123,17 +123,17 @@ def _alignments(recipe: LibriSpeech, road: Road) -> Tuple[List[Stage], str]:
     return [trained, Stage("align", (command, ("touch", f"{letters}.done")), (checkpoint,), (f"{letters}.done",), gpus=1)], letters
 
 
-def _second_iteration(recipe: LibriSpeech, road: Road, system: System, share: str, alignments: str, measured: List[str]) -> List[Stage]:
+def _second_iteration(recipe: LibriSpeech, road: Road, system: System, alignments: str, measured: List[str]) -> List[Stage]:
     """Probe a model's layers, then cluster and label by the chosen one; measure the labels."""
     folder, checkpoint = road.system(system), road.checkpoint(system, "pretrain1")
     data, split = _probed(recipe)
     aligned: Tuple[str, ...] = () if recipe.study.alignments else (f"{alignments}.done",)
     layers, quality = f"{folder}/layers.json", f"{folder}/quality.json"
     phones = ("--alignments", alignments)
-    options = (*(("--percent", f"{recipe.study.percent:g}") if recipe.study.percent else ()), "--seed", str(road.seed), *road.on_device())
-    probe = ("softhubert", "probe", data, split, "1", "--checkpoint", checkpoint, "--manifest", f"{data}/{split}.tsv", *phones)
+    options = (*share(recipe.study.percent), "--seed", str(road.seed), *road.on_device())
+    probe = ("softhubert", "probe", data, split, "1", "--checkpoint", checkpoint, *phones)
     probing = Stage(road.name(f"probe-{system.name}"), ((*probe, "--dest", folder, *options),), (checkpoint, *aligned), (layers,), gpus=1)
-    dumped, features = hidden_states(road, system, share, checkpoint, layers, recipe.layers_dtype)
+    dumped, features = hidden_states(road, system, checkpoint, layers, percent=recipe.study.percent, dtype=recipe.layers_dtype)
     fitted = cluster(road, [system], features, recipe.clusters, f"{folder}/iteration2", f"-{system.name}-2")
     labels = f"{folder}/labels2"
     made = labelled(road, system, features, recipe.clusters, f"{folder}/iteration2", labels, [], audio=True, suffix="2", own=True)
@@ -142,7 +142,7 @@ def _second_iteration(recipe: LibriSpeech, road: Road, system: System, share: st
     checked = Stage(road.name(f"quality-{system.name}"), ((*command, "--dest", quality),), (file, *aligned), (quality,))
     measured += [layers, quality]
     clean = removed(road.name(f"layer-{system.name}-removed"), features, fitted)
-    return [*_numbered(5, [probing]), *_numbered(6, [*dumped, *fitted, clean, *made, checked])]
+    return [*_numbered(5, [probing]), *_numbered(6, [dumped, *fitted, clean, *made, checked])]
 
 
 def _numbered(number: int, stages: Sequence[Stage]) -> List[Stage]:

@@ -54,7 +54,7 @@ def quickstart_stages(settings: Study, make: Command) -> List[Stage]:
     folder, splits = f"{settings.exp}/mfcc", (settings.train, settings.valid)
     dumped = tuple(f"{folder}/{split}_0_1.npy" for split in splits)
     commands = tuple(("softhubert", "features", "mfcc", settings.data, split, "1", "0", folder) for split in splits)
-    features = Features(folder, settings.train, dumped, 100, ())
+    features = Features(folder, dumped, 100, ())
     fitted = [stage for road in roads for stage in cluster(road, settings.systems, features, settings.clusters, road.folder)]
     shared = [Stage("corpus", (make,), (), made), Stage("mfcc", commands, made, dumped)]
     return [*shared, *fitted, *compared(replace(settings, nshard=1), roads, features, audio=False)]

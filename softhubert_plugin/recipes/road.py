@@ -26,6 +26,7 @@ class Training:
         updates: of each iteration of pretraining; ``None`` for what the configuration says.
         finetune_updates: of fine-tuning, likewise.
         finetune: configuration of fine-tuning.
+        finetune_on_train: whether to fine-tune on the training split, instead of on what the configuration says.
         run: how Base is pretrained, a file of ``config/pretrain/run``.
         max_tokens: samples in a batch of fine-tuning; ``None`` for what the configuration says.
         crop: whether the tiny configuration crops long utterances, as HuBERT's own recipe does, instead of padding short ones.
@@ -36,6 +37,7 @@ class Training:
     updates: Tuple[Optional[int], ...]
     finetune_updates: Optional[int]
     finetune: str = "soft_hubert_tiny"
+    finetune_on_train: bool = True
     run: str = ""
     max_tokens: Optional[int] = None
     crop: bool = False
@@ -118,6 +120,7 @@ def pretrain(
         options += [f"task.label_rate={rate}"] if training.tiny and iteration > 1 else []
         options += [f"+run={training.run}"] if training.run else []
     options += ["task.pad_audio=false"] if training.tiny and training.crop else []
+    options += [f"dataset.train_subset={road.train}"]
     updates = training.updates[min(iteration, len(training.updates)) - 1]
     return _train(
         road, f"{run}-{system.name}", "pretrain", config, dest, options, updates, made, gpus=1 if system.kind == "distil" else None
@@ -138,6 +141,7 @@ def fine_tune(road: Road, name: str, checkpoint: str, dest: str, updates: Option
     training = road.training
     options = [f"task.label_dir={road.data}", f"model.w2v_path={checkpoint}"]
     options += [f"dataset.max_tokens={training.max_tokens}"] if training.max_tokens else []
+    options += [f"dataset.train_subset={road.train}"] if training.finetune_on_train else []
     return _train(road, name, "finetune", training.finetune, dest, options, updates, [checkpoint])
 
 
@@ -156,8 +160,12 @@ def _train(
     configs = configuration_folder() / kind
     continues = road.training.continues
     command = ["fairseq-hydra-train", "--config-dir", str(configs), "--config-name", config, f"task.data={road.data}", *options]
-    command += [f"dataset.train_subset={road.train}", f"dataset.valid_subset={road.valid}"]
-    command += [f"common.seed={road.seed}", f"hydra.run.dir={dest}", *([] if updates is None else [f"optimization.max_update={updates}"])]
+    command += [
+        f"dataset.valid_subset={road.valid}",
+        f"common.seed={road.seed}",
+        f"hydra.run.dir={dest}",
+        *([] if updates is None else [f"optimization.max_update={updates}"]),
+    ]
     if road.training.tiny:
         gpus = 0
     elif gpus is None:

@@ -8,7 +8,7 @@ from typing import List, Optional, Sequence, Tuple
 from softhubert_plugin.recipes.road import Road, Training, decode, fine_tune, pretrain, report
 from softhubert_plugin.recipes.stages import Stage
 from softhubert_plugin.recipes.systems import System
-from softhubert_plugin.recipes.targets import Features, cluster, clusterer_path, control, label, mfcc, removed
+from softhubert_plugin.recipes.targets import Features, cluster, clusterer_path, control, label, mfcc, removed, share
 
 
 @dataclass(frozen=True)
@@ -50,32 +50,26 @@ class Study:
 
 def study_stages(settings: Study) -> List[Stage]:
     """Return the stages of a study of a corpus that is there."""
-    stages, train, valid = subsets(settings, ())
+    stages, valid = validation(settings, ())
     roads = roads_of(settings, tuple(path for stage in stages for path in stage.outputs), valid)
-    dumped, features = mfcc(roads[0], train)
-    stages += dumped
+    dumped, features = mfcc(roads[0], settings.percent)
     clusterers = {road.seed: cluster(road, settings.systems, features, settings.clusters, road.folder) for road in roads}
     fitted = [stage for road in roads for stage in clusterers[road.seed]]
-    return [*stages, *fitted, removed("mfcc-removed", features, fitted), *compared(settings, roads, features, audio=True)]
+    return [*stages, dumped, *fitted, removed("mfcc-removed", features, fitted), *compared(settings, roads, features, audio=True)]
 
 
-def subsets(settings: Study, made: Tuple[str, ...]) -> Tuple[List[Stage], str, str]:
-    """Draw a share of the training split for clusterers, and a part of the validation split for validation during training.
+def validation(settings: Study, made: Tuple[str, ...]) -> Tuple[List[Stage], str]:
+    """Draw a part of the validation split for validation during training.
 
     Returns:
-        The stages; and the names of the two splits, which are the whole splits if no part was asked for.
+        The stages that make it, and its name: that of the split itself if all of it is used.
     """
-    train, valid = settings.train, settings.valid
-    reads = () if made else tuple(f"{settings.data}/{split}.tsv" for split in (train, valid))
-    stages = []
-    for split, amount in ((train, ("--percent", f"{settings.percent:g}")), (valid, ("--utterances", str(settings.valid_utterances)))):
-        if amount[1] == "0":
-            continue
-        part = f"{split}-{amount[1]}"
-        command = ("softhubert", "manifest", "subset", settings.data, split, part, *amount)
-        stages.append(Stage(f"subset-{split}", (command,), made, (f"{settings.data}/{part}.tsv",), reads))
-        train, valid = (part, valid) if split == train else (train, part)
-    return stages, train, valid
+    if not settings.valid_utterances:
+        return [], settings.valid
+    part = f"{settings.valid}-{settings.valid_utterances}"
+    command = ("softhubert", "manifest", "subset", settings.data, settings.valid, part, "--utterances", str(settings.valid_utterances))
+    reads = () if made else (f"{settings.data}/{settings.valid}.tsv",)
+    return [Stage("validation", (command,), made, (f"{settings.data}/{part}.tsv",), reads)], part
 
 
 def roads_of(settings: Study, made: Tuple[str, ...], valid: str) -> List[Road]:
@@ -99,7 +93,7 @@ def compared(settings: Study, roads: Sequence[Road], features: Features, *, audi
         for system in settings.systems:
             stages += trained(road, system, settings.systems[0], f"{road.folder}/labels/{system.name}")
             if settings.alignments:
-                stages.append(measured(road, system, settings.alignments))
+                stages.append(measured(road, system, settings.alignments, settings.percent))
                 more += stages[-1].outputs
     return [*stages, report(roads, settings.systems, settings.facts, "labels/{}", more)]
 
@@ -147,15 +141,30 @@ def trained(road: Road, system: System, baseline: System, labels: str) -> List[S
     ]
 
 
-def measured(road: Road, system: System, alignments: str) -> Stage:
+def measured(road: Road, system: System, alignments: str, percent: float) -> Stage:
     """Probe a pretrained model on phones, and measure its labels against them."""
     folder, checkpoint, manifest = road.system(system), road.checkpoint(system, "pretrain"), f"{road.data}/{road.train}.tsv"
-    phones = ("--manifest", manifest, "--alignments", alignments)
-    probe = ("softhubert", "probe", road.data, road.train, "1", "--checkpoint", checkpoint, *phones, "--dest", folder, *road.on_device())
+    phones = ("--alignments", alignments)
+    options = ("--dest", folder, *share(percent), *road.on_device())
+    probe = ("softhubert", "probe", road.data, road.train, "1", "--checkpoint", checkpoint, *phones, *options)
     commands, inputs, outputs = [probe], [checkpoint], [f"{folder}/layers.json"]
     if system.clusterer:
         labels = f"{road.folder}/labels/{system.name}/{road.train}.{system.label}"
-        commands.append(("softhubert", "labels", "quality", labels, *phones, "--label-rate", "100", "--dest", f"{folder}/quality.json"))
+        commands.append(
+            (
+                "softhubert",
+                "labels",
+                "quality",
+                labels,
+                "--manifest",
+                manifest,
+                *phones,
+                "--label-rate",
+                "100",
+                "--dest",
+                f"{folder}/quality.json",
+            )
+        )
         inputs, outputs = [*inputs, labels], [*outputs, f"{folder}/quality.json"]
     return Stage(road.name(f"probe-{system.name}"), tuple(commands), tuple(inputs), tuple(outputs), gpus=1)
 

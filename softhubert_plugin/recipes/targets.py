@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Callable, List, Sequence, Tuple
+from typing import List, Sequence, Tuple
 
 from softhubert_plugin.recipes.road import Road
 from softhubert_plugin.recipes.stages import Command, Stage
@@ -18,48 +18,47 @@ class Features:
 
     Attributes:
         folder: folder of the shards.
-        split: the split that they are of: the training split, or a share of it.
         made: what the stages before make of them.
         rate: frames per second.
         audio: options of ``gmm dump`` that label audio with such features, without features on disk.
     """
 
     folder: str
-    split: str
     made: Tuple[str, ...]
     rate: int
     audio: Tuple[str, ...]
 
 
-def mfcc(road: Road, split: str) -> Tuple[List[Stage], Features]:
-    """Dump MFCCs of a split, for all seeds and systems."""
+def mfcc(road: Road, percent: float) -> Tuple[Stage, Features]:
+    """Dump MFCCs of a share of the training split, for all seeds and systems; ``percent`` 0 is all of it."""
     folder = f"{road.exp}/mfcc"
-    made = tuple(f"{folder}/{split}_{rank}_{road.nshard}.npy" for rank in range(road.nshard))
+    commands = tuple(
+        ("softhubert", "features", "mfcc", road.data, road.train, str(road.nshard), str(rank), folder, *share(percent))
+        for rank in range(road.nshard)
+    )
+    made = _shards(road, folder)
+    return Stage("mfcc", commands, road.made, made, shards=True, passing=True), Features(folder, made, 100, ("--audio", "mfcc"))
 
-    def shard(rank: int) -> Command:
-        return ("softhubert", "features", "mfcc", road.data, split, str(road.nshard), str(rank), folder)
 
-    stages = sharded("mfcc", road, shard, inputs=road.made, outputs=made, passing=True)
-    return stages, Features(folder, split, made, 100, ("--mfcc",))
-
-
-def hidden_states(road: Road, system: System, split: str, checkpoint: str, layers: str, dtype: str) -> Tuple[List[Stage], Features]:
-    """Dump the hidden states of the layer that probing chose.
+def hidden_states(road: Road, system: System, checkpoint: str, layers: str, *, percent: float, dtype: str) -> Tuple[Stage, Features]:
+    """Dump the hidden states of the layer that probing chose, of a share of the training split.
 
     Args:
         layers: the ``layers.json`` of the probe.
         dtype: their number format.
     """
     folder = f"{road.system(system)}/layer"
-    made = tuple(f"{folder}/{split}_{rank}_{road.nshard}.npy" for rank in range(road.nshard))
+    names = (road.data, road.train, checkpoint, f"@{layers}", str(road.nshard))
+    options = ("--dtype", dtype, *share(percent), *road.on_device())
+    commands = tuple(("softhubert", "features", "hubert", *names, str(rank), folder, *options) for rank in range(road.nshard))
+    made, inputs = _shards(road, folder), (*road.made, checkpoint, layers)
+    stage = Stage(road.name(f"layer-{system.name}"), commands, inputs, made, shards=True, passing=True, gpus=1)
+    return stage, Features(folder, made, 50, ("--checkpoint", checkpoint, "--layer", f"@{layers}"))
 
-    def shard(rank: int) -> Command:
-        names = (road.data, split, checkpoint, f"@{layers}", str(road.nshard), str(rank), folder)
-        return ("softhubert", "features", "hubert", *names, "--dtype", dtype, *road.on_device())
 
-    stages = sharded(road.name(f"layer-{system.name}"), road, shard, inputs=(*road.made, checkpoint, layers), outputs=made, passing=True)
-    stages = [Stage(**{**vars(stage), "gpus": 1}) for stage in stages]
-    return stages, Features(folder, split, made, 50, ("--checkpoint", checkpoint, "--layer", f"@{layers}"))
+def share(percent: float) -> Tuple[str, ...]:
+    """``--percent`` for a command; nothing for all utterances."""
+    return ("--percent", f"{percent:g}") if percent else ()
 
 
 def removed(name: str, features: Features, used: Sequence[Stage]) -> Stage:
@@ -77,7 +76,7 @@ def cluster(road: Road, systems: Sequence[System], features: Features, clusters:
         suffix: what the stages' names end in.
     """
     wanted = {clusterer_path(system, folder): system for system in systems if system.clusterer}
-    shards = (features.folder, features.split, str(road.nshard))
+    shards = (features.folder, road.train, str(road.nshard))
     seed = ("--seed", str(road.seed))
     stages: List[Stage] = []
     kmeans = f"{folder}/km.joblib"
@@ -116,7 +115,9 @@ def label(
     """
     rate, splits, name = str(features.rate), (road.train, road.valid), road.name(f"labels-{system.name}{suffix}")
     options = (*(("--hard",) if system.label == "km" else ()), *(features.audio if audio else ()), *road.on_device())
-    made = (*features.made, clusterer) if not audio else (*road.made, clusterer, *(path for path in features.audio if path.startswith("/")))
+    made = (*features.made, clusterer)
+    if audio:  # of hidden states: the checkpoint, and the layer's file
+        made = (*road.made, clusterer, *(path.lstrip("@") for path in features.audio if "/" in path))
 
     def shard(rank: int, split: str) -> Command:
         where = (str(road.nshard), str(rank), dest)
@@ -153,9 +154,5 @@ def control(road: Road, system: System, source: str, dest: str, suffix: str = ""
     return Stage(road.name(f"labels-{system.name}{suffix}"), (("mkdir", "-p", dest), *commands), inputs, outputs)
 
 
-def sharded(
-    name: str, road: Road, shard: Callable[[int], Command], *, inputs: Sequence[str], outputs: Sequence[str], passing: bool
-) -> List[Stage]:
-    """One stage of a command for each shard."""
-    commands = tuple(shard(rank) for rank in range(road.nshard))
-    return [Stage(name, commands, tuple(inputs), tuple(outputs), shards=True, passing=passing)]
+def _shards(road: Road, folder: str) -> Tuple[str, ...]:
+    return tuple(f"{folder}/{road.train}_{rank}_{road.nshard}.npy" for rank in range(road.nshard))
