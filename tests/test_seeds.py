@@ -1,4 +1,4 @@
-"""Statistics over seeds: they equal scipy's, their intervals cover what they claim to cover, and the verdict rarely claims what is not there."""
+"""Statistics over seeds: they equal scipy's, intervals cover what they say, and the verdict rarely claims what is not there."""
 
 from __future__ import annotations
 

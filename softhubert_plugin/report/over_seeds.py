@@ -187,9 +187,8 @@ def _values(system: System, measure: Measure) -> Dict[str, float]:
 
 def _row(name: str, values: Dict[str, float], baseline: Dict[str, float], measure: Measure) -> SeedRow:
     paired = tuple(seed for seed in values if seed in baseline)
-    row = SeedRow(
-        name, values, _possible(mean_over_seeds(list(values.values())), math.inf if measure.test_set is not None else 1.0), paired
-    )
+    highest = 1.0 if measure.test_set is None else math.inf
+    row = SeedRow(name, values, _possible(mean_over_seeds(list(values.values())), highest), paired)
     if measure.test_set is not None or len(paired) < 2:
         return row
     return replace(row, difference=mean_over_seeds([values[seed] - baseline[seed] for seed in paired]))

@@ -16,8 +16,10 @@ the interval is symmetric (Hall 1988), so that it excludes zero just where its p
   distribution, where it makes no difference.
 
 Fewer than ten speakers are too few to resample. Then there is no bootstrap: the interval is Student's t with the same variance and
-Satterthwaite's degrees of freedom, at most one less than there are speakers. Without speakers' effects, the bootstrap is Student's t over seeds; without seeds' effects, it is the
-studentised bootstrap over speakers of :mod:`softhubert_plugin.scoring.intervals`.
+Satterthwaite's degrees of freedom, at most one less than there are speakers.
+
+Without speakers' effects, the bootstrap is Student's t over seeds; without seeds' effects, it is the studentised bootstrap over speakers
+of :mod:`softhubert_plugin.scoring.intervals`.
 
 **Why the verdict uses this interval.** In simulations with 20 and 40 speakers, seeds' effects of 0.3 points and speakers' effects of 0 to 4
 points, with 2, 3, 5 and 10 seeds, it covers the true difference in 93 to 97 % of draws. Student's t over seeds covers it in 95 % if
