@@ -156,7 +156,7 @@ def test_no_seed_in_common_is_not_comparable(tmp_path: Path) -> None:
     assert lines[-2].startswith("soft against km: not comparable") and lines[-1].endswith("seed 3 of soft; seeds 1, 2 of km (WER %).")
 
 
-@pytest.mark.parametrize("again", [1, 1.0, "1"])
+@pytest.mark.parametrize("again", [1, 1.0, "1", "01"])
 def test_a_seed_that_a_system_has_twice_is_refused_by_both_folders(tmp_path: Path, again: Any) -> None:
     runs = [_run(tmp_path / "a", "km", 1, 0.4), _run(tmp_path / "b", "km", again, 0.3)]
     with pytest.raises(SoftHubertError, match=r"a/km-1 and \S+b/km-\S+: two runs of 'km' with seed 1; give each run its own seed") as found:
