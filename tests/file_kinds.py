@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import shutil
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Callable, ClassVar, Dict, List, Tuple
 
@@ -34,8 +34,11 @@ from softhubert_plugin.labels.hard import HardLabels
 from softhubert_plugin.labels.pack import pack_labels
 from softhubert_plugin.labels.soft import open_soft_labels
 from softhubert_plugin.manifests import read_dictionary, read_lines, read_manifest, write_cluster_dictionary, write_manifest
+from softhubert_plugin.report.comparisons import compare_systems
 from softhubert_plugin.report.experiment import read_experiment
-from softhubert_plugin.report.table import quality_rows, rows, seed_rows
+from softhubert_plugin.report.over_seeds import seed_tables
+from softhubert_plugin.report.systems import System
+from softhubert_plugin.report.table import quality_rows, rows, test_sets
 from softhubert_plugin.scoring.score import compare_scores, score_files
 
 SYMBOLS = ("<s>", "<pad>", "</s>", "<unk>", "|", "A", "B", "C")
@@ -396,7 +399,9 @@ def read_report(path: Path) -> Any:
     folder = next(parent for parent in path.parents if (parent / "experiment.json").exists())
     found = read_experiment(folder)
     compared = [compare_scores(score, score) for score in found.scores.values()]
-    shown = rows([found]), quality_rows([found]), seed_rows([found, replace(found, name="again")])
+    systems = [System(name, {"1": found, "2": found}) for name in ("first", "second")]
+    over_seeds = seed_tables(systems, test_sets([found]), compare_systems(systems, test_sets([found])))
+    shown = rows([found]), quality_rows([found]), [(table.record(), table.cells()) for table in over_seeds]
     return vars(found), shown, compared
 
 

@@ -15,6 +15,7 @@ from softhubert_plugin.errors import SoftHubertError
 from softhubert_plugin.report import write_report
 from softhubert_plugin.report.experiment import read_experiment, read_log
 from softhubert_plugin.report.table import table_header
+from softhubert_plugin.report.verdict import ONE_SEED
 from softhubert_plugin.scoring.score import score_files
 
 VALID = '[2026-01-01 00:00:00,000][valid][INFO] - {"valid_loss": "%s", "valid_accuracy_masked": "%s", "valid_num_updates": "%d"}\n'
@@ -49,7 +50,9 @@ def test_the_table_holds_what_the_folders_say(pair: List[Path], tmp_path: Path) 
     assert re.split(r"\s{2,}", printed[0]) == list(table_header([read_experiment(pair[0])]))
     assert printed[1].startswith("hard <k-means>") and re.search(r"\b33\.33\b.*\b50\.0\b.*\b3\.50\b.*–.*20 \+ –\s+3\.0$", printed[1])
     assert "16.67" in printed[2]
-    assert printed[3].startswith("soft GMM against hard <k-means>: -16.67 points of WER") and printed[3].endswith("shows no difference.")
+    assert printed[3].startswith("soft GMM against hard <k-means>: -16.67 points of WER") and printed[3].endswith(
+        f"shows no difference; {ONE_SEED}."
+    )
     results = json.loads((tmp_path / "report" / "results.json").read_text())
     assert [system["wer"] for system in results["systems"]] == pytest.approx([2 / 6, 1 / 6])
     assert results["comparisons"][0]["difference"] == pytest.approx(-1 / 6)
@@ -112,8 +115,12 @@ def test_utterances_are_paired_by_id_not_by_order(pair: List[Path], tmp_path: Pa
 def test_folders_that_are_not_experiments_and_repeated_names_are_refused(pair: List[Path], tmp_path: Path) -> None:
     with pytest.raises(SoftHubertError, match=r"nothing/experiment\.json.*at least"):
         write_report([tmp_path / "nothing"], tmp_path / "report")
-    with pytest.raises(SoftHubertError, match="2 experiments are called 'soft GMM'"):
+    with pytest.raises(SoftHubertError, match=r"/gmm and \S+/gmm: two runs of 'soft GMM' with seed 1; give each run its own seed"):
         write_report([pair[1], pair[1]], tmp_path / "report")
+    for system, folder in zip("ab", pair):
+        (folder / "experiment.json").write_text(json.dumps({"name": "soft GMM", "system": system}))
+    with pytest.raises(SoftHubertError, match="2 experiments are called 'soft GMM'"):
+        write_report(pair, tmp_path / "report")
     (pair[0] / "timings.tsv").write_text("corpus 60\n")
     with pytest.raises(SoftHubertError, match="line 1: expected a stage, a tab and seconds"):
         read_experiment(pair[0])
@@ -128,8 +135,10 @@ def test_incomplete_scores_are_refused_by_name(pair: List[Path], tmp_path: Path)
 def test_runs_of_one_system_are_distinguished_by_their_seeds(pair: List[Path], tmp_path: Path) -> None:
     for seed, folder in enumerate(pair, start=1):
         (folder / "experiment.json").write_text(json.dumps({"name": "soft", "seed": seed}))
-    assert "soft, seed 2 against soft, seed 1: -16.67 points" in write_report(pair, tmp_path / "report")
-    assert "| soft | 2 | 25.00 ± 11.79 |" in (tmp_path / "report" / "results.md").read_text()
+    printed = write_report(pair, tmp_path / "report").splitlines()
+    assert [line[:12] for line in printed[1:3]] == ["soft, seed 1", "soft, seed 2"]
+    assert not any("against" in line for line in printed), "the seeds of one system are not compared with each other"
+    assert "| soft | 2 | 25.00 | 0.00 to 130.89 |" in (tmp_path / "report" / "results.md").read_text()
 
 
 def test_a_log_of_a_resumed_run_counts_each_update_once_and_the_later_record(tmp_path: Path) -> None:
@@ -154,7 +163,7 @@ def test_a_clear_difference_is_reported_as_a_difference(tmp_path: Path) -> None:
         score = {"wer": errors.sum() / 1000, "low": 0.0, "high": 1.0, "cer": 0.0, "per_utterance": each}
         (folder / "score.json").write_text(json.dumps(score))
         folders.append(folder)
-    assert write_report(folders, tmp_path / "report").endswith("fewer errors on this test set.")
+    assert write_report(folders, tmp_path / "report").endswith(f"this test set shows a difference; {ONE_SEED}.")
 
 
 def test_several_test_sets_seeds_quality_layers_and_configurations_are_shown(pair: List[Path], tmp_path: Path) -> None:
@@ -175,11 +184,18 @@ def test_several_test_sets_seeds_quality_layers_and_configurations_are_shown(pai
         (folder / "commands.txt").write_text("softhubert features mfcc <all>\n")
     printed = write_report(pair, tmp_path / "report")
     assert "test-clean WER %" in printed and "test-other 95 % interval" in printed and "  960  " in printed
-    assert "against soft, seed 1 on test-clean: -16.67 points" in printed and "on test-other: +0.00 points" in printed
-    assert "| soft | 2 | 25.00 ± 11.79 | 33.33 ± 0.00 |" in (tmp_path / "report" / "results.md").read_text()
+    text = (tmp_path / "report" / "results.md").read_text()
+    assert "| test-clean WER % | seeds |" in text and "| soft | 2 | 25.00 | 0.00 to 130.89 |" in text
+    assert "| test-other WER % | seeds |" in text and "| soft | 2 | 33.33 | 33.33 to 33.33 |" in text
+    for measure, value in (("probing accuracy %, chosen layer", "50.00"), ("PNMI", "0.5000"), ("phone purity, expected counts", "0.5000")):
+        assert f"| {measure} | seeds |" in text and f"| soft | 2 | {value} | {value} to {value} |" in text
     page = (tmp_path / "report" / "index.html").read_text()
     assert "pretrain.common.seed" in page and "pretrain.common.fp16" not in page and "pretrain.task.data" not in page
     assert page.count("0.500 (0.400 to 0.600)") == 12 and "softhubert features mfcc &lt;all&gt;" in page
     assert "<h2>Layers</h2>" in page
+    for system, folder in zip(("km", "soft"), pair):
+        (folder / "experiment.json").write_text(json.dumps({"name": system}))
+    printed = write_report(pair, tmp_path / "report")
+    assert "soft against km on test-clean: -16.67 points" in printed and "on test-other: +0.00 points" in printed
     results = json.loads((tmp_path / "report" / "results.json").read_text())
     assert [comparison["on"] for comparison in results["comparisons"]] == ["test-clean", "test-other"]

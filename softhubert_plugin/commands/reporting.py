@@ -20,10 +20,15 @@ def add_reporting(commands: Commands) -> None:
     parser = commands.add(
         "report",
         "compare experiments: print a table, and write index.html, results.json and results.md",
-        "softhubert report exp/km exp/gmm --dest exp/report",
+        "softhubert report exp/km-1 exp/km-2 exp/gmm-1 exp/gmm-2 --dest exp/report",
         report,
     )
-    parser.add_argument("experiments", metavar="EXP_DIR", nargs="+", help="experiment folders, the baseline first")
+    parser.add_argument(
+        "experiments",
+        metavar="EXP_DIR",
+        nargs="+",
+        help='experiment folders, those of the baseline first; those that differ only in their "seed" are compared over seeds',
+    )
     parser.add_argument("--dest", required=True, help="folder to write the report to")
 
     def doctor(a: argparse.Namespace) -> str:

@@ -3,7 +3,7 @@
 The folder holds these files::
 
     experiment.json                      name, and the settings that distinguish it from other experiments; experiments with the same
-                                         "system" and different "seed" are also summarised together
+                                         "system" (by default the name) and different "seed" are seeds of one system
     labels.json                          output of 'softhubert labels inspect' for the training labels
     quality.json                         from 'softhubert labels quality --dest'
     layers.json                          from 'softhubert probe'

@@ -58,7 +58,8 @@ def _seed_panel(panel: Axes, table: SeedTable, systems: Sequence[str]) -> None:
         panel.plot(values, [place + 0.2] * len(values), "o", markersize=3.5, alpha=0.6, color=colour(place))
         if row.mean.low is not None and row.mean.high is not None:
             mean, low, high = (factor * value for value in (row.mean.mean, row.mean.low, row.mean.high))
-            panel.errorbar(mean, place - 0.1, xerr=[[mean - low], [high - mean]], fmt="o", capsize=4, color=colour(place))
+            spread = [[max(mean - low, 0)], [max(high - mean, 0)]]
+            panel.errorbar(mean, place - 0.1, xerr=spread, fmt="o", capsize=4, color=colour(place))
     panel.set_yticks(range(len(systems)), systems)
     panel.set_ylim(len(systems) - 0.5, -0.5)
     panel.set_xlabel(table.measure.title)

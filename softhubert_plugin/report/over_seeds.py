@@ -6,6 +6,7 @@ the interval over seeds and speakers that the verdict uses.
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass, replace
 from typing import Any, Callable, Dict, Iterator, List, NamedTuple, Optional, Sequence, Tuple
 
@@ -186,10 +187,18 @@ def _values(system: System, measure: Measure) -> Dict[str, float]:
 
 def _row(name: str, values: Dict[str, float], baseline: Dict[str, float], measure: Measure) -> SeedRow:
     paired = tuple(seed for seed in values if seed in baseline)
-    row = SeedRow(name, values, mean_over_seeds(list(values.values())), paired)
+    highest = 1.0 if measure.test_set is None else math.inf
+    row = SeedRow(name, values, _possible(mean_over_seeds(list(values.values())), highest), paired)
     if measure.test_set is not None or len(paired) < 2:
         return row
     return replace(row, difference=mean_over_seeds([values[seed] - baseline[seed] for seed in paired]))
+
+
+def _possible(mean: SeedMean, highest: float) -> SeedMean:
+    """Cut an interval at the values that a rate can have. Only insertions can make more errors than there are words."""
+    if mean.low is None or mean.high is None:
+        return mean
+    return replace(mean, low=max(mean.low, 0.0), high=min(mean.high, highest))
 
 
 def _with_comparison(row: SeedRow, comparison: Optional[SystemComparison]) -> SeedRow:

@@ -10,6 +10,7 @@ from softhubert_plugin.errors import SoftHubertError
 from softhubert_plugin.report.experiment import Experiment
 
 UNKNOWN_SEED = "unknown"  # the seed of an experiment that does not say it
+_WHOLE = re.compile(r"-?[0-9]{1,20}")
 
 
 @dataclass(frozen=True)
@@ -56,15 +57,16 @@ def _by_seed(system: str, experiments: Sequence[Experiment]) -> Dict[str, Experi
 
 
 def seed_name(value: Any) -> str:
-    """Name a seed, so that 1, 1.0 and "1" are one seed. A missing seed is :data:`UNKNOWN_SEED`."""
+    """Name a seed, so that 1, 1.0, "1" and "01" are one seed. A missing seed is :data:`UNKNOWN_SEED`."""
     if value is None:
         return UNKNOWN_SEED
     if isinstance(value, float) and value.is_integer():
         return str(int(value))
-    return str(value).strip()
+    text = str(value).strip()
+    return str(int(text)) if _WHOLE.fullmatch(text) else text
 
 
 def _order(seed: str) -> Tuple[bool, int, str]:
     """Order whole numbers by value, before anything else."""
-    whole = re.fullmatch(r"-?[0-9]{1,20}", seed) is not None
+    whole = _WHOLE.fullmatch(seed) is not None
     return not whole, int(seed) if whole else 0, seed

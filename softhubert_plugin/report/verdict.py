@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import Optional
 
 from softhubert_plugin.report.comparisons import SystemComparison
+from softhubert_plugin.report.table import MISSING
 from softhubert_plugin.scoring.intervals import Comparison
 from softhubert_plugin.scoring.seed_comparison import SeedComparison
 
@@ -28,30 +29,21 @@ def verdict(comparison: SystemComparison, on: str = "") -> str:
 
 
 def _over_seeds(found: SeedComparison, comparison: SystemComparison) -> str:
-    by_seed = found.by_seed
-    corrected = ""
-    if comparison.number > 1:
-        corrected = f"; after Holm's correction for {comparison.number} comparisons p = {_p(comparison.corrected[1])} and "
-        corrected += _p(comparison.corrected[0])
+    by_seed, (p_by_seed, p_value) = found.by_seed, comparison.corrected
+    corrected = f"; p corrected for {comparison.number} comparisons" if comparison.number > 1 else ""
     return (
-        f"{100 * by_seed.mean:+.2f} points of WER over {by_seed.seeds} seeds (95 % interval {points(found.low, found.high)}, "
-        f"p = {_p(found.p_value)}, {found.method}; {points(by_seed.low, by_seed.high)}, p = {_p(by_seed.p_value)}, "
-        f"Student's t by seed{corrected})"
+        f"{100 * by_seed.mean:+.2f} points of WER (95 % interval {_points(found.low, found.high)}, p = {p_value:.2g}, {found.method}; "
+        f"{_points(by_seed.low, by_seed.high)}, p = {p_by_seed:.2g}, Student's t by seed{corrected})"
     )
 
 
 def _one_seed(found: Comparison) -> str:
     shown = "no difference" if found.low <= 0 <= found.high else "a difference"
     return (
-        f"{100 * found.difference:+.2f} points of WER (95 % interval {points(found.low, found.high)}, p = {_p(found.p_value)}, "
+        f"{100 * found.difference:+.2f} points of WER (95 % interval {_points(found.low, found.high)}, p = {found.p_value:.2g}, "
         f"{found.test}): this test set shows {shown}"
     )
 
 
-def points(low: Optional[float], high: Optional[float]) -> str:
-    """Format an interval of a difference of rates, in percentage points."""
-    return "–" if low is None or high is None else f"{100 * low:+.2f} to {100 * high:+.2f}"
-
-
-def _p(value: float) -> str:
-    return f"{value:.2g}"
+def _points(low: Optional[float], high: Optional[float]) -> str:
+    return MISSING if low is None or high is None else f"{100 * low:+.2f} to {100 * high:+.2f}"

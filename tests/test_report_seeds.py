@@ -1,0 +1,234 @@
+"""The report over seeds: what it says in words, tables, the figure and ``results.json``, and which runs it refuses or leaves out."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any, Dict, List, Optional, Sequence
+
+import numpy as np
+import pytest
+from matplotlib.figure import Figure
+from scipy import stats
+
+from softhubert_plugin.errors import SoftHubertError
+from softhubert_plugin.plotting import svg_element
+from softhubert_plugin.report import figures, write_report
+from softhubert_plugin.report.verdict import ONE_SEED
+
+SPEAKERS, UTTERANCES = 12, 5
+
+
+def _run(
+    root: Path, system: str, seed: Any, error_rate: float, *, accuracies: Sequence[float] = (), purity: Optional[float] = None,
+    counts: str = "hard", sets: Sequence[str] = ("test",), ids: str = "u",
+) -> Path:  # fmt: skip
+    """Write the folder of one run. Its errors are random, but the same number makes the same errors."""
+    folder = root / f"{system}-{seed}"
+    (folder / "scores").mkdir(parents=True)
+    settings = {"name": system, "system": system, **({} if seed is None else {"seed": seed})}
+    (folder / "experiment.json").write_text(json.dumps(settings))
+    count = SPEAKERS * UTTERANCES
+    for number, name in enumerate(sets):
+        rng = np.random.default_rng([number, sum(map(ord, f"{system}{seed}"))])
+        words = np.full(count, 20)
+        errors = rng.binomial(20, error_rate, count)
+        each = {
+            "id": [f"{ids}{number}" for number in range(count)], "errors": errors.tolist(), "words": words.tolist(),
+            "speaker": [f"s{number // UTTERANCES}" for number in range(count)],
+        }  # fmt: skip
+        score = {"wer": errors.sum() / words.sum(), "low": 0.0, "high": 1.0, "cer": 0.0, "per_utterance": each}
+        (folder / "scores" / f"{name}.json").write_text(json.dumps(score))
+    if accuracies:
+        rows = [{"layer": layer, "accuracy": _measure(value)} for layer, value in enumerate(accuracies, start=1)]
+        (folder / "layers.json").write_text(json.dumps({"layer": 1, "layers": rows}))
+    if purity is not None:
+        measures = {"phone_purity": _measure(purity), "cluster_purity": _measure(purity), "pnmi": _measure(purity)}
+        (folder / "quality.json").write_text(json.dumps({counts: measures}))
+    return folder
+
+
+def _measure(value: float) -> Dict[str, float]:
+    return {"value": value, "low": value, "high": value}
+
+
+def _results(root: Path) -> Any:
+    return json.loads((root / "report" / "results.json").read_text())
+
+
+def _written(root: Path) -> List[str]:
+    return [(root / "report" / name).read_text() for name in ("results.md", "index.html", "results.json")]
+
+
+def test_a_clear_difference_over_seeds_is_claimed_everywhere(tmp_path: Path) -> None:
+    runs = [_run(tmp_path, system, seed, rate) for system, rate in (("km", 0.4), ("soft", 0.2)) for seed in (1, 2, 3, 4)]
+    printed = write_report(runs, tmp_path / "report")
+    sentence = printed.splitlines()[-1]
+    assert sentence.startswith("soft against km: -") and sentence.endswith("Student's t by seed): fewer errors.")
+    assert "hierarchical bootstrap over 4 seeds and 12 speakers" in sentence
+    markdown, page, _ = _written(tmp_path)
+    assert sentence in markdown and sentence.replace("'", "&#x27;") in page
+    (comparison,) = _results(tmp_path)["comparisons"]
+    assert comparison["verdict"] == sentence and comparison["claim"] == "fewer errors" and comparison["seeds"] == ["1", "2", "3", "4"]
+    rates = [[system["wer"] for system in _results(tmp_path)["systems"]][start : start + 4] for start in (0, 4)]
+    assert comparison["difference"] == pytest.approx(np.mean(rates[1]) - np.mean(rates[0]))
+    assert comparison["by_seed"]["p_value"] == pytest.approx(stats.ttest_rel(rates[1], rates[0]).pvalue)
+
+
+def test_the_other_way_round_it_is_more_errors(tmp_path: Path) -> None:
+    runs = [_run(tmp_path, system, seed, rate) for system, rate in (("soft", 0.2), ("km", 0.4)) for seed in (1, 2, 3, 4)]
+    assert write_report(runs, tmp_path / "report").endswith(": more errors.")
+
+
+def test_the_same_rate_in_every_seed_shows_no_difference(tmp_path: Path) -> None:
+    runs = [_run(tmp_path, system, seed, 0.3) for system in ("km", "soft") for seed in (1, 2, 3)]
+    assert write_report(runs, tmp_path / "report").endswith(": shows no difference.")
+
+
+@pytest.mark.parametrize("rates", [(0.4, 0.1), (0.1, 0.4), (0.3, 0.3)])
+def test_one_seed_never_claims_fewer_or_more_errors(tmp_path: Path, rates: Sequence[float]) -> None:
+    runs = [_run(tmp_path, system, 1, rate) for system, rate in zip(("km", "soft"), rates)]
+    printed = write_report(runs, tmp_path / "report")
+    assert printed.endswith(f"{ONE_SEED}.")
+    for text in (printed, *_written(tmp_path)):
+        assert "fewer errors" not in text and "more errors" not in text and ONE_SEED in text
+    assert _results(tmp_path)["over_seeds"] == [] and "A dot per seed" not in _written(tmp_path)[1]
+
+
+def test_the_table_has_means_intervals_and_paired_differences(tmp_path: Path) -> None:
+    runs = [_run(tmp_path, system, seed, rate) for system, rate in (("km", 0.4), ("soft", 0.3)) for seed in (2, 10, 1)]
+    write_report(runs, tmp_path / "report")
+    (table,) = _results(tmp_path)["over_seeds"]
+    assert table["measure"] == "WER %"
+    km, soft = (list(system["values"].values()) for system in table["systems"])
+    assert list(table["systems"][0]["values"]) == ["1", "2", "10"], "seeds are in numerical order"
+    low, high = stats.t.interval(0.95, 2, np.mean(soft), stats.sem(soft))
+    found = table["systems"][1]
+    assert (found["mean"], found["low"], found["high"]) == pytest.approx((np.mean(soft), low, high))
+    assert found["difference"]["p_value"] == pytest.approx(stats.ttest_rel(soft, km).pvalue)
+    assert "difference" not in table["systems"][0]
+    markdown, page, _ = _written(tmp_path)
+    columns = ["WER %", "seeds", "mean", "95 % interval", "difference", "by seed", "p (Holm)", "by seeds and speakers", "p (Holm)"]
+    assert f"| {' | '.join(columns)} |" in markdown
+    assert f"| soft | 3 | {100 * np.mean(soft):.2f} | {100 * low:.2f} to {100 * high:.2f} |" in markdown
+    assert "<h2>Seeds</h2>" in page and "<h2>A dot per seed</h2>" in page
+
+
+def test_p_values_are_corrected_for_all_systems_and_test_sets(tmp_path: Path) -> None:
+    sets = ("clean", "other")
+    runs = [_run(tmp_path, system, seed, 0.3, sets=sets) for system in ("km", "gmm", "argmax") for seed in (1, 2, 3)]
+    printed = write_report(runs, tmp_path / "report")
+    comparisons = _results(tmp_path)["comparisons"]
+    assert [(each["second"], each["on"]) for each in comparisons] == [(name, on) for name in ("gmm", "argmax") for on in sets]
+    assert printed.count("p corrected for 4 comparisons") == 4
+    for of in (lambda each: each, lambda each: each["by_seed"]):
+        smallest = min(comparisons, key=lambda each: of(each)["p_value"])
+        assert of(smallest)["p_holm"] == pytest.approx(min(1, 4 * of(smallest)["p_value"]))
+
+
+def test_seeds_without_a_partner_are_said_and_not_dropped_in_silence(tmp_path: Path) -> None:
+    runs = [_run(tmp_path, "km", seed, 0.4) for seed in (1, 2, 3)] + [_run(tmp_path, "soft", seed, 0.2) for seed in (2, 3, 4, 10)]
+    printed = write_report(runs, tmp_path / "report")
+    said = "soft against km: without a partner, and so in no difference: seeds 4, 10 of soft; seed 1 of km (WER %)."
+    assert printed.splitlines()[-1] == said and all(said in text for text in _written(tmp_path))
+    (comparison,) = _results(tmp_path)["comparisons"]
+    assert comparison["seeds"] == ["2", "3"]
+    assert len(_results(tmp_path)["over_seeds"][0]["systems"][1]["values"]) == 4, "the mean is over all seeds"
+
+
+def test_scores_on_other_utterances_are_left_out_by_seed(tmp_path: Path) -> None:
+    runs = [_run(tmp_path, "km", seed, 0.4) for seed in (1, 2, 3)]
+    runs += [_run(tmp_path, "soft", seed, 0.2, ids="v" if seed == 3 else "u") for seed in (1, 2, 3)]
+    printed = write_report(runs, tmp_path / "report")
+    assert "over 2 seeds and 12 speakers" in printed and "in no difference: seed 3 of soft; seed 3 of km (WER %)." in printed
+
+
+def test_one_seed_in_common_is_one_seed(tmp_path: Path) -> None:
+    runs = [_run(tmp_path, "km", seed, 0.4) for seed in (1, 2)] + [_run(tmp_path, "soft", seed, 0.1) for seed in (2, 3)]
+    lines = write_report(runs, tmp_path / "report").splitlines()
+    assert lines[-2].startswith("soft, seed 2 against km, seed 2: -") and lines[-2].endswith(f"{ONE_SEED}.")
+    assert lines[-1].endswith("seed 3 of soft; seed 1 of km (WER %).")
+
+
+def test_no_seed_in_common_is_not_comparable(tmp_path: Path) -> None:
+    runs = [_run(tmp_path, "km", seed, 0.4) for seed in (1, 2)] + [_run(tmp_path, "soft", 3, 0.1)]
+    lines = write_report(runs, tmp_path / "report").splitlines()
+    assert lines[-2].startswith("soft against km: not comparable") and lines[-1].endswith("seed 3 of soft; seeds 1, 2 of km (WER %).")
+
+
+@pytest.mark.parametrize("again", [1, 1.0, "1", "01"])
+def test_a_seed_that_a_system_has_twice_is_refused_by_both_folders(tmp_path: Path, again: Any) -> None:
+    runs = [_run(tmp_path / "a", "km", 1, 0.4), _run(tmp_path / "b", "km", again, 0.3)]
+    with pytest.raises(SoftHubertError, match=r"a/km-1 and \S+b/km-\S+: two runs of 'km' with seed 1; give each run its own seed") as found:
+        write_report(runs, tmp_path / "report")
+    assert "\n" not in str(found.value)
+
+
+def test_a_run_that_does_not_say_its_seed_is_refused_where_there_are_several(tmp_path: Path) -> None:
+    runs = [_run(tmp_path, "km", 1, 0.4), _run(tmp_path, "km", None, 0.3)]
+    with pytest.raises(SoftHubertError, match=r"km-None/experiment\.json: expected a seed, because 'km' has 2 runs"):
+        write_report(runs, tmp_path / "report")
+    other = _run(tmp_path / "again", "km", None, 0.3)
+    with pytest.raises(SoftHubertError, match=r"km-None and \S+again/km-None: two runs of 'km' with no seed"):
+        write_report([runs[1], other], tmp_path / "report")
+
+
+def test_probing_accuracy_and_label_quality_get_the_same_table(tmp_path: Path) -> None:
+    accuracies = {"km": (0.50, 0.52, 0.51), "soft": (0.60, 0.63, 0.62)}
+    runs = []
+    for system, values in accuracies.items():
+        for seed, value in enumerate(values, start=1):
+            counts = "hard" if system == "km" else "argmax"
+            runs.append(_run(tmp_path, system, seed, 0.3, accuracies=(value, 0.9), purity=value, counts=counts))
+    write_report(runs, tmp_path / "report")
+    tables = {table["measure"]: table["systems"] for table in _results(tmp_path)["over_seeds"]}
+    assert list(tables) == ["WER %", "probing accuracy %, chosen layer", "PNMI", "phone purity", "cluster purity"]
+    expected = stats.ttest_rel(accuracies["soft"], accuracies["km"]).pvalue
+    for name, corrected in (("probing accuracy %, chosen layer", expected), ("PNMI", 3 * expected)):
+        _, soft = tables[name]
+        assert soft["mean"] == pytest.approx(np.mean(accuracies["soft"])), "of the layer that was chosen, not of the best on the test part"
+        assert soft["difference"]["p_value"] == pytest.approx(expected) and soft["difference"]["p_holm"] == pytest.approx(corrected)
+    markdown = _written(tmp_path)[0]
+    assert "| probing accuracy %, chosen layer | seeds | mean |" in markdown and "| PNMI | seeds | mean |" in markdown
+
+
+def test_without_the_chosen_layer_the_best_one_is_shown(tmp_path: Path) -> None:
+    runs = [_run(tmp_path, "km", seed, 0.3, accuracies=(0.5, 0.7)) for seed in (1, 2)]
+    for run in runs:
+        layers = json.loads((run / "layers.json").read_text())
+        (run / "layers.json").write_text(json.dumps({"layers": layers["layers"]}))
+    write_report(runs, tmp_path / "report")
+    assert _results(tmp_path)["over_seeds"][1]["systems"][0]["mean"] == pytest.approx(0.7)
+
+
+def test_the_figure_has_a_dot_for_every_seed_and_a_mean_with_its_interval(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    drawn: List[Figure] = []
+    monkeypatch.setattr(figures, "svg_element", lambda figure, title: drawn.append(figure) or svg_element(figure, title))
+    write_report([_run(tmp_path, system, seed, 0.3) for system in ("km <1>", "soft") for seed in range(4)], tmp_path / "report")
+    panel = drawn[0].axes[0]
+    dots = [line for line in panel.lines if len(line.get_xdata()) == 4]
+    for line, system in zip(dots, _results(tmp_path)["over_seeds"][0]["systems"]):
+        assert sorted(line.get_xdata()) == pytest.approx(sorted(100 * value for value in system["values"].values()))
+    assert len(dots) == 2 and len(panel.containers) == 2
+    assert [label.get_text() for label in panel.get_yticklabels()] == ["km <1>", "soft"]
+    page = _written(tmp_path)[1]
+    assert "<h2>A dot per seed</h2>" in page and "km &lt;1&gt;" in page and "<1>" not in page
+
+
+def test_systems_with_one_seed_stand_beside_systems_with_several(tmp_path: Path) -> None:
+    runs = [_run(tmp_path, "km", seed, 0.4) for seed in (1, 2, 3)]
+    runs += [_run(tmp_path, "soft", seed, 0.2) for seed in (1, 2, 3)] + [_run(tmp_path, "argmax", 2, 0.3)]
+    lines = write_report(runs, tmp_path / "report").splitlines()
+    assert (
+        lines[-3].endswith("fewer errors.") and lines[-2].startswith("argmax against km, seed 2: ") and lines[-2].endswith(f"{ONE_SEED}.")
+    )
+    assert lines[-1].endswith("seeds 1, 3 of km (WER %).")
+    assert any(line.startswith("| argmax | 1 |") and "| – | – |" in line for line in _written(tmp_path)[0].splitlines())
+
+
+def test_the_same_runs_give_the_same_report(tmp_path: Path) -> None:
+    runs = [_run(tmp_path, system, seed, 0.3) for system in ("km", "soft") for seed in (1, 2, 3)]
+    for name in ("a", "b"):
+        write_report(runs, tmp_path / name)
+    for name in ("index.html", "results.json", "results.md"):
+        assert (tmp_path / "a" / name).read_bytes() == (tmp_path / "b" / name).read_bytes()
