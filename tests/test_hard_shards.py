@@ -226,10 +226,3 @@ def test_a_large_cluster_number_takes_no_memory(shards: Path) -> None:
     (shards / "dict.km.txt").write_text("0 1\n999999999 1\n")
     (shards / "big.km").write_text("999999999 0\n")
     assert HardLabels(shards / "big.km", shards / "dict.km.txt").utterance(0).components.tolist() == [1, 0]
-
-
-@pytest.mark.parametrize("recipe", ["quickstart", "librispeech"])
-def test_the_recipes_join_shards_by_the_command(recipe: str) -> None:
-    text = (Path(__file__).parents[1] / "examples" / recipe / "run.sh").read_text()
-    assert "softhubert labels merge" in text and "--clusters" in text
-    assert "dict.km.txt" not in text and "seq 0" not in text

@@ -185,7 +185,7 @@ def _add_librispeech(commands: Commands) -> None:
         ("beam", "hypotheses kept in the search with the language model (default: tiny 10, base 500)"),
     ):
         default = {"stage": 0, "stop-stage": 10}.get(name)
-        parser.add_argument(f"--{name}", type=int if default == 0 else _count, default=default, metavar="N", help=text)
+        parser.add_argument(f"--{name}", type=int if default is not None else _count, default=default, metavar="N", help=text)
     parser.add_argument(
         "--layers-dtype", choices=("float16", "float32"), default="float16", help="of hidden states on disk (default: %(default)s)"
     )

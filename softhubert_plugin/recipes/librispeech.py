@@ -74,7 +74,7 @@ def librispeech_stages(recipe: LibriSpeech) -> List[Stage]:
             tuned = fine_tune(road, f"finetune-{system.name}", checkpoint, f"{folder}/finetune", settings.training.finetune_updates)
             searched = decode(road, system, lm=f"{settings.exp}/lm", beam=recipe.beam, tune_on=settings.valid)
             stages += [*_numbered(7, trainings), *_numbered(8, [tuned]), *_numbered(9, [searched])]
-    return [*stages, *_numbered(10, [report(roads, systems, settings.facts, "systems/{0}/labels2/{0}", measured)])]
+    return [*stages, *_numbered(10, [report(roads, systems, settings.facts, "systems/{0}/labels2/{1}", measured)])]
 
 
 def _data(recipe: LibriSpeech) -> Tuple[List[Stage], Tuple[str, ...]]:
@@ -102,7 +102,7 @@ def _pretrain(road: Road, system: System, baseline: System, iteration: int) -> S
     if system.kind == "distil":  # from the baseline's model of iteration 1
         teacher = road.checkpoint(baseline, "pretrain1")
         return pretrain(road, system, "", [teacher], run=run, teacher=teacher)
-    labels = f"{road.folder if iteration == 1 else road.system(system)}/labels{iteration}/{system.name}"
+    labels = f"{road.folder if iteration == 1 else road.system(system)}/labels{iteration}/{system.targets}"
     made = [f"{labels}/{split}.{system.label}" for split in (road.train, road.valid)]
     return pretrain(road, system, labels, made, iteration=iteration, run=run)
 
@@ -136,8 +136,19 @@ def _second_iteration(recipe: LibriSpeech, road: Road, system: System, alignment
     dumped, features = hidden_states(road, system, checkpoint, layers, percent=recipe.study.percent, dtype=recipe.layers_dtype)
     fitted = cluster(road, [system], features, recipe.clusters, f"{folder}/iteration2", f"-{system.name}-2")
     labels = f"{folder}/labels2"
-    made = labelled(road, system, features, recipe.clusters, f"{folder}/iteration2", labels, [], audio=True, suffix="2", own=True)
-    file = f"{labels}/{system.name}/{road.train}.{system.label}"
+    made = labelled(
+        road,
+        system,
+        features,
+        recipe.clusters,
+        f"{folder}/iteration2",
+        labels,
+        [],
+        audio=True,
+        suffix="2-small" if system.small else "2",
+        own=True,
+    )
+    file = f"{labels}/{system.targets}/{road.train}.{system.label}"
     command = ("softhubert", "labels", "quality", file, "--manifest", f"{road.data}/{road.train}.tsv", *phones, "--label-rate", "50")
     checked = Stage(road.name(f"quality-{system.name}"), ((*command, "--dest", quality),), (file, *aligned), (quality,))
     measured += [layers, quality]

@@ -230,7 +230,7 @@ def report(roads: Sequence[Road], systems: Sequence[System], facts: Sequence[str
 
     Args:
         facts: ``key=value`` of all experiments.
-        labels: folder of a system's labels below its seed's folder, with ``{}`` for the system.
+        labels: folder of a system's labels below its seed's folder, with ``{0}`` for the system and ``{1}`` for its targets.
         more: further files that the report reads.
     """
     commands: List[Command] = []
@@ -239,7 +239,7 @@ def report(roads: Sequence[Road], systems: Sequence[System], facts: Sequence[str
         for road in roads:
             folder = road.system(system)
             about = (f"name={system.title}", f"system={system.title}", f"target={system.kind}", f"seed={road.seed}", *facts)
-            file = f"{road.folder}/{labels.format(system.name)}/{road.train}.{system.label}"
+            file = f"{road.folder}/{labels.format(system.name, system.targets)}/{road.train}.{system.label}"
             commands.append(("softhubert", "recipe", "describe", road.exp, folder, file, f"{road.data}/{road.train}.tsv", *about))
             folders.append(folder)
             inputs += [f"{folder}/scores/{test}.json" for test in road.tests]

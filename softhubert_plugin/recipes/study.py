@@ -91,11 +91,11 @@ def compared(settings: Study, roads: Sequence[Road], features: Features, *, audi
         for system in settings.systems:
             stages += labelled(road, system, features, settings.clusters, road.folder, f"{road.folder}/labels", stages, audio=audio)
         for system in settings.systems:
-            stages += trained(road, system, settings.systems[0], f"{road.folder}/labels/{system.name}")
+            stages += trained(road, system, settings.systems[0], f"{road.folder}/labels/{system.targets}")
             if settings.alignments:
                 stages.append(measured(road, system, settings.alignments, settings.percent))
                 more += stages[-1].outputs
-    return [*stages, report(roads, settings.systems, settings.facts, "labels/{}", more)]
+    return [*stages, report(roads, settings.systems, settings.facts, "labels/{1}", more)]
 
 
 def labelled(
@@ -113,14 +113,16 @@ def labelled(
         own: whether nothing is shared with other systems.
     """
     made = {path for stage in before for path in stage.outputs}
+    if f"{labels}/{system.targets}/{road.train}.{system.label}" in made:
+        return []
     source = System("gmm", system.perplexity) if system.control in ("smooth", "shuffle") else system
     of = f"{suffix}-of-{system.name}" if own and source is not system else suffix
     stages: List[Stage] = []
-    if source.clusterer and f"{labels}/{source.name}/{road.train}.{source.label}" not in made:
-        path, dest = clusterer_path(source, clusterers), f"{labels}/{source.name}"
+    if source.clusterer and f"{labels}/{source.targets}/{road.train}.{source.label}" not in made:
+        path, dest = clusterer_path(source, clusterers), f"{labels}/{source.targets}"
         stages += label(road, source, features, clusters, path, dest, audio=audio, suffix=of)
     if source is not system:
-        stages.append(control(road, system, f"{labels}/{source.name}", f"{labels}/{system.name}", suffix))
+        stages.append(control(road, system, f"{labels}/{source.targets}", f"{labels}/{system.targets}", suffix))
     return stages
 
 
@@ -149,7 +151,7 @@ def measured(road: Road, system: System, alignments: str, percent: float) -> Sta
     probe = ("softhubert", "probe", road.data, road.train, "1", "--checkpoint", checkpoint, *phones, *options)
     commands, inputs, outputs = [probe], [checkpoint], [f"{folder}/layers.json"]
     if system.clusterer:
-        labels = f"{road.folder}/labels/{system.name}/{road.train}.{system.label}"
+        labels = f"{road.folder}/labels/{system.targets}/{road.train}.{system.label}"
         commands.append(
             (
                 "softhubert",

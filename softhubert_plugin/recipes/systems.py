@@ -36,10 +36,14 @@ class System:
     small: bool = False
 
     @property
+    def targets(self) -> str:
+        """The name of its targets, which models of both sizes share."""
+        return self.kind + (f"-p{self.perplexity:g}" if self.clusterer in ("gmm", "km-soft") and self.perplexity != 4 else "")
+
+    @property
     def name(self) -> str:
         """Its name, for folders and stages."""
-        perplexity = f"-p{self.perplexity:g}" if self.clusterer in ("gmm", "km-soft") and self.perplexity != 4 else ""
-        return f"{self.kind}{perplexity}{'-small' if self.small else ''}"
+        return f"{self.targets}{'-small' if self.small else ''}"
 
     @property
     def title(self) -> str:

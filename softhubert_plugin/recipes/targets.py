@@ -113,7 +113,7 @@ def label(
         audio: whether labels are made straight from audio; otherwise from feature shards of both splits.
         suffix: what the stages' names end in.
     """
-    rate, splits, name = str(features.rate), (road.train, road.valid), road.name(f"labels-{system.name}{suffix}")
+    rate, splits, name = str(features.rate), (road.train, road.valid), road.name(f"labels-{system.targets}{suffix}")
     options = (*(("--hard",) if system.label == "km" else ()), *(features.audio if audio else ()), *road.on_device())
     made = (*features.made, clusterer)
     if audio:  # of hidden states: the checkpoint, and the layer's file
@@ -151,7 +151,7 @@ def control(road: Road, system: System, source: str, dest: str, suffix: str = ""
         like = ("--like", f"{dest}/{road.train}.gmm") if system.control == "smooth" and split != road.train else ()
         commands.append((*command, *like, *(("--seed", str(road.seed)) if system.control == "shuffle" else ())))
     inputs, outputs = (tuple(f"{folder}/{split}.gmm" for split in splits) for folder in (source, dest))
-    return Stage(road.name(f"labels-{system.name}{suffix}"), (("mkdir", "-p", dest), *commands), inputs, outputs)
+    return Stage(road.name(f"labels-{system.targets}{suffix}"), (("mkdir", "-p", dest), *commands), inputs, outputs)
 
 
 def _shards(road: Road, folder: str) -> Tuple[str, ...]:

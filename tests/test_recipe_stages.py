@@ -1,0 +1,181 @@
+"""The stages of recipes: options combine, what is common is done once, and every command can be parsed by the program that it starts."""
+
+from __future__ import annotations
+
+import itertools
+import os
+import re
+import shlex
+import subprocess
+from pathlib import Path
+from typing import Dict, List
+
+import pytest
+from omegaconf import OmegaConf
+
+from softhubert_plugin.cli import build_parser, main
+from softhubert_plugin.errors import SoftHubertError
+from softhubert_plugin.recipes.systems import parse_systems
+
+REPOSITORY = Path(__file__).parents[1]
+CONFIGS = REPOSITORY / "config"
+
+
+def _planned(capsys: pytest.CaptureFixture[str], *arguments: str) -> Dict[str, List[List[str]]]:
+    """The commands of each stage of a recipe."""
+    assert main(["recipe", *arguments, "--dry-run"]) == 0
+    stages: Dict[str, List[List[str]]] = {}
+    for line in capsys.readouterr().out.splitlines():
+        if line.startswith("# "):
+            stages[line[2:]] = []
+        else:
+            list(stages.values())[-1].append(shlex.split(line))
+    return stages
+
+
+@pytest.fixture()
+def data(tmp_path: Path) -> Path:
+    """A folder of manifests with names of its own."""
+    for split in ("mine", "check", "near", "far"):
+        for suffix in ("tsv", "wrd", "ltr"):
+            (tmp_path / f"{split}.{suffix}").write_text("")
+    return tmp_path
+
+
+SYSTEMS = "km km-soft gmm gmm,perplexity=8 gmm-argmax gmm-smooth gmm-shuffle gmm,size=small distil"
+RECIPES = {
+    "quickstart": ["quickstart", "--systems", SYSTEMS],
+    "quickstart with seeds": ["quickstart", "--seeds", "1 2 3"],
+    "quickstart, one control": ["quickstart", "--systems", "gmm-shuffle"],
+    "librispeech": ["librispeech", "--systems", SYSTEMS, "--corpus", "/c"],
+    "librispeech, subsets with names": [
+        *("librispeech", "--config", "tiny", "--subsets", "train-clean-100 dev-clean test-clean", "--train", "train-clean-100"),
+        *("--valid", "dev-clean", "--tests", "test-clean"),
+    ],
+    "librispeech, base": ["librispeech", "--config", "base", "--systems", SYSTEMS, "--seeds", "1 2", "--nshard", "3"],
+    "librispeech, alignments": ["librispeech", "--config", "base", "--alignments", "/phones", "--device", "cuda:1"],
+}
+
+
+@pytest.mark.parametrize("recipe", RECIPES)
+def test_every_command_is_one_that_its_program_takes(recipe: str, capsys: pytest.CaptureFixture[str]) -> None:
+    parser = build_parser()
+    for name, commands in _planned(capsys, *RECIPES[recipe]).items():
+        for command in commands:
+            if command[0] == "softhubert":
+                parser.parse_args(command[1:])
+            elif command[0] == "fairseq-hydra-train":
+                folder, config = command[command.index("--config-dir") + 1], command[command.index("--config-name") + 1]
+                cfg = OmegaConf.load(Path(folder) / f"{config}.yaml")
+                for key in (word.partition("=")[0] for word in command[5:] if not word.startswith("+")):
+                    group, _, setting = key.partition(".")
+                    assert key == "hydra.run.dir" or setting in list(cfg[group]), f"{name}: {config} has no {key}"
+            else:
+                assert command[0] in ("rm", "mkdir", "touch"), command
+
+
+def test_what_systems_have_in_common_is_done_once(capsys: pytest.CaptureFixture[str]) -> None:
+    stages = _planned(capsys, "quickstart", "--systems", SYSTEMS, "--seeds", "1 2")
+    assert [name for name in stages if name.startswith(("mfcc", "corpus"))] == ["corpus", "mfcc"]
+    assert "labels-gmm-small" not in stages and "labels-distil" not in stages
+    mixtures = ["mixture", "mixture-p8", "mixture-seed2", "mixture-p8-seed2"]
+    assert [name for name in stages if name.startswith("mixture")] == mixtures
+    assert [name for name in stages if name.startswith("kmeans")] == ["kmeans", "kmeans-soft", "kmeans-seed2", "kmeans-soft-seed2"]
+    assert [name for name in stages if re.match("labels-gmm-s(mooth|huffle)", name)] == [
+        f"labels-gmm-{control}{seed}" for seed in ("", "-seed2") for control in ("smooth", "shuffle")
+    ]
+
+
+def test_a_seed_changes_clustering_initialisation_and_fine_tuning_together_and_nothing_else(capsys: pytest.CaptureFixture[str]) -> None:
+    stages = _planned(capsys, "quickstart", "--systems", "km gmm gmm-shuffle", "--seeds", "5 6")
+    for name in ("kmeans", "mixture", "labels-gmm-shuffle"):
+        assert "5" in stages[name][-1] and stages[f"{name}-seed6"][-1][-1] == "6"
+    for system, kind in itertools.product(("km", "gmm", "gmm-shuffle"), ("pretrain", "finetune")):
+        assert "common.seed=5" in stages[f"{kind}-{system}"][-1] and "common.seed=6" in stages[f"{kind}-{system}-seed6"][-1]
+    assert stages["corpus"][0][-2:] == ["--seed", "5"]
+    seeds = [re.findall(r"seed=[56]", " ".join(command)) for command in stages["report"][:-1]]
+    assert seeds == [["seed=5"], ["seed=6"]] * 3
+    assert [Path(folder).parent.parent.name for folder in stages["report"][-1][2:4]][1] == "seed6"
+
+
+def test_seeds_can_be_added_to_an_experiment(capsys: pytest.CaptureFixture[str]) -> None:
+    one, more = (_planned(capsys, "quickstart", "--seeds", seeds) for seeds in ("1", "1 2 3"))
+    assert {name: more[name] for name in one if name != "report"} == {name: commands for name, commands in one.items() if name != "report"}
+
+
+def test_any_corpus_with_manifests_goes_through_every_recipe(data: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    splits = ["--data", str(data), "--train", "mine", "--valid", "check", "--tests", "near far"]
+    for recipe in (["study"], ["librispeech"], ["librispeech", "--config", "base"]):
+        stages = _planned(capsys, *recipe, *splits)
+        said = [" ".join(command) for commands in stages.values() for command in commands]
+        assert not any("manifest librispeech" in line or "train-clean" in line for line in said)
+        assert f"softhubert manifest subset {data} check check-200 --utterances 200" in said
+        trainings = [line for line in said if "config/pretrain" in line]
+        assert trainings and all("train_subset=mine" in line and "valid_subset=check-200" in line for line in trainings)
+        assert all(any(f"decode {data} {test} " in line for line in said) for test in ("near", "far"))
+        assert not any("tune" in line and "check-200" in line for line in said if "softhubert tune" in line)
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (["quickstart", "--systems", "kmeans"], "'kmeans' is none of km, km-soft"),
+        (["quickstart", "--systems", "gmm gmm"], "each once"),
+        (["quickstart", "--systems", "distil km"], "first one with targets"),
+        (["quickstart", "--systems", "gmm,perplexity=0.5"], r"expected perplexity=NUMBER \(from 1\)"),
+        (["quickstart", "--systems", "@nowhere"], "no such file"),
+        (["quickstart", "--seeds", "1 1"], "each once"),
+        (["quickstart", "--seeds", "one"], "whole numbers"),
+        (["quickstart", "--seed", "1", "--seeds", "1 2"], "in --seeds or --seed"),
+        (["quickstart", "--corpus", "digits", "--root", "/nowhere"], "/nowhere: no such folder"),
+        (["librispeech", "--stage", "5", "--stop-stage", "3"], "stages are 0 to 10, in order"),
+        (["librispeech", "--data", "/nowhere"], "--data needs --train, --valid and --tests"),
+        (["study", "--data", "/nowhere", "--train", "a", "--valid", "b", "--tests", "c"], r"/nowhere/a\.tsv: no such file"),
+        (["librispeech", "--subsets", "a b", "--valid", "c", "--tests", "b"], "c is not one of --subsets"),
+    ],
+)
+def test_bad_settings_are_refused_before_anything_is_done(
+    arguments: List[str], message: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    with pytest.raises(SystemExit) as ended:
+        main(["recipe", *arguments, "--exp", str(tmp_path / "exp"), "--dry-run"])
+    said = capsys.readouterr().err
+    assert ended.value.code == 2 and said.count("\n") == 1 and re.search(message, said)
+    assert not (tmp_path / "exp").exists()
+
+
+def test_systems_are_read_from_a_file(tmp_path: Path) -> None:
+    (tmp_path / "systems").write_text("# the baseline\nkm\n\ngmm, perplexity=8   # softer\ngmm,size=small\n")
+    systems = parse_systems(f"@{tmp_path / 'systems'}", 2.0)
+    assert [(system.name, system.perplexity, system.small) for system in systems] == [
+        ("km", 2, False),
+        ("gmm-p8", 8, False),
+        ("gmm-p2-small", 2, True),
+    ]
+    with pytest.raises(SoftHubertError, match="expected systems"):
+        parse_systems("")
+
+
+def test_a_named_device_reaches_every_stage(capsys: pytest.CaptureFixture[str]) -> None:
+    commands = {"gmm learn", "gmm dump", "features hubert", "probe", "tune", "decode", "align"}
+    for device in ("cuda:1", "cpu"):
+        planned = [" ".join(line) for lines in _planned(capsys, "librispeech", "--device", device).values() for line in lines]
+        having = [line for line in planned if any(f"softhubert {command} " in line for command in commands)]
+        assert {command for command in commands for line in having if f" {command} " in line} == commands
+        assert all(line.count(f"--device {device}") == 1 for line in having)
+    planned = [" ".join(line) for lines in _planned(capsys, "librispeech").values() for line in lines]
+    assert not any("--device" in line for line in planned)
+
+
+def test_a_stage_range_prints_those_stages_only(capsys: pytest.CaptureFixture[str]) -> None:
+    everything = list(_planned(capsys, "librispeech"))
+    parts = [list(_planned(capsys, "librispeech", "--stage", str(number), "--stop-stage", str(number))) for number in range(11)]
+    assert sorted(itertools.chain(*parts)) == sorted(everything) and all(parts)
+
+
+@pytest.mark.parametrize("recipe", ["quickstart", "librispeech", "study"])
+def test_a_script_explains_itself_without_an_installation(recipe: str, tmp_path: Path) -> None:
+    command = ["bash", str(REPOSITORY / "examples" / recipe / "run.sh"), "--help"]
+    environment = {**os.environ, "SOFTHUBERT_VENV": str(tmp_path / "none")}
+    done = subprocess.run(command, capture_output=True, text=True, check=True, env=environment, cwd=tmp_path)
+    assert "--systems" in done.stdout and "--seeds" in done.stdout and not (tmp_path / "none").exists()
