@@ -39,6 +39,7 @@ class Cluster:
     def start(self, stages: Sequence[Stage]) -> None:
         """Prepare to run stages, all at the same time: those that are not among them are done."""
         self._executor()
+        self.folder.mkdir(parents=True, exist_ok=True)
         record = self.folder / _SUBMITTED
         earlier = record.read_text(encoding="ascii").split() if record.exists() else []
         if earlier and self.kind == "slurm":  # of a run that was killed: they would write to the files that are made now
