@@ -103,6 +103,23 @@ def test_shards_that_were_made_anew_are_not_mixed_with_an_old_join(tmp_path: Pat
     assert (tmp_path / "lab" / "train.gmm").read_bytes() == (tmp_path / "kept" / "train.gmm").read_bytes()
 
 
+def test_a_journal_that_was_altered_is_not_trusted(tmp_path: Path, expected: bytes, monkeypatch: pytest.MonkeyPatch) -> None:
+    _write(tmp_path / "lab")
+
+    def stop(*_: Any) -> None:
+        raise _Killed
+
+    with monkeypatch.context() as patched:
+        patched.setattr(joining.ShardJoin, "_copy", stop)
+        with pytest.raises(_Killed):
+            merge_labels(tmp_path / "lab", "train", 4, remove_shards=True)
+    journal = tmp_path / "lab" / ".train.gmm.joining.json"
+    assert journal.read_text().count('"done": 0') == 1
+    journal.write_text(journal.read_text().replace('"done": 0', '"done": 3'))
+    merge_labels(tmp_path / "lab", "train", 4, remove_shards=True)
+    assert (tmp_path / "lab" / "train.gmm").read_bytes() == expected
+
+
 def test_a_damaged_shard_is_refused_and_those_that_are_not_joined_stay(tmp_path: Path, expected: bytes) -> None:
     _write(tmp_path / "lab")
     shard = tmp_path / "lab" / "train_2_4.gmm"

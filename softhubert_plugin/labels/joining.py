@@ -7,6 +7,8 @@ utterances one after another would give.
 
 from __future__ import annotations
 
+import hashlib
+import json
 import os
 from pathlib import Path
 from typing import Any, Dict, List, Optional, Sequence
@@ -65,7 +67,7 @@ class ShardJoin:
                     stream.write(array.data)
                 begin = stream.tell()
                 stream.truncate(begin + sum(lengths[name] * _width(name) for name in PLAIN.content))
-        write_json(self._journal, {"begin": begin, "done": 0, "parts": [_part(labels) for labels in opened]})
+        self._write_journal({"begin": begin, "done": 0, "parts": [_part(labels) for labels in opened]})
 
     def finish(self) -> None:
         """Copy the labels of each shard that is left, and remove it; then give the file its name.
@@ -82,7 +84,7 @@ class ShardJoin:
                     labels.stored(utterance)  # refuses damaged bytes
                 self._copy(labels, journal, number)
                 journal["done"] = number + 1
-                write_json(self._journal, journal)
+                self._write_journal(journal)
             shard.unlink(missing_ok=True)
         os.replace(self._unfinished, self.path)
         self._journal.unlink()
@@ -98,16 +100,23 @@ class ShardJoin:
             stream.flush()
             os.fsync(stream.fileno())
 
+    def _write_journal(self, journal: Dict[str, Any]) -> None:
+        write_json(self._journal, {"checksum": _checksum(journal), "journal": journal})
+
     def _read_journal(self) -> Optional[Dict[str, Any]]:
-        """The journal of an unfinished join of as many shards; ``None`` if there is none."""
+        """The journal of an unfinished join of as many shards; ``None`` if there is none, or if it was altered."""
         if not self._journal.exists() or not self._unfinished.exists():
             return None
         try:
-            journal = read_json(self._journal, remedy="remove it")
-            fits = len(journal["parts"]) == len(self.shards) and 0 <= journal["done"] <= len(self.shards)
+            read = read_json(self._journal, remedy="remove it")
+            journal: Dict[str, Any] = read["journal"]
+            return journal if read["checksum"] == _checksum(journal) and len(journal["parts"]) == len(self.shards) else None
         except (SoftHubertError, TypeError, KeyError):
             return None
-        return journal if fits else None
+
+
+def _checksum(journal: Dict[str, Any]) -> str:
+    return hashlib.sha256(json.dumps(journal, sort_keys=True).encode()).hexdigest()
 
 
 def _part(labels: SoftLabels) -> Dict[str, Any]:
