@@ -29,6 +29,7 @@ from softhubert_plugin.features.shards import ShardWriter
 from softhubert_plugin.gmm.kmeans_file import read_kmeans
 from softhubert_plugin.gmm.mixture import FeatureTransform, GaussianMixture
 from softhubert_plugin.gmm.sources import from_shard
+from softhubert_plugin.labels.controls import control_labels
 from softhubert_plugin.labels.convert import convert_labels
 from softhubert_plugin.labels.hard import HardLabels
 from softhubert_plugin.labels.pack import pack_labels
@@ -186,6 +187,11 @@ def _gmm(packed: bool) -> Callable[[Path], Path]:
         return folder / "packed.gmm"
 
     return make
+
+
+def _smooth(folder: Path) -> Path:
+    control_labels(_gmm(packed=False)(folder), folder / "smooth.gmm", kind="smooth")
+    return folder / "smooth.gmm"
 
 
 def _soft(path: Path) -> Any:
@@ -429,6 +435,7 @@ KINDS: Dict[str, FileKind] = {
     "k-means, LZMA": FileKind(_kmeans(("lzma", 3)), read_kmeans, DATA),
     "soft labels": FileKind(_gmm(packed=False), _soft),
     "packed soft labels": FileKind(_gmm(packed=True), _soft),
+    "smooth control": FileKind(_smooth, _soft),
     "hard labels": FileKind(_hard("train.km"), _read_hard, TEXT),
     "clusters": FileKind(_hard("dict.km.txt"), _read_hard, TEXT),
     "checkpoint": FileKind(_checkpoint(legacy=False), read_checkpoint),

@@ -6,6 +6,7 @@ import subprocess
 import sys
 from pathlib import Path
 
+import joblib
 import numpy as np
 import pytest
 import torch
@@ -18,6 +19,7 @@ from softhubert_plugin.features.layers import parse_layers
 from softhubert_plugin.features.mfcc import dump_mfcc
 from softhubert_plugin.features.shards import read_shard, read_shards
 from softhubert_plugin.gmm.dump_gmm_posteriors import dump_gmm_posteriors
+from softhubert_plugin.gmm.from_kmeans import gmm_from_kmeans
 from softhubert_plugin.gmm.learn_gmm import GmmOptions, learn_gmm
 from softhubert_plugin.labels.hard import HardLabels
 from softhubert_plugin.labels.merge import merge_labels
@@ -53,6 +55,15 @@ def test_mfcc_shards_equal_those_of_fairseqs_script_and_are_interchangeable(corp
     write_cluster_dictionary(tmp_path / "km", "km", 5)
     labels = HardLabels(tmp_path / "km" / "valid_0_1.km", tmp_path / "km" / "dict.km.txt")
     verify_labels(labels, read_manifest(corpus / "valid.tsv"), 100.0)
+
+
+def test_fairseqs_k_means_clusters_half_precision_in_single(corpus: Path, tmp_path: Path) -> None:
+    share = tmp_path / "share"
+    dump_mfcc(corpus, "train", 1, 0, share, dtype="float16", percent=0.75)
+    _script("learn_kmeans", share, "train", 1, tmp_path / "km.joblib", 5, "--percent", -1, "--seed", 1)
+    assert joblib.load(tmp_path / "km.joblib").cluster_centers_.dtype == np.float32
+    gmm_from_kmeans(tmp_path / "km.joblib", tmp_path / "gmm", share, "train", 1, perplexity=2.0)
+    assert "4 utterances" in dump_gmm_posteriors(corpus, "train", tmp_path / "gmm", 1, 0, tmp_path / "lab", audio="mfcc")
 
 
 def test_joined_shards_are_the_whole_and_a_finished_one_is_not_redone(corpus: Path, tmp_path: Path) -> None:

@@ -14,7 +14,9 @@ def add_labels(commands: Commands) -> None:
     def merge(a: argparse.Namespace) -> str:
         from softhubert_plugin.labels.merge import merge_labels
 
-        return merge_labels(a.lab_dir, a.split, a.nshard, hard=a.hard, clusters=a.clusters, manifest=a.manifest)
+        return merge_labels(
+            a.lab_dir, a.split, a.nshard, hard=a.hard, clusters=a.clusters, manifest=a.manifest, remove_shards=a.remove_shards
+        )
 
     parser = commands.add(
         "merge",
@@ -35,6 +37,7 @@ def add_labels(commands: Commands) -> None:
         help="number of clusters, for dict.km.txt (default: what the shards record, what dict.km.txt lists, or the largest label + 1)",
     )
     parser.add_argument("--manifest", metavar="TSV", help="the split's .tsv, to check the number of utterances (default: no check)")
+    parser.add_argument("--remove-shards", action="store_true", help="remove shards once their labels are joined (default: keep them)")
 
     def inspect(a: argparse.Namespace) -> str:
         from softhubert_plugin.labels.inspect import describe_labels, draw_entropies, labels_text

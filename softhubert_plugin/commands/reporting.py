@@ -52,7 +52,7 @@ def add_reporting(commands: Commands) -> None:
     def plan(a: argparse.Namespace) -> str:
         from softhubert_plugin.planning import plan_tables
 
-        if min(a.hours) <= 0 or a.systems < 1 or a.gpus < 1 or not 0 < a.percent <= 1:
+        if min(a.hours) <= 0 or a.systems < 1 or a.gpus < 1 or (a.percent is not None and not 0 < a.percent <= 1):
             raise SoftHubertError("plan: expected hours, --systems and --gpus above 0, and --percent above 0 and at most 1")
         return plan_tables(a.hours, a.systems, a.gpus, a.percent)
 
@@ -67,4 +67,6 @@ def add_reporting(commands: Commands) -> None:
     )
     parser.add_argument("--systems", type=int, default=2, help="number of pretraining targets to compare (default: %(default)s)")
     parser.add_argument("--gpus", type=int, default=8, help="number of GPUs used at the same time (default: %(default)s)")
-    parser.add_argument("--percent", type=float, default=0.1, help="fraction of the speech for probing, 0 to 1 (default: %(default)s)")
+    parser.add_argument(
+        "--percent", type=float, help="fraction of the speech for probing and clustering, 0 to 1 (default: 0.1, and at most 100 hours)"
+    )

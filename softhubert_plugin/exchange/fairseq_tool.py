@@ -7,6 +7,7 @@ The scripts were written to be started in fairseq's repository, and fail elsewhe
 * Stock checkpoints hold classes that torch 2.6 no longer loads by default.
 * Python 3.11 refuses the defaults of ``infer.py``'s settings, and newer hydra refuses its configuration path.
 * The feature dumps insist on a GPU.
+* scikit-learn turns half-precision features into double precision to cluster them, at four times their memory.
 
 Examples::
 
@@ -23,9 +24,10 @@ import runpy
 import sys
 import types
 from pathlib import Path
-from typing import Any, Sequence
+from typing import Any, Callable, Sequence
 
 import hydra
+import numpy as np
 import torch
 import torchaudio
 
@@ -54,6 +56,8 @@ def run_tool(script: str, arguments: Sequence[str]) -> None:
         _stand_in_for_sox()
     if not torch.cuda.is_available():
         torch.Tensor.cuda = torch.nn.Module.cuda = lambda self, *_args, **_kwargs: self  # type: ignore[method-assign,assignment]
+    if path.name == "learn_kmeans.py":
+        _cluster_half_precision_in_single()
     _accept_dataclasses_as_defaults()
     _accept_configuration_paths()
     accept_stock_checkpoints()
@@ -62,6 +66,19 @@ def run_tool(script: str, arguments: Sequence[str]) -> None:
     sys.path.insert(0, str(path.parent))
     sys.argv = [str(path), *arguments]
     runpy.run_path(str(path), run_name="__main__")
+
+
+def _cluster_half_precision_in_single() -> None:
+    """Give k-means half-precision features in single precision."""
+    from sklearn.cluster import MiniBatchKMeans
+
+    def in_single(method: Callable[..., Any]) -> Callable[..., Any]:
+        def call(model: Any, features: np.ndarray, *arguments: Any, **settings: Any) -> Any:
+            return method(model, features.astype(np.float32) if features.dtype == np.float16 else features, *arguments, **settings)
+
+        return call
+
+    MiniBatchKMeans.fit, MiniBatchKMeans.score = in_single(MiniBatchKMeans.fit), in_single(MiniBatchKMeans.score)
 
 
 def _mark_as_imported(fairseq: Path) -> None:

@@ -32,7 +32,7 @@ from softhubert_plugin.labels.soft_writing import write_soft_labels
 CONTROLS = ("argmax", "smooth", "shuffle")
 # Frames that are worked on at once, and entries of the table from which components are drawn: few enough for caches.
 _BLOCK_FRAMES = 8192
-_TABLE_ENTRIES = 1 << 22
+_TABLE_ENTRIES = 1 << 20
 
 
 class _Block(NamedTuple):
@@ -214,16 +214,20 @@ def draw_distinct(uniform: np.ndarray, wanted: np.ndarray, choices: int) -> np.n
     drawn = np.empty(len(uniform), dtype=np.uint16)
     # Frames that want most come first, so that the frames of every step are the first ones.
     order = np.argsort(-wanted, kind="stable")
-    starts = (np.cumsum(wanted) - wanted)[order]
+    starts, sizes = (np.cumsum(wanted) - wanted)[order], wanted[order]
     together = max(1, _TABLE_ENTRIES // max(choices, 1))
+    table = np.tile(np.arange(choices, dtype=np.uint16), min(together, len(order)))  # a row of all numbers for each frame
     for begin in range(0, len(order), together):
-        first, sizes = starts[begin : begin + together], wanted[order[begin : begin + together]]
-        table = np.tile(np.arange(choices, dtype=np.uint16), (len(first), 1))
-        row = np.arange(len(first))
-        for step in range(int(sizes[0])):
-            active = int(np.searchsorted(-sizes, -step, side="left"))  # frames that want more than ``step`` numbers
-            rows, places = row[:active], first[:active] + step
-            picked = step + (uniform[places] * (choices - step)).astype(np.int64)
-            drawn[places] = table[rows, picked]
-            table[rows, picked] = table[:active, step]
+        first, most = starts[begin : begin + together], sizes[begin : begin + together]
+        rows = np.arange(len(first)) * choices
+        touched = []
+        for step in range(int(most[0])):
+            active = int(np.searchsorted(-most, -step, side="left"))  # frames that want more than ``step`` numbers
+            places = first[:active] + step
+            picked = (uniform[places] * (choices - step)).astype(np.int64) + rows[:active] + step
+            drawn[places] = table.take(picked)
+            table[picked] = table.take(rows[:active] + step)
+            touched.append(picked)
+        for picked in touched:
+            table[picked] = picked - rows[: len(picked)]
     return drawn

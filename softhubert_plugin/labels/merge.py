@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from dataclasses import replace
 from pathlib import Path
 from typing import Iterator, List, Optional
@@ -9,7 +10,9 @@ from typing import Iterator, List, Optional
 from softhubert_plugin.errors import SoftHubertError
 from softhubert_plugin.features.shards import shard_path
 from softhubert_plugin.files import PathLike
+from softhubert_plugin.labels.hard_record import record_path
 from softhubert_plugin.labels.hard_shards import counts_of_hard_shards, merge_hard_shards
+from softhubert_plugin.labels.joining import ShardJoin
 from softhubert_plugin.labels.soft import SoftLabels, open_soft_labels
 from softhubert_plugin.labels.soft_layout import SoftLabelInfo, StoredTargets
 from softhubert_plugin.labels.soft_writing import write_soft_labels
@@ -28,6 +31,7 @@ def merge_labels(
     hard: bool = False,
     clusters: Optional[int] = None,
     manifest: Optional[PathLike] = None,
+    remove_shards: bool = False,
 ) -> str:
     """Join soft label shards (``{split}_{rank}_{nshard}.gmm``) or hard ones (``.km``).
 
@@ -35,6 +39,8 @@ def merge_labels(
         hard: join the hard ones; by default they are joined if there are no soft ones.
         clusters: number of clusters of hard labels, if they do not record it.
         manifest: the split's ``.tsv``, to check that the labels belong to it.
+        remove_shards: remove the shards: each soft one as soon as it is joined, so that the disk never holds all of them twice, and hard
+            ones at the end. If none is left and the joined file is there, nothing is done.
 
     Returns:
         A line on what was written.
@@ -48,17 +54,42 @@ def merge_labels(
     listed = None if manifest is None else read_manifest(manifest)
     soft = any(shard_path(lab_dir, split, rank, nshard, ".gmm").exists() for rank in range(nshard))
     hard_too = bool(counts_of_hard_shards(lab_dir, split))
+    if remove_shards and not soft and not hard_too:
+        joined = next((path for path in _joined_before(lab_dir, split, hard) if path.exists()), None)
+        if joined is not None:
+            return f"{joined}: already there, and its shards are removed"
     if hard or (hard_too and not soft):
-        return merge_hard_shards(lab_dir, split, nshard, clusters=clusters, manifest=listed)
+        said = merge_hard_shards(lab_dir, split, nshard, clusters=clusters, manifest=listed)
+        if remove_shards:
+            _remove([shard_path(lab_dir, split, rank, nshard, ".km") for rank in range(nshard)])
+        return said
     if clusters is not None:
         raise SoftHubertError("--clusters is for hard labels, but these are soft ones, which record it; leave it out, or add --hard")
-    said = _merge_soft(lab_dir, split, nshard, listed)
+    said = _merge_soft(lab_dir, split, nshard, listed, remove_shards)
     return said + ("; there are .km shards too, which --hard joins" if hard_too else "")
 
 
-def _merge_soft(lab_dir: PathLike, split: str, nshard: int, manifest: Optional[Manifest]) -> str:
+def _joined_before(lab_dir: PathLike, split: str, hard: bool) -> List[Path]:
+    """The files that shards of a split are joined into; a join that was interrupted is not among them."""
+    folder = Path(lab_dir)
+    return [folder / f"{split}.km"] if hard else [folder / f"{split}.gmm", folder / f"{split}.km"]
+
+
+def _remove(shards: List[Path]) -> None:
+    for shard in shards:
+        shard.unlink()
+        record_path(shard).unlink(missing_ok=True)
+
+
+def _merge_soft(lab_dir: PathLike, split: str, nshard: int, manifest: Optional[Manifest], remove_shards: bool) -> str:
     """Write ``{split}.gmm`` from the shards ``{split}_{rank}_{nshard}.gmm``."""
-    shards = [open_soft_labels(shard_path(lab_dir, split, rank, nshard, ".gmm")) for rank in range(nshard)]
+    path = Path(lab_dir) / f"{split}.gmm"
+    paths = [shard_path(lab_dir, split, rank, nshard, ".gmm") for rank in range(nshard)]
+    join = ShardJoin(path, paths)
+    if remove_shards and join.interrupted():
+        join.finish()
+        return _said(open_soft_labels(path))
+    shards = [open_soft_labels(shard) for shard in paths]
     for shard in shards[1:]:
         for name in _SAME:
             if getattr(shard.info, name) != getattr(shards[0].info, name):
@@ -71,10 +102,24 @@ def _merge_soft(lab_dir: PathLike, split: str, nshard: int, manifest: Optional[M
         raise SoftHubertError(f"{shards[0].path}: made for another manifest than {manifest.path}; dump features and labels again")
     if manifest is not None and utterances != len(manifest):
         raise SoftHubertError(f"{shards[0].path}: {utterances} utterances in all shards, but {manifest.path} lists {len(manifest)}")
-    path = Path(lab_dir) / f"{split}.gmm"
     info = _merged_info([shard.info for shard in shards])
-    write_soft_labels(path, _utterances(shards), info)
-    return f"{path}: {utterances} utterances, {info.frames} frames, mean perplexity {info.perplexity:.3f}"
+    if remove_shards and nshard == 1 and not shards[0].packed:
+        for index in range(utterances):
+            shards[0].stored(index)  # refuses damaged bytes
+        os.replace(paths[0], path)
+    elif remove_shards and not any(shard.packed for shard in shards):
+        join.start(shards, info)
+        join.finish()
+    else:
+        write_soft_labels(path, _utterances(shards), info)
+        if remove_shards:
+            _remove(paths)
+    return _said(open_soft_labels(path))
+
+
+def _said(labels: SoftLabels) -> str:
+    info = labels.info
+    return f"{labels.path}: {len(labels)} utterances, {info.frames} frames, mean perplexity {info.perplexity:.3f}"
 
 
 def _utterances(shards: List[SoftLabels]) -> Iterator[StoredTargets]:

@@ -92,6 +92,15 @@ class SoftLabels(FrameLabels):
             raise ValueError("the offsets of the utterances do not fit the labels")
 
     @property
+    def packed(self) -> bool:
+        """Whether the file is packed."""
+        return self.info.step != 0
+
+    def tensor(self, name: str) -> np.ndarray:
+        """A tensor of the file, as :mod:`softhubert_plugin.labels.soft_layout` describes it; its labels are not checked."""
+        return self._arrays[name]
+
+    @property
     def bytes_per_frame(self) -> float:
         """The size of the file divided by its number of frames."""
         return self.path.stat().st_size / self.info.frames

@@ -119,3 +119,4 @@ def _assemble(path: Path, header_bytes: bytes, index: Dict[str, np.ndarray], con
         for gathered in content:
             gathered.seek(0)
             shutil.copyfileobj(gathered, stream, BLOCK)
+            gathered.truncate(0)  # gives the disk back before the next one is copied
