@@ -70,7 +70,7 @@ def _bytes(samples: Optional[np.ndarray]) -> bytes:
     [
         ({"bytes": b"not audio", "path": None}, "not readable as audio"),
         ({"bytes": _bytes(np.zeros(0, dtype=np.float32)), "path": None}, "audio without samples"),
-        ({"bytes": _bytes(np.full(800, np.nan, dtype=np.float32)), "path": None}, "has samples that are not numbers"),
+        ({"bytes": _bytes(np.full(800, np.nan, dtype=np.float32)), "path": None}, "sample 0 is nan"),
         ({"bytes": None, "path": "/no/such.wav"}, "found only its path ('/no/such.wav'), and no such file"),
     ],
 )

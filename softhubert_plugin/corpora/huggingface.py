@@ -10,7 +10,7 @@ from typing import Any, Dict, Iterator, List, NamedTuple, Optional, Tuple
 from softhubert_plugin.audio.threads import soundfile_threads
 from softhubert_plugin.corpora.assemble import Wishes, write_corpus
 from softhubert_plugin.corpora.listed import SPLIT_NAME, Faults, Listed, UtteranceFault, word_from
-from softhubert_plugin.corpora.segments import WORKERS, Outcome, cut_bytes, target_in
+from softhubert_plugin.corpora.segments import WORKERS, Outcome, convert_bytes, target_in
 from softhubert_plugin.errors import SoftHubertError
 
 _ROWS_AT_A_TIME = 64  # their audio is in memory together
@@ -84,7 +84,7 @@ def _listed(folder: Path, split: Optional[str], table: Any, columns: DatasetColu
             for (_, row), where, target, found in zip(rows, places, targets, audio):
                 with faults.tolerated():
                     if found.problem:
-                        raise UtteranceFault(f"{where}: {found.problem}")
+                        raise UtteranceFault(found.problem)
                     yield _utterance(row, where, target, names, split)
 
 
@@ -115,14 +115,14 @@ def _undecoded(folder: Path, table: Any, column: str) -> Any:
 
 def _write_audio(where: str, target: Path, audio: Any) -> Outcome:
     if not isinstance(audio, dict):
-        return Outcome(problem="expected audio, found none")
+        return Outcome(problem=f"{where}: expected audio, found none")
     data = audio.get("bytes")
     if data is None:
         path = audio.get("path")
         if not path or not os.path.isfile(path):
-            return Outcome(problem=f"expected audio in the data set, found only its path ({str(path)[:80]!r}), and no such file")
+            return Outcome(problem=f"{where}: expected audio in the data set, found only its path ({str(path)[:80]!r}), and no such file")
         data = Path(path).read_bytes()
-    return cut_bytes(data, where, target)
+    return convert_bytes(data, where, target)
 
 
 def _utterance(row: Dict[str, Any], where: str, target: Path, names: Dict[str, str], split: Optional[str]) -> Listed:
