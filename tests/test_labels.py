@@ -20,7 +20,7 @@ from softhubert_plugin.labels.convert import convert_labels
 from softhubert_plugin.labels.hard import HardLabels
 from softhubert_plugin.labels.inspect import describe_labels, draw_entropies, labels_text
 from softhubert_plugin.labels.merge import merge_labels
-from softhubert_plugin.labels.opening import open_labels
+from softhubert_plugin.labels.opening import open_label_file, open_labels
 from softhubert_plugin.labels.soft import open_soft_labels
 from softhubert_plugin.labels.soft_layout import PROBABILITY_UNIT, SoftLabelInfo, quantised
 from softhubert_plugin.labels.soft_writing import write_soft_labels
@@ -312,6 +312,12 @@ def test_a_component_named_twice_is_found_by_verify(tmp_path: Path) -> None:
     write_manifest(tmp_path / "train.tsv", tmp_path, [("a", 400)])
     with pytest.raises(SoftHubertError, match="twice in one frame"):
         verify_file(tmp_path / "train.gmm", tmp_path / "train.tsv")
+
+
+def test_a_folder_in_the_place_of_labels_is_refused(tmp_path: Path) -> None:
+    for read in (describe_labels, open_label_file):
+        with pytest.raises(SoftHubertError, match="cannot be read .Is a directory.; give a label file"):
+            read(tmp_path)
 
 
 def test_the_printed_inspection_agrees_with_the_one_for_programs(tmp_path: Path, utterances: List[FrameTargets]) -> None:

@@ -47,8 +47,10 @@ def open_soft_labels(path: PathLike) -> SoftLabels:
         layout, info, arrays = read_container(content)
         kind = PackedSoftLabels if layout is PACKED else PlainSoftLabels
         return kind(path, info, arrays)
-    except FileNotFoundError:
+    except (FileNotFoundError, NotADirectoryError):
         raise SoftHubertError(f"{path}: no such soft labels; make them with 'softhubert gmm dump' and 'softhubert labels merge'") from None
+    except OSError as error:
+        raise _unreadable(path, error) from None
     except (ValueError, KeyError, TypeError, AttributeError, IndexError, OverflowError, RecursionError) as error:
         if isinstance(error, KeyError) and error.args == (LABEL_FORMAT,):
             raise SoftHubertError(f"{path}: not a soft-label file; make one with 'softhubert gmm dump'") from None
@@ -176,5 +178,11 @@ def is_soft_label_file(path: PathLike) -> bool:
     try:
         with open(path, "rb") as stream:
             return stream.read(9)[8:] == b"{"
-    except FileNotFoundError:
+    except (FileNotFoundError, NotADirectoryError):
         return str(path).endswith(".gmm")
+    except OSError as error:
+        raise _unreadable(path, error) from None
+
+
+def _unreadable(path: PathLike, error: OSError) -> SoftHubertError:
+    return SoftHubertError(f"{path}: cannot be read ({error.strerror}); give a label file, and check its permissions")
