@@ -20,7 +20,7 @@ from softhubert_plugin.labels.convert import convert_labels
 from softhubert_plugin.labels.hard import HardLabels
 from softhubert_plugin.labels.inspect import describe_labels, draw_entropies, labels_text
 from softhubert_plugin.labels.merge import merge_labels
-from softhubert_plugin.labels.opening import open_label_file, open_labels
+from softhubert_plugin.labels.opening import open_labels
 from softhubert_plugin.labels.soft import open_soft_labels
 from softhubert_plugin.labels.soft_layout import PROBABILITY_UNIT, SoftLabelInfo, quantised
 from softhubert_plugin.labels.soft_writing import write_soft_labels
@@ -314,8 +314,14 @@ def test_a_component_named_twice_is_found_by_verify(tmp_path: Path) -> None:
         verify_file(tmp_path / "train.gmm", tmp_path / "train.tsv")
 
 
+def test_hard_labels_in_the_place_of_soft_ones_are_called_hard(tmp_path: Path) -> None:
+    (tmp_path / "train.km").write_text("12 7 7 3 12 0\n5 5 5 1\n")
+    with pytest.raises(SoftHubertError, match="train.km: hard labels .text., expected soft ones"):
+        describe_labels(tmp_path / "train.km")
+
+
 def test_a_folder_in_the_place_of_labels_is_refused(tmp_path: Path) -> None:
-    for read in (describe_labels, open_label_file):
+    for read in (describe_labels, open_soft_labels):
         with pytest.raises(SoftHubertError, match="cannot be read .Is a directory.; give a label file"):
             read(tmp_path)
 

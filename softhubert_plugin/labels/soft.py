@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import math
 import mmap
+import re
 import zlib
 from abc import abstractmethod
 from pathlib import Path
@@ -41,6 +42,7 @@ def open_soft_labels(path: PathLike) -> SoftLabels:
         SoftHubertError: the file is missing, truncated, damaged, or not a soft-label file.
     """
     path = Path(path)
+    content: bytes | mmap.mmap = b""  # of an empty file
     try:
         with open(path, "rb") as stream:
             content = mmap.mmap(stream.fileno(), 0, access=mmap.ACCESS_READ)
@@ -54,6 +56,8 @@ def open_soft_labels(path: PathLike) -> SoftLabels:
     except (ValueError, KeyError, TypeError, AttributeError, IndexError, OverflowError, RecursionError) as error:
         if isinstance(error, KeyError) and error.args == (LABEL_FORMAT,):
             raise SoftHubertError(f"{path}: not a soft-label file; make one with 'softhubert gmm dump'") from None
+        if re.fullmatch(rb"[0-9\s]+", content[:64]):
+            raise SoftHubertError(f"{path}: hard labels (text), expected soft ones; make them with 'softhubert gmm dump'") from None
         raise SoftHubertError(f"{path}: truncated or damaged soft labels ({_short(error)}); {AGAIN}") from None
 
 
