@@ -107,7 +107,7 @@ def _columns_of(folder: Path, table: Any, columns: DatasetColumns) -> Dict[str, 
 
 
 def _undecoded(folder: Path, table: Any, column: str) -> Any:
-    """The table with the bytes of its audio files, instead of samples that datasets would decode; or with samples, if it has nothing else."""
+    """The table with the bytes of its audio files, not with samples that datasets would decode; or with samples, if it has only those."""
     import datasets
 
     feature = table.features[column]
