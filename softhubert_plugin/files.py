@@ -43,12 +43,23 @@ def atomic_path(path: PathLike) -> Iterator[Path]:
             temporary.unlink(missing_ok=True)
 
 
+# The system's error numbers, the problem, and what to do.
+_DISK_PROBLEMS = (
+    ((errno.ENOSPC, errno.EDQUOT), "no space left on the device", "free some and run the same command again"),
+    ((errno.EFBIG,), "larger than the file size limit", "write to another disk, or raise 'ulimit -f'"),
+    ((errno.EACCES, errno.EROFS, errno.EPERM), "cannot be written ({})", "choose a folder with write permission"),
+    ((errno.EEXIST, errno.ENOTDIR), "cannot be written ({})", "there is a file in the place of its folder: choose another place"),
+    ((errno.EISDIR,), "cannot be written ({})", "there is a folder of this name: choose another name"),
+    ((errno.ENAMETOOLONG, errno.ELOOP), "cannot be written ({})", "choose another name"),
+)
+
+
 @contextlib.contextmanager
 def disk_errors(target: PathLike) -> Iterator[None]:
     """Turn errors of the disk into a message of one line that names ``target``.
 
     Raises:
-        SoftHubertError: the disk is full, the file is larger than allowed, or the folder cannot be written.
+        SoftHubertError: the disk is full, the file is larger than allowed, or the place cannot be written to.
     """
     try:
         yield
@@ -56,12 +67,9 @@ def disk_errors(target: PathLike) -> Iterator[None]:
         raise
     except Exception as error:
         number = _error_number(error)
-        if number in (errno.ENOSPC, errno.EDQUOT):
-            raise SoftHubertError(f"{target}: no space left on the device; free some and run the same command again") from error
-        if number == errno.EFBIG:
-            raise SoftHubertError(f"{target}: larger than the file size limit; write to another disk, or raise 'ulimit -f'") from error
-        if number in (errno.EACCES, errno.EROFS, errno.EPERM):
-            raise SoftHubertError(f"{target}: cannot be written ({os.strerror(number)}); choose a folder with write permission") from error
+        for numbers, problem, remedy in _DISK_PROBLEMS:
+            if number in numbers:
+                raise SoftHubertError(f"{target}: {problem.format(os.strerror(number or 0))}; {remedy}") from error
         raise
 
 

@@ -13,7 +13,7 @@ import os
 import re
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Iterable, List, Optional, Sequence, Tuple
+from typing import Dict, Iterable, List, Optional, Sequence, Tuple
 
 import numpy as np
 
@@ -163,22 +163,24 @@ def read_dictionary(path: PathLike) -> List[str]:
     """Read the symbols of a fairseq dictionary, in order, without the four special symbols that fairseq adds.
 
     Raises:
-        SoftHubertError: the file is missing, empty, or has a line that is not ``symbol count``.
+        SoftHubertError: the file is missing or empty, has a line that is not ``symbol count``, or a symbol twice.
     """
     path = Path(path)
     try:
         lines = read_lines_of(path)
     except FileNotFoundError:
         raise SoftHubertError(f"{path}: no such dictionary; expected a file with one 'symbol count' per line, beside the labels") from None
-    symbols = []
+    symbols: Dict[str, int] = {}
     for number, line in enumerate(lines, start=1):
         symbol, _, count = line.rstrip().rpartition(" ")
         if not symbol or not count.isdigit():
             raise SoftHubertError(f"{path}, line {number}: expected 'symbol count', found {line!r}; correct the line")
-        symbols.append(symbol)
+        if symbol in symbols:
+            raise SoftHubertError(f"{path}: {symbol!r} is in line {symbols[symbol]} and in line {number}; write the dictionary again")
+        symbols[symbol] = number
     if not symbols:
         raise SoftHubertError(f"{path}: the dictionary is empty, so every label would be unknown; write it again from the labels")
-    return symbols
+    return list(symbols)
 
 
 def read_lines(path: PathLike, *, expected: int, of: PathLike) -> List[str]:

@@ -7,8 +7,10 @@ The first of these that there is decides:
 3. a guess from the names, which callers announce, because a guess can be wrong.
 
 The guess takes the file name up to its first ``-`` (``84-121123-0001`` is by ``84``), or else up to its first ``_`` (``p225_001`` is by
-``p225``). A bare number before ``_`` is a speaker only if a folder has that name too: in ``7_jackson_0`` it is a digit that was spoken, in
-``4800/10003/4800_10003_000000`` it is a reader. Names without ``-`` and ``_``, such as ``FCJF0/SA1``, are by the folder they are in.
+``p225``). A bare number is a speaker only if a folder has that name too, as in ``4800/10003/4800_10003_000000``, or if only numbers follow,
+as in LibriSpeech: in ``7_jackson_0`` and ``7-jackson-0`` it is a digit that was spoken. Apart from LibriSpeech, what is the same in all
+names, such as the ``common`` of ``common_voice_en_1``, is no speaker. Names without ``-`` and ``_``, such as ``FCJF0/SA1``, are by the
+folder they are in.
 """
 
 from __future__ import annotations
@@ -24,6 +26,7 @@ from softhubert_plugin.files import PathLike, write_text
 from softhubert_plugin.manifests import Manifest, read_lines
 
 FOLDER = "folder"
+_LIBRISPEECH = re.compile("[0-9]+(-[0-9]+){1,2}")
 _NAMED = 3  # how many speakers a sentence names
 
 
@@ -187,7 +190,8 @@ def _guess(names: Sequence[str], ids: Sequence[str]) -> Optional[Speakers]:
         guess = Speakers(found, f"guessed from file names up to the first '{separator}'", guessed=True)
         if all(speaker in PurePosixPath(name).parts[:-1] for speaker, name in zip(found, names)):
             return guess
-        if separator == "-" or not all(speaker.isdigit() for speaker in found):
+        as_in_librispeech = all(_LIBRISPEECH.fullmatch(name) for name in ids)
+        if as_in_librispeech or not (len(set(found)) == 1 < len(found) or all(speaker.isdigit() for speaker in found)):
             guesses.append(guess)
     if guesses:
         return guesses[0]

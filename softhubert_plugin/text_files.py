@@ -199,7 +199,18 @@ def _utf16_of(head: bytes) -> Optional[str]:
     return None
 
 
+# What people give in place of a text: a file's first bytes, what it is, and how to get at its text.
+_NOT_TEXT = (
+    (b"\x1f\x8b", "compressed by gzip", "decompress it: gunzip"),
+    (b"PK\x03\x04", "a zip archive, as spreadsheets are", "unpack it, or save the spreadsheet as CSV in UTF-8"),
+    (b"PAR1", "a Parquet file", "write it as CSV or JSON lines"),
+)
+
+
 def _refuse_other_marks(path: PathLike, head: bytes) -> None:
+    for mark, kind, remedy in _NOT_TEXT:
+        if head.startswith(mark):
+            raise SoftHubertError(f"{path}: {kind}, expected text; {remedy}")
     for mark, encoding in _OTHER_MARKS:
         if head.startswith(mark):
             raise SoftHubertError(f"{path}: {encoding} text, expected UTF-8; convert it: iconv -f {encoding} -t UTF-8")

@@ -124,6 +124,7 @@ def test_folding_follows_its_table() -> None:
 def test_the_marks_of_kaldi_mfa_and_webmaus_are_silence_and_noise_in_every_set(phone_set: str) -> None:
     silence = [
         "", "sil", "SIL", "SIL_B", "Sil", "sp", "SP", "!SIL", "<eps>", "<sil>", "<p:>", "<p>", "pau", "h#", "H#", "silB", "[silence]",
+        "{SL}",
     ]  # fmt: skip
     noise = [
         "spn", "SPN", "SPN_S", "nsn", "NSN", "NSN_S", "LAU", "lau_E", "GBG", "<unk>", "<UNK>", "<usb>", "<nib>", "[noise]", "{LG}",
@@ -337,6 +338,9 @@ def test_the_unit_of_a_lab_file_is_found_even_if_it_leaves_out_the_silence_at_th
         (48_000, "samples at 48 kHz"),
         (1_000_000, "microseconds"),
         (100, "frames of 10 ms"),
+        (50, "frames of 20 ms"),
+        (80, "frames of 12.5 ms"),
+        (200, "frames of 5 ms"),
     ],
 )
 def test_the_unit_of_recordings_at_another_rate_is_refused_until_it_is_given(per_second: float, named: str, tmp_path: Path) -> None:
@@ -426,6 +430,9 @@ def test_alignments_that_leave_out_some_silence_are_taken_and_all_that_leave_out
         ("u 1 0 1 B x\n", r"line 1: expected 'utterance channel"),
         ("u 1 0 0.6 B\nu 1 0.5 0.5 S\n", r"'u': the alignment of u\.flac has overlapping intervals: 'S' from 0\.5000"),
         ("u\tB,S\nu\tB,S\n", r"line 2: utterance 'u' has a line before"),
+        ("u 1 0 0 B\nu 1 1 0 S\n", r"ali\.ctm: the labels last 0\.00 s of the 1\.0 s of the alignments, the rest are gaps"),
+        ("u 1 0 0.04 B\nu 1 0.96 0.04 S\n", r"ali\.ctm: the labels last 0\.08 s of the 1\.0 s"),
+        ("u 1 0 0.5 sil\nu 1 0.5 0.5 <eps>\n", r"ali\.ctm: every label is silence \('sil', '<eps>'\); give alignments of phones"),
     ],
 )
 def test_a_ctm_or_frame_list_that_cannot_be_trusted_is_refused(content: str, complaint: str, tmp_path: Path) -> None:

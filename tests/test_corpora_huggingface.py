@@ -70,7 +70,7 @@ def _bytes(samples: Optional[np.ndarray]) -> bytes:
     [
         ({"bytes": b"not audio", "path": None}, "not readable as audio"),
         ({"bytes": _bytes(np.zeros(0, dtype=np.float32)), "path": None}, "audio without samples"),
-        ({"bytes": _bytes(np.full(800, np.nan, dtype=np.float32)), "path": None}, "has samples that are not numbers"),
+        ({"bytes": _bytes(np.full(800, np.nan, dtype=np.float32)), "path": None}, "sample 0 is nan"),
         ({"bytes": None, "path": "/no/such.wav"}, "found only its path ('/no/such.wav'), and no such file"),
     ],
 )
@@ -84,6 +84,23 @@ def test_a_row_without_usable_audio_is_named_or_left_out(
     assert f"{tmp_path / 'saved'}, row 0: " in said and message in said
     said = manifest("huggingface", tmp_path / "saved", "--dest", tmp_path / "out", *options, "--skip-unreadable")
     assert "train 1 utterances" in said and "1 skipped" in said
+
+
+def test_samples_that_are_in_the_table_as_numbers_are_read_at_their_own_rates(tmp_path: Path, manifest: ManifestCommand) -> None:
+    tone = np.sin(np.arange(8_000) / 5).astype(np.float32) / 2
+    audio = [{"array": tone[: rate // 2].tolist(), "sampling_rate": rate} for rate in (8_000, 16_000)]
+    datasets.Dataset.from_dict({"audio": audio}).save_to_disk(tmp_path / "saved")
+    options = ["--dest", tmp_path / "out", "--valid-percent", 0, "--test-percent", 0]
+    manifest("huggingface", tmp_path / "saved", *options)
+    found = read_manifest(tmp_path / "out" / "train.tsv")
+    assert found.sizes.tolist() == [8_000, 8_000]
+    np.testing.assert_allclose(soundfile.read(found.audio_path(1))[0], tone, atol=1e-4)
+    audio = [{"array": [[0.5] * 800, [0.1] * 800], "sampling_rate": 16_000}, {"array": [[0.1] * 800], "sampling_rate": 0}]
+    datasets.Dataset.from_dict({"audio": audio}).save_to_disk(tmp_path / "odd")
+    said = manifest("huggingface", tmp_path / "odd", *options, "--skip-unreadable", "--dest", tmp_path / "odd_out")
+    assert f"skipped {tmp_path / 'odd'}, row 1: expected samples at a sampling rate" in said
+    samples = soundfile.read(read_manifest(tmp_path / "odd_out" / "train.tsv").audio_path(0))[0]
+    np.testing.assert_allclose(samples, np.full(800, 0.3), atol=1e-4)
 
 
 def test_what_is_no_saved_data_set_is_refused(tmp_path: Path, manifest: ManifestCommand) -> None:

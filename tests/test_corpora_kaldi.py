@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import random
 from pathlib import Path
+from typing import Dict, List
 
 import pytest
 import soundfile
@@ -101,6 +102,7 @@ FAULTS = {
     "an empty text": ("text", "spk1-001 GO ON\n", "spk1-001\n", "segments, line 2: the transcript is empty"),
     "no speaker": ("utt2spk", "spk1-001 spk1\n", "", "segments, line 2: the utterance spk1-001 is not in utt2spk"),
     "no name of a speaker": ("utt2spk", "spk1-001 spk1\n", "spk1-001\n", "segments, line 2: expected a speaker, found none"),
+    "two speakers": ("utt2spk", "spk1-001 spk1\n", "spk1-001 spk1 f\n", "expected one speaker of spk1-001 in utt2spk, found 'spk1 f'"),
     "no recording": ("segments", "spk1-001 call2", "spk1-001 call9", "segments, line 2: the recording call9 is not in wav.scp"),
     "three fields": ("segments", "spk1-001 call2 0.50", "spk1-001 call2", "expected 'utterance recording start end', found 3 fields"),
     "no time": ("segments", "spk1-001 call2 0.50", "spk1-001 call2 x", "segments, line 2: expected the start in seconds, found 'x'"),
@@ -120,6 +122,23 @@ def test_files_that_disagree_are_named_or_left_out_and_counted(kind: str, tmp_pa
     assert message in said and str(data) in said
     said = manifest("kaldi", f"test={data}", "--dest", tmp_path / "out", "--skip-unreadable")
     assert message in said and "test 7 utterances" in said and "1 skipped" in said
+
+
+def test_speakers_are_read_from_spk2utt_where_there_is_no_utt2spk(tmp_path: Path, manifest: ManifestCommand) -> None:
+    data = kaldi(tmp_path / "k")
+    manifest("kaldi", f"test={data}", "--dest", tmp_path / "out")
+    expected = (tmp_path / "out" / "test.spk").read_text()
+    speakers: Dict[str, List[str]] = {}
+    for utterance, speaker in (line.split() for line in (data / "utt2spk").read_text().splitlines()):
+        speakers.setdefault(speaker, []).append(utterance)
+    (data / "utt2spk").unlink()
+    lines = [f"{speaker} {' '.join(utterances)}\n" for speaker, utterances in speakers.items()]
+    (data / "spk2utt").write_text("".join(lines))
+    manifest("kaldi", f"test={data}", "--dest", tmp_path / "out")
+    assert (tmp_path / "out" / "test.spk").read_text() == expected
+    (data / "spk2utt").write_text("".join([*lines, "spk9 spk0-000\n"]))
+    said = manifest.refused("kaldi", f"test={data}", "--dest", tmp_path / "out")
+    assert "spk2utt, line 5: spk0-000 is also of the speaker spk0" in said
 
 
 def test_lines_of_unknown_utterances_and_repeated_lines_are_named(tmp_path: Path, manifest: ManifestCommand) -> None:

@@ -11,6 +11,7 @@ import pytest
 import soundfile
 import torch
 import torchaudio
+from odd_audio import with_data_size, without_length, write_audio
 from small_corpora import ManifestCommand, kaldi, sound
 
 from softhubert_plugin.corpora.segments import Segment, cut_segments, read_header, target_in
@@ -122,36 +123,89 @@ def test_two_recordings_that_would_become_one_file_are_named(tmp_path: Path, man
 
 
 def test_samples_that_are_not_numbers_and_recordings_that_end_early_are_named(tmp_path: Path) -> None:
-    samples = np.zeros(16_000, dtype=np.float32)
-    samples[9_000] = np.nan
-    soundfile.write(tmp_path / "nan.wav", samples, 16_000, subtype="FLOAT")
+    for name, odd in (("nan", np.nan), ("scaled", 20_000)):
+        samples = np.zeros(16_000, dtype=np.float32)
+        samples[9_000] = odd
+        soundfile.write(tmp_path / f"{name}.wav", samples, 16_000, subtype="FLOAT")
     whole = sound(tmp_path / "cut.flac", 4.0).read_bytes()
     (tmp_path / "cut.flac").write_bytes(whole[: len(whole) // 2])
     segments = [Segment(tmp_path / "nan.wav", 0, 8_000, None, tmp_path / "0.flac")]
     segments += [Segment(tmp_path / "nan.wav", 8_000, 16_000, None, tmp_path / "1.flac")]
     segments += [Segment(tmp_path / "cut.flac", 0, 16_000, None, tmp_path / "2.flac")]
     segments += [Segment(tmp_path / "cut.flac", 48_000, 64_000, None, tmp_path / "3.flac")]
+    segments += [Segment(tmp_path / "scaled.wav", 8_000, 16_000, None, tmp_path / "4.flac")]
     problems: Dict[int, str] = {}
     outcomes = cut_segments(segments, problems.__setitem__)
-    assert sorted(problems) == [1, 3] and [outcome.samples for outcome in outcomes] == [8_000, 0, 16_000, 0]
-    assert "nan.wav, 0.50 to 1.00 s: has samples that are not numbers" in problems[1] and "cut.flac, 3.00 to 4.00 s: " in problems[3]
-    assert not (tmp_path / "1.flac").exists() and not (tmp_path / "3.flac").exists()
+    assert sorted(problems) == [1, 2, 3, 4] and [outcome.samples for outcome in outcomes] == [8_000, 0, 0, 0, 0]
+    assert "nan.wav: sample 9000 is nan, expected numbers from -1 to 1" in problems[1] and "sample 9000 is 20000" in problems[4]
+    assert "cut.flac: cut short or damaged" in problems[2] == problems[3]
+    assert not any((tmp_path / f"{number}.flac").exists() for number in problems)
 
 
 def test_headers_that_cannot_be_used_are_said(tmp_path: Path) -> None:
     soundfile.write(tmp_path / "empty.wav", np.zeros(0), 16_000)
     sound(tmp_path / "prime.wav", rate=15_991)
-    endless = bytearray(sound(tmp_path / "endless.flac").read_bytes())
-    endless[21] &= 0xF0  # the length, in the header's bytes 21 to 25
-    endless[22:26] = bytes(4)
-    (tmp_path / "endless.flac").write_bytes(bytes(endless))
+    os.mkfifo(tmp_path / "pipe.wav")
+    (tmp_path / "short.mp3").write_bytes(write_audio(tmp_path, "variable.mp3").read_bytes()[:2_000])
+    soundfile.write(tmp_path / "old.voc", np.zeros(800), 16_000, format="VOC")
     for name, message in {
         "none.wav": "no such audio file",
         "empty.wav": "audio without samples",
-        "prime.wav": "sampled at 15991 Hz, an uncommon rate",
-        "endless.flac": "does not say how long it is",
+        "prime.wav": "sampled at 15991 Hz, which cannot be converted",
+        "pipe.wav": "not a regular file",
+        "short.mp3": "cut short",
+        "old.voc": "does not tell whether a file is complete",
     }.items():
         assert message in str(read_header(tmp_path / name))
+
+
+def test_flac_without_a_length_is_cut_and_converted_as_if_it_had_one(tmp_path: Path, manifest: ManifestCommand) -> None:
+    whole = sound(tmp_path / "whole.flac", 4.0, rate=8_000)
+    (tmp_path / "piped.flac").write_bytes(without_length(whole.read_bytes()))
+    assert read_header(tmp_path / "piped.flac") == read_header(whole) == (32_000, 8_000, 1)
+    rows = "".join(f"{name}.flac,{times}\n" for name in ("whole", "piped") for times in ("1.0,2.0", "3.0,1.0", ","))
+    (tmp_path / "t.csv").write_text("path,start,duration\n" + rows)
+    manifest("table", f"train={tmp_path / 't.csv'}", "--dest", tmp_path / "out", "--resample-to", tmp_path / "16k")
+    files = [line.split("\t")[0] for line in (tmp_path / "out" / "train.tsv").read_text().splitlines()[1:]]
+    samples = [soundfile.read(tmp_path / name)[0].tolist() for name in files]
+    assert [len(each) for each in samples] == [32_000, 16_000, 64_000] * 2 and samples[:3] == samples[3:]
+
+
+def test_an_encoding_that_can_only_be_read_from_the_beginning_is_converted_but_not_cut(tmp_path: Path, manifest: ManifestCommand) -> None:
+    soundfile.write(tmp_path / "a.wav", np.zeros(16_000), 8_000, subtype="GSM610")
+    (tmp_path / "t.csv").write_text("path,start,duration\na.wav,0.5,1\n")
+    options = [f"train={tmp_path / 't.csv'}", "--dest", tmp_path / "out", "--resample-to", tmp_path / "16k"]
+    assert "a.wav: encoded as GSM610, which can only be read from the beginning; convert" in manifest.refused("table", *options)
+    (tmp_path / "t.csv").write_text("path\na.wav\n")
+    assert "1 recordings converted" in manifest("table", *options)
+
+
+def test_samples_beyond_full_scale_are_clipped_and_counted(tmp_path: Path, manifest: ManifestCommand) -> None:
+    samples = np.zeros(16_000, dtype=np.float32)
+    samples[4_000:4_010] = 1.5
+    soundfile.write(tmp_path / "a.wav", samples, 16_000, subtype="FLOAT")
+    (tmp_path / "t.csv").write_text("path,start,duration\na.wav,0,0.5\na.wav,0.5,0.5\n")
+    said = manifest("table", f"train={tmp_path / 't.csv'}", "--dest", tmp_path / "out")
+    assert "10 samples beyond full scale were clipped, in 1 of the files" in said
+
+
+@pytest.mark.parametrize("times", ["", "0.1,0.5"])
+@pytest.mark.parametrize("kind", ["nan", "scaled", "cut", "pipe"])
+def test_odd_audio_is_refused_whether_it_is_used_cut_or_converted(kind: str, times: str, tmp_path: Path, manifest: ManifestCommand) -> None:
+    path = tmp_path / "a.wav"
+    if kind == "pipe":
+        os.mkfifo(path)
+    else:
+        samples = np.full(16_000, 0.1, dtype=np.float32)
+        samples[3_000] = {"nan": np.nan, "scaled": 3_000, "cut": 0}[kind]
+        soundfile.write(path, samples, 16_000, subtype="FLOAT")
+    if kind == "cut":
+        path.write_bytes(with_data_size(path.read_bytes(), 70_000))
+    (tmp_path / "t.csv").write_text(f"path,start,duration\na.wav,{times or ','}\n")
+    for resampling in ([], ["--resample-to", tmp_path / "16k"]):
+        said = manifest.refused("table", f"train={tmp_path / 't.csv'}", "--dest", tmp_path / "out", *resampling)
+        expected = {"nan": "sample 3000 is nan", "scaled": "sample 3000 is 3000", "cut": "cut short", "pipe": "not a regular file"}
+        assert f"t.csv, line 2: {path}: {expected[kind]}" in said
 
 
 def test_names_of_any_kind_stay_inside_the_folder(tmp_path: Path) -> None:

@@ -201,7 +201,7 @@ def test_layers_that_the_teacher_lacks_and_other_normalisation_are_refused(teach
 def _distil(teacher: Path, *, normalize: Any = None, **model: Any) -> Any:
     """Build a student as the trainer does. Return the configuration that its checkpoint would keep, and the student."""
     settings = {"_name": "distil_hubert", "label_rate": 50.0, "predicted_layers": PREDICTED, "teacher": str(teacher), **model}
-    task_settings = {"_name": "soft_hubert_pretraining", "data": "/gone", "labels": [], "normalize": normalize, "seed": 1}
+    task_settings = {"_name": "soft_hubert_pretraining", "data": str(teacher.parent), "labels": [], "normalize": normalize, "seed": 1}
     parts = {"model": (DistilHubertConfig(), settings), "task": (SoftHubertPretrainingConfig(), task_settings)}
     merged = {name: OmegaConf.merge(OmegaConf.structured(structure), values) for name, (structure, values) in parts.items()}
     cfg = whole_configuration(**{name: OmegaConf.to_container(group, enum_to_str=True) for name, group in merged.items()})
@@ -299,7 +299,7 @@ def test_the_recipe_gives_a_base_teacher_the_published_student() -> None:
 
 
 def test_only_a_student_leaves_normalisation_open(teacher_path: Path) -> None:
-    settings = {"_name": "soft_hubert_pretraining", "data": "/gone", "labels": ["gmm"], "normalize": None, "seed": 1}
+    settings = {"_name": "soft_hubert_pretraining", "data": str(teacher_path.parent), "labels": ["gmm"], "normalize": None, "seed": 1}
     task = setup_task(OmegaConf.merge(OmegaConf.structured(SoftHubertPretrainingConfig()), settings))
     assert isinstance(task, SoftHubertPretrainingTask)
     task.load_state_dict({"codewords": [4]})

@@ -223,6 +223,20 @@ def test_a_limit_on_the_size_of_files_is_named_too(tmp_path: Path) -> None:
         raise OSError(errno.EFBIG, "File too large")
 
 
+def test_a_file_in_the_place_of_a_folder_and_a_folder_in_that_of_a_file_are_named(tmp_path: Path) -> None:
+    (tmp_path / "file").touch()
+    (tmp_path / "folder").mkdir()
+    for name, reason in (
+        ("file/a", "File exists.*file in the place of its folder"),
+        ("file/a/b", "Not a directory.*file in the place of its folder"),
+        ("folder", "Is a directory.*folder of this name"),
+        ("x" * 250, "File name too long.*another name"),
+    ):
+        with pytest.raises(SoftHubertError, match=f"{name}: cannot be written .{reason}"), atomic_path(tmp_path / name):
+            pass
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["file", "folder"]
+
+
 def test_other_failures_are_passed_on(tmp_path: Path) -> None:
     with pytest.raises(OSError, match="unplugged"), atomic_path(tmp_path / "a"):
         raise OSError(errno.EIO, "unplugged")

@@ -314,6 +314,18 @@ def test_a_component_named_twice_is_found_by_verify(tmp_path: Path) -> None:
         verify_file(tmp_path / "train.gmm", tmp_path / "train.tsv")
 
 
+def test_hard_labels_in_the_place_of_soft_ones_are_called_hard(tmp_path: Path) -> None:
+    (tmp_path / "train.km").write_text("12 7 7 3 12 0\n5 5 5 1\n")
+    with pytest.raises(SoftHubertError, match="train.km: hard labels .text., expected soft ones"):
+        describe_labels(tmp_path / "train.km")
+
+
+def test_a_folder_in_the_place_of_labels_is_refused(tmp_path: Path) -> None:
+    for read in (describe_labels, open_soft_labels):
+        with pytest.raises(SoftHubertError, match="cannot be read .Is a directory.; give a label file"):
+            read(tmp_path)
+
+
 def test_the_printed_inspection_agrees_with_the_one_for_programs(tmp_path: Path, utterances: List[FrameTargets]) -> None:
     write(tmp_path / "train.gmm", utterances, entropy_histogram=[15] + [0] * 58 + [5])
     description = describe_labels(tmp_path / "train.gmm")

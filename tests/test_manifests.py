@@ -73,7 +73,7 @@ def test_an_empty_transcript_is_refused(tmp_path: Path) -> None:
         write_transcripts(tmp_path, "train", ["ONE", " "])
 
 
-@pytest.mark.parametrize("content", ["", "A\n", "A x\n"])
+@pytest.mark.parametrize("content", ["", "A\n", "A x\n", "A 2\nB 1\nA 1\n"])
 def test_an_empty_or_malformed_dictionary_is_refused(tmp_path: Path, content: str) -> None:
     (tmp_path / "dict.ltr.txt").write_text(content)
     with pytest.raises(SoftHubertError, match=r"dict.ltr.txt"):

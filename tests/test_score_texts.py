@@ -91,6 +91,13 @@ def test_the_command_forces_the_form_too(tmp_path: Path, capsys: pytest.CaptureF
     assert "0 errors in 2 words of 2 utterances" in capsys.readouterr().out
 
 
+def test_ids_may_have_parentheses_in_pairs(tmp_path: Path) -> None:
+    score = _score(tmp_path, "A B (utt(1))\nC (a(b)(c))\n", "C (a(b)(c))\nA B (utt(1))\n")
+    assert (score.form, score.ids, score.words.tolist(), score.wer) == ("trn", ["a(b)(c)", "utt(1)"], [1, 2], 0)
+    with pytest.raises(SoftHubertError, match=r"hyp, line 2: expected 'WORDS \(id\)' as in line 1 of .*found 'B u\)'"):
+        _score(tmp_path, "A (u)\nB u)\n", "A (u)\nB (v)\n")
+
+
 def test_comments_are_skipped_and_ids_may_differ_in_case(tmp_path: Path) -> None:
     score = _score(tmp_path, ";; made by us\nA (Spk-1)\n;; B (spk-9)\nC (SPK-2)\n", "C (spk-2)\nA (spk-1)\n;;\n")
     assert score.ids == ["spk-2", "spk-1"] and score.wer == 0

@@ -57,6 +57,11 @@ def test_a_guess_follows_the_names_of_known_corpora_and_says_so(names: List[str]
         ["clips/a.flac", "clips/b.flac"],
         ["spk-1.flac", "b.flac"],
         ["-1.flac", "-2.flac"],
+        ["7-jackson-0.wav", "3-theo-1.wav"],
+        ["0001-alice.wav", "0002-alice.wav"],
+        ["clips/common_voice_en_1.mp3", "clips/common_voice_en_2.mp3"],
+        ["cmu_us_bdl_arctic/wav/arctic_a0001.wav", "cmu_us_slt_arctic/wav/arctic_a0001.wav"],
+        ["Actor_01/03-01-06-01-02-01-12.wav", "Actor_02/03-01-06-01-01-01-01.wav"],
     ],
 )
 def test_names_that_do_not_tell_are_not_guessed_from(names: List[str], tmp_path: Path) -> None:

@@ -70,6 +70,11 @@ def _nothing(data: Path) -> None:
     pass
 
 
+def _file_for_label_folder(data: Path) -> None:
+    (data / "lab").rename(data / "labels")
+    (data / "lab").write_text("")
+
+
 def _empty_manifest(data: Path) -> None:
     (data / "train.tsv").write_text(f"{data}\n")
 
@@ -131,6 +136,7 @@ def _hard_that_are_short(data: Path) -> None:
         (_nothing, {"label_rate": 50.0}, "labels at 100 Hz, but task.label_rate is 50"),
         (_nothing, {"labels": ["km"]}, "dict.km.txt: no such dictionary"),
         (_nothing, {"data": "/nowhere"}, "/nowhere/train.tsv"),
+        (_file_for_label_folder, {}, "train.gmm: no such soft labels"),
         (_hard_with_empty_dictionary, {"labels": ["km"]}, "dict.km.txt"),
         (_hard_that_are_short, {"labels": ["km"]}, "train.km"),
     ],
@@ -201,6 +207,25 @@ def test_a_narrow_model_is_trained_without_onednn_where_it_trains_on_a_cpu(
     task.train_step({}, model, criterion, SimpleNamespace(backward=lambda loss: seen.append(torch._C._get_mkldnn_enabled())), 0)
     assert seen == [expected, expected]
     assert torch._C._get_mkldnn_enabled()
+
+
+def test_a_training_without_its_folder_of_manifests_is_refused_before_fairseq_lists_it(
+    corpus: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(corpus)
+    for data, complaint in (
+        ("/nowhere", "task.data=/nowhere: no such folder; give"),
+        ("gone", f"gone: no such folder (in {corpus}, where"),
+    ):
+        with pytest.raises(SystemExit):
+            _task(corpus, data=data, label_dir=str(corpus)).build_model(_ctc(corpus / "checkpoint.pt"))
+        assert complaint in capsys.readouterr().err
+
+
+def test_a_model_that_does_not_exist_is_refused_by_its_name(corpus: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    with pytest.raises(SystemExit):
+        _task(corpus).build_model(OmegaConf.create({"_name": "soft_hubret"}))
+    assert "model._name=soft_hubret: no such model; give soft_hubert" in capsys.readouterr().err
 
 
 def test_a_missing_pretrained_checkpoint_is_refused(corpus: Path, capsys: pytest.CaptureFixture[str]) -> None:

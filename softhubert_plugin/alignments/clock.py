@@ -18,7 +18,8 @@ from softhubert_plugin.errors import SoftHubertError
 UNITS = {1.0: "seconds", 1e3: "milliseconds", 16e3: "samples at 16 kHz", 1e7: "units of 100 ns"}
 # What other tools and recordings at other rates give. They are too near to UNITS to be told from an alignment that leaves out silence.
 _OTHERS = {
-    1e2: "frames of 10 ms", 1e6: "microseconds", 8e3: "samples at 8 kHz", 11025.0: "samples at 11.025 kHz",
+    50.0: "frames of 20 ms", 80.0: "frames of 12.5 ms", 1e2: "frames of 10 ms", 2e2: "frames of 5 ms", 1e6: "microseconds",
+    8e3: "samples at 8 kHz", 11025.0: "samples at 11.025 kHz",
     22050.0: "samples at 22.05 kHz", 24e3: "samples at 24 kHz", 32e3: "samples at 32 kHz", 44100.0: "samples at 44.1 kHz",
     48e3: "samples at 48 kHz", 96e3: "samples at 96 kHz",
 }  # fmt: skip

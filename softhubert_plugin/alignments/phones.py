@@ -6,7 +6,7 @@ may have Kaldi's word positions (``SIL_S``):
 ========================  ==========================================================================================
 silence                   an empty label, ``sil sp ssil silb sile !sil pau epi h# # _ |`` → ``sil``
 noise                     ``spn nsn lau gbg brh cgh smk`` (spoken noise, other noise, laughter … of Kaldi) → ``spn``
-marks in brackets         never phones: ``<eps> <sil> <p:> <p> <s> </s> [silence]`` → ``sil``; all others, such as
+marks in brackets         never phones: ``<eps> <sil> <p:> <p> <s> </s> [silence] {SL}`` → ``sil``; all others, such as
                           ``<unk> <usb> <nib> [noise] {LG} +BREATH+`` → ``spn``
 ``arpabet`` (upper case)  stress digits dropped (``AH0`` → ``AH``), Kaldi's word positions too (``AH0_B`` → ``AH``): 39 phones (CMU)
 ``timit`` (lower case)    the usual 61 → 39 (Lee and Hon 1989, table II); closures and the glottal stop ``q`` → ``sil``
@@ -29,7 +29,7 @@ NOISE = "spn"
 # In lower case. Words of a language are not among them, because labels that are words may be measured as well.
 SILENCES = frozenset(["", "sil", "sp", "ssil", "silb", "sile", "!sil", "pau", "epi", "h#", "#", "_", "|"])
 NOISES = frozenset(["spn", "nsn", "lau", "gbg", "brh", "cgh", "smk"])
-SILENT_MARKS = frozenset(["eps", "sil", "sp", "p:", "p", "s", "/s", "silence", "pause", "pau"])
+SILENT_MARKS = frozenset(["eps", "sil", "sp", "p:", "p", "s", "/s", "sl", "silence", "pause", "pau"])
 _MARK = re.compile(r"<([^<>]+)>|\[([^\[\]]+)\]|\{([^{}]+)\}|\+\+?([^+]+)\+\+?")
 
 # fmt: off

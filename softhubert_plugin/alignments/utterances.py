@@ -35,6 +35,8 @@ MAX_MISSING = 0.05
 # Some alignments leave out the silence around the speech. If they cover less than this share of the audio, of one utterance or of all
 # together, they are of other audio, or in another unit: samples at 8 kHz, taken for samples at 16 kHz, cover half of it.
 MIN_COVERAGE, MIN_COVERAGE_OF_ALL = 0.55, 0.6
+# Gaps between labels are silence. Where labels take up less than this share of all alignments, they are points, or in another unit.
+MIN_LABELLED = 0.1
 
 
 class _Timed(NamedTuple):
@@ -87,6 +89,10 @@ class Alignments:
         unknown = [label for label, phone in folded.items() if phone is None]
         if unknown:
             raise SoftHubertError(f"{self.source}: {unknown[0]!r} is not a phone of the set {self.phone_set}; give another --phones")
+        if set(folded.values()) == {SILENCE}:
+            raise SoftHubertError(
+                f"{self.source}: every label is silence ({', '.join(repr(label) for label in list(folded)[:3])}); give alignments of phones"
+            )
         self.phones: List[str] = sorted({SILENCE, *(phone for phone in folded.values() if phone is not None)})
         number_of = {phone: number for number, phone in enumerate(self.phones)}
         self._phone_of_label = np.asarray([number_of[folded[label] or ""] for label in numbers], dtype=np.int64)
@@ -199,6 +205,12 @@ class Alignments:
             raise SoftHubertError(
                 f"{self.source}: the alignments cover {100 * covered / seconds:.0f} % of the audio ({covered:.1f} of {seconds:.1f} s of "
                 f"{len(self._timed)} utterances); give the alignments of this audio, with its silence"
+            )
+        labelled = sum(float((timed.ends - timed.starts).sum()) for timed in self._timed.values())
+        if labelled < MIN_LABELLED * covered:
+            raise SoftHubertError(
+                f"{self.source}: the labels last {labelled:.2f} s of the {covered:.1f} s of the alignments, the rest are gaps; give "
+                "intervals that last as long as the phones (a CTM has durations, in seconds)"
             )
 
 

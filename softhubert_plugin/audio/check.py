@@ -12,7 +12,7 @@ from typing import Dict, Iterable, List, Optional, Sequence, Tuple, Union
 
 import soundfile
 
-from softhubert_plugin.audio.opening import CONVERT, REPLACE, UnreadableAudio, length_of, open_complete, refuse_form
+from softhubert_plugin.audio.opening import CONVERT, REPLACE, UnreadableAudio, can_seek, length_of, open_complete, refuse_form
 from softhubert_plugin.audio.samples import refuse_odd_file
 from softhubert_plugin.audio.threads import in_threads
 from softhubert_plugin.errors import SoftHubertError
@@ -38,7 +38,7 @@ def audio_length(path: Path, *, sample_rate: int = SAMPLE_RATE, every_sample: bo
     """
     with open_complete(path) as sound:
         length = length_of(path, sound)
-        _check_last_block(path, sound, length)
+        check_last_block(path, sound, length)
         if every_sample:
             refuse_odd_file(path, sound)
         if sound.samplerate != sample_rate:
@@ -48,11 +48,16 @@ def audio_length(path: Path, *, sample_rate: int = SAMPLE_RATE, every_sample: bo
     return length
 
 
-def _check_last_block(path: Path, sound: soundfile.SoundFile, length: int) -> None:
-    """Read the last sample. A decoder of blocks, such as FLAC's, then decodes the whole last block."""
+def check_last_block(path: Path, sound: soundfile.SoundFile, length: int) -> None:
+    """Read the last sample of an open file. A decoder of blocks, such as FLAC's, then decodes the whole last block.
+
+    Raises:
+        UnreadableAudio: it cannot be read.
+        SoftHubertError: a tag in front of the file is in the decoder's way.
+    """
     # What cannot be seeked in has a container of known size, which was compared with the file. The frames of MP3 were counted, and its
     # decoder prints complaints about the frames before a place that it seeks.
-    if not sound.seekable() or sound.format == "MP3":
+    if not can_seek(sound) or sound.format == "MP3":
         return
     try:
         sound.seek(length - 1)

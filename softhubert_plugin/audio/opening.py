@@ -6,10 +6,11 @@ A file is opened by its descriptor. A named pipe is therefore refused instead of
 from __future__ import annotations
 
 import contextlib
+import io
 import os
 import stat
 from pathlib import Path
-from typing import BinaryIO, Iterator, Type
+from typing import BinaryIO, Iterator, Type, Union
 
 import soundfile
 
@@ -48,7 +49,7 @@ def open_audio(path: Path) -> Iterator[soundfile.SoundFile]:
     Raises:
         UnreadableAudio: the file cannot be opened, or, while it is open, cannot be decoded.
     """
-    with _regular_file(path) as stream, _decoder(path, stream, soundfile.SoundFile) as sound:
+    with _regular_file(path) as stream, _decoder(path, stream.fileno(), _size_of(stream), soundfile.SoundFile) as sound:
         yield sound
 
 
@@ -63,17 +64,30 @@ def open_complete(path: Path, *, forward: bool = False) -> Iterator[soundfile.So
     Raises:
         UnreadableAudio: as :func:`open_audio`; a part of the file is missing; or its format does not tell whether it is complete.
     """
+    kind = Forward if forward else soundfile.SoundFile
     with _regular_file(path) as stream:
-        fault = container_fault(stream)
-        if fault is not None:
-            raise UnreadableAudio(f"{path}: {fault}; {REPLACE}")
-        with _decoder(path, stream, Forward if forward else soundfile.SoundFile) as sound:
-            if sound.format not in _FORMATS:
-                raise UnreadableAudio(
-                    f"{path}: in the format {sound.format}, which does not tell whether a file is complete; "
-                    "convert it, e.g. with 'sox', or remove the file"
-                )
+        _refuse_missing_part(path, stream)
+        with _decoder(path, stream.fileno(), _size_of(stream), kind) as sound:
+            _refuse_other_formats(path, sound)
             yield sound
+
+
+@contextlib.contextmanager
+def open_bytes(data: bytes, where: str) -> Iterator[soundfile.SoundFile]:
+    """Open a sound file whose bytes are inside another file, as :class:`Forward`. ``where`` names it in messages.
+
+    Raises:
+        UnreadableAudio: as :func:`open_complete`.
+    """
+    _refuse_missing_part(where, io.BytesIO(data))
+    with _decoder(where, io.BytesIO(data), len(data), Forward) as sound:
+        _refuse_other_formats(where, sound)
+        yield sound
+
+
+def can_seek(sound: soundfile.SoundFile) -> bool:
+    """Return whether a file's encoding allows access to any sample, also if it is open as :class:`Forward`."""
+    return bool(soundfile.SoundFile.seekable(sound))
 
 
 def has_length(sound: soundfile.SoundFile) -> bool:
@@ -81,7 +95,7 @@ def has_length(sound: soundfile.SoundFile) -> bool:
     return int(sound.frames) < _NO_LENGTH
 
 
-def length_of(path: Path, sound: soundfile.SoundFile) -> int:
+def length_of(path: Union[Path, str], sound: soundfile.SoundFile) -> int:
     """Return the length in samples that a file's header tells.
 
     Raises:
@@ -102,11 +116,20 @@ def refuse_form(path: Path, sound: soundfile.SoundFile) -> None:
     """
     if sound.channels != 1:
         raise SoftHubertError(f"{path}: {sound.channels} channels, expected 1; {CONVERT}")
-    if not sound.seekable():
+    refuse_without_access(path, sound)
+
+
+def refuse_without_access(path: Path, sound: soundfile.SoundFile) -> None:
+    """Refuse an open file whose encoding can only be read from the beginning.
+
+    Raises:
+        SoftHubertError: it is such a file.
+    """
+    if not can_seek(sound):
         raise SoftHubertError(f"{path}: encoded as {sound.subtype}, which can only be read from the beginning; {CONVERT}")
 
 
-def undecodable(path: Path, error: Exception) -> UnreadableAudio:
+def undecodable(path: Union[Path, str], error: Exception) -> UnreadableAudio:
     """Say in our words that libsndfile cannot decode a file."""
     said = " ".join(getattr(error, "error_string", str(error)).split()).rstrip(".")
     said = said[len("Error : ") :] if said.startswith("Error : ") else said
@@ -136,15 +159,34 @@ def _without_waiting(path: str, flags: int) -> int:
     return os.open(path, flags | getattr(os, "O_NONBLOCK", 0))
 
 
+def _size_of(stream: BinaryIO) -> int:
+    os.lseek(stream.fileno(), 0, os.SEEK_SET)  # libsndfile starts where the descriptor stands
+    return os.fstat(stream.fileno()).st_size
+
+
+def _refuse_missing_part(path: Union[Path, str], stream: BinaryIO) -> None:
+    fault = container_fault(stream)
+    if fault is not None:
+        raise UnreadableAudio(f"{path}: {fault}; {REPLACE}")
+
+
+def _refuse_other_formats(path: Union[Path, str], sound: soundfile.SoundFile) -> None:
+    if sound.format not in _FORMATS:
+        raise UnreadableAudio(
+            f"{path}: in the format {sound.format}, which does not tell whether a file is complete; "
+            "convert it, e.g. with 'sox', or remove the file"
+        )
+
+
 @contextlib.contextmanager
-def _decoder(path: Path, stream: BinaryIO, kind: Type[soundfile.SoundFile]) -> Iterator[soundfile.SoundFile]:
-    """Decode an open file with libsndfile."""
-    size = os.fstat(stream.fileno()).st_size
+def _decoder(
+    path: Union[Path, str], source: Union[int, BinaryIO], size: int, kind: Type[soundfile.SoundFile]
+) -> Iterator[soundfile.SoundFile]:
+    """Decode an open file, or its bytes, with libsndfile."""
     if size == 0:
         raise UnreadableAudio(f"{path}: an empty file; {REPLACE}")
-    os.lseek(stream.fileno(), 0, os.SEEK_SET)  # libsndfile starts where the descriptor stands
     try:
-        with kind(stream.fileno(), closefd=False) as sound:
+        with kind(source, closefd=False) as sound:
             if has_length(sound) and sound.frames > size * _SAMPLES_PER_BYTE:
                 raise UnreadableAudio(f"{path}: damaged: its header promises {sound.frames} samples in {size} bytes; {REPLACE}")
             yield sound

@@ -21,7 +21,7 @@ import torch
 
 from softhubert_plugin.audio.check import audio_length
 from softhubert_plugin.audio.opening import REPLACE, UnreadableAudio, has_length, length_of, open_audio, open_complete, undecodable
-from softhubert_plugin.audio.resampling import can_convert, resampler, scaled
+from softhubert_plugin.audio.resampling import refuse_rate, resampler, scaled
 from softhubert_plugin.audio.samples import refuse_odd_samples
 from softhubert_plugin.audio.threads import in_threads
 from softhubert_plugin.errors import SoftHubertError
@@ -62,12 +62,14 @@ class Converted(NamedTuple):
         samples: its length in samples at 16 kHz.
         source: what it was made from.
         clipped: number of samples beyond full scale that this run cut to it.
+        kept: whether an earlier run made it.
     """
 
     name: str
     samples: int
     source: Source
     clipped: int = 0
+    kept: bool = False
 
 
 def convert_files(sources: Mapping[str, Path], dest: PathLike, *, skip_unreadable: bool = False) -> Tuple[Dict[str, Converted], List[str]]:
@@ -90,7 +92,7 @@ def convert_files(sources: Mapping[str, Path], dest: PathLike, *, skip_unreadabl
 
     def convert(name: str) -> Union[Converted, UnreadableAudio]:
         try:
-            return _convert(sources[name], Path(dest) / names[name], names[name])
+            return convert_file(sources[name], Path(dest) / names[name], names[name])
         except UnreadableAudio as problem:
             if not skip_unreadable:
                 raise
@@ -112,9 +114,14 @@ def describe(converted: Collection[Converted]) -> str:
         f"{count} file{'s' * (count > 1)} of {rate} Hz and {channels} channel{'s' * (channels > 1)}"
         for (rate, channels), count in kinds.most_common()
     ]
-    clipped = [one.clipped for one in converted if one.clipped]
-    loud = f"; {sum(clipped)} samples beyond full scale were clipped, in {len(clipped)} of the files" if clipped else ""
-    return "converted to 16 kHz and one channel: " + ", ".join(parts) + loud
+    loud = describe_clipped([one.clipped for one in converted])
+    return "converted to 16 kHz and one channel: " + ", ".join(parts) + (f"; {loud}" if loud else "")
+
+
+def describe_clipped(clipped: Sequence[int]) -> str:
+    """Say how many samples were clipped. ``clipped`` has the number of each file. Empty if there were none."""
+    files = sum(1 for one in clipped if one)
+    return f"{sum(clipped)} samples beyond full scale were clipped, in {files} of the files" if files else ""
 
 
 def flac_names(names: Sequence[str]) -> Dict[str, str]:
@@ -139,19 +146,47 @@ def _one_thread_each() -> Iterator[None]:
         torch.set_num_threads(threads)
 
 
-def _convert(path: Path, target: Path, name: str) -> Converted:
+def convert_file(path: Path, target: Path, name: str = "") -> Converted:
+    """Convert one file to ``target``, unless an earlier run did so from the same source.
+
+    Args:
+        path: the source.
+        target: the file to write.
+        name: what the result calls it.
+
+    Raises:
+        UnreadableAudio, SoftHubertError: as :func:`convert_files`.
+    """
     with open_complete(path, forward=True) as sound:
         status = os.stat(path)
         source = Source(int(sound.samplerate), int(sound.channels), status.st_size, status.st_mtime_ns)
         if _is_made_from(target, source, path):
             with contextlib.suppress(SoftHubertError):  # it was damaged since: make it again
-                return Converted(name, audio_length(target), source)
-        samples, clipped = 0, 0
-        with _writing(target, source.comment(path)) as flac:
-            for block in _resampled(path, sound):
-                samples, clipped = samples + len(block), clipped + int(np.count_nonzero(np.abs(block) > 1))
-                flac.write(block)
+                return Converted(name, audio_length(target), source, kept=True)
+        samples, clipped = write_converted(path, sound, target, source.comment(path))
     return Converted(name, samples, source, clipped)
+
+
+def write_converted(path: Union[Path, str], sound: soundfile.SoundFile, target: Path, comment: str) -> Tuple[int, int]:
+    """Convert a file that is open as :class:`~softhubert_plugin.audio.opening.Forward`.
+
+    Args:
+        path: what messages call it.
+        sound: the open file.
+        target: the file to write, with ``comment`` in its header.
+
+    Returns:
+        Its length in samples at 16 kHz, and how many of them were beyond full scale and were cut to it.
+
+    Raises:
+        UnreadableAudio, SoftHubertError: as :func:`convert_files`.
+    """
+    samples, clipped = 0, 0
+    with _writing(target, comment) as flac:
+        for block in _resampled(path, sound):
+            samples, clipped = samples + len(block), clipped + int(np.count_nonzero(np.abs(block) > 1))
+            flac.write(block)
+    return samples, clipped
 
 
 def _is_made_from(target: Path, source: Source, path: Path) -> bool:
@@ -191,7 +226,7 @@ def _writing(target: Path, comment: str) -> Iterator[soundfile.SoundFile]:
         raise SoftHubertError(f"{target}: cannot be written ({reason}); make space or give another folder, and run again") from None
 
 
-def _resampled(path: Path, sound: soundfile.SoundFile) -> Iterator[np.ndarray]:
+def _resampled(path: Union[Path, str], sound: soundfile.SoundFile) -> Iterator[np.ndarray]:
     """Yield the samples at 16 kHz block by block. They are the same as if the whole file was resampled at once.
 
     Raises:
@@ -199,8 +234,7 @@ def _resampled(path: Path, sound: soundfile.SoundFile) -> Iterator[np.ndarray]:
         SoftHubertError: its sample rate cannot be converted.
     """
     rate = int(sound.samplerate)
-    if not can_convert(rate):
-        raise SoftHubertError(f"{path}: sampled at {rate} Hz, which cannot be converted to {SAMPLE_RATE} Hz here; use 'sox'")
+    refuse_rate(path, rate)
     resample, step, context = resampler(rate)
     held: np.ndarray = np.zeros(0, dtype=np.float32)
     begin, done, total = 0, 0, 0  # the position of the first held sample, of the first that was not resampled yet, and of the end
@@ -214,7 +248,7 @@ def _resampled(path: Path, sound: soundfile.SoundFile) -> Iterator[np.ndarray]:
         held, begin, done = held[keep - begin :], keep, until
 
 
-def _decoded(path: Path, sound: soundfile.SoundFile, size: int) -> Iterator[Tuple[np.ndarray, bool]]:
+def _decoded(path: Union[Path, str], sound: soundfile.SoundFile, size: int) -> Iterator[Tuple[np.ndarray, bool]]:
     """Yield the average of the channels in blocks of ``size`` samples, and with each whether it is the last, which is shorter."""
     promised = length_of(path, sound) if has_length(sound) else None
     total, ended = 0, False

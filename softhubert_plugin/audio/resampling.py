@@ -8,11 +8,13 @@ from __future__ import annotations
 import functools
 import math
 import threading
-from typing import Callable, Tuple
+from pathlib import Path
+from typing import Callable, Tuple, Union
 
 import numpy as np
 import torch
 
+from softhubert_plugin.errors import SoftHubertError
 from softhubert_plugin.manifests import SAMPLE_RATE
 
 LOWPASS_FILTER_WIDTH = 64  # zero crossings of the filter on each side
@@ -28,10 +30,15 @@ def scaled(samples: int, rate: int) -> int:
     return -(-samples * SAMPLE_RATE // rate)
 
 
-def can_convert(rate: int) -> bool:
-    """Return whether a rate can be converted: filters for rates without a common divisor with 16 kHz take too much memory."""
+def refuse_rate(path: Union[Path, str], rate: int) -> None:
+    """Refuse a rate that cannot be converted: filters for rates without a common divisor with 16 kHz take too much memory.
+
+    Raises:
+        SoftHubertError: it is such a rate.
+    """
     step = rate // math.gcd(rate, SAMPLE_RATE)
-    return rate in _RATES and step * scaled(step, rate) <= _LARGEST_KERNEL
+    if rate not in _RATES or step * scaled(step, rate) > _LARGEST_KERNEL:
+        raise SoftHubertError(f"{path}: sampled at {rate} Hz, which cannot be converted to {SAMPLE_RATE} Hz here; use 'sox'")
 
 
 def resampler(rate: int) -> Tuple[Callable[[np.ndarray], np.ndarray], int, int]:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import Union
 
 import numpy as np
 import soundfile
@@ -15,7 +16,7 @@ _FLOATS = ("FLOAT", "DOUBLE")
 _BLOCK_SECONDS = 60
 
 
-def refuse_odd_samples(path: Path, samples: np.ndarray, start: int = 0) -> None:
+def refuse_odd_samples(path: Union[Path, str], samples: np.ndarray, start: int = 0) -> None:
     """Refuse samples that are not numbers between ``-LARGEST_SAMPLE`` and ``LARGEST_SAMPLE``.
 
     Args:

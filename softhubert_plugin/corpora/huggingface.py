@@ -2,15 +2,19 @@
 
 from __future__ import annotations
 
+import io
 import itertools
 import os
 from pathlib import Path
 from typing import Any, Dict, Iterator, List, NamedTuple, Optional, Tuple
 
+import numpy as np
+import soundfile
+
 from softhubert_plugin.audio.threads import soundfile_threads
 from softhubert_plugin.corpora.assemble import Wishes, write_corpus
 from softhubert_plugin.corpora.listed import SPLIT_NAME, Faults, Listed, UtteranceFault, word_from
-from softhubert_plugin.corpora.segments import WORKERS, Outcome, cut_bytes, target_in
+from softhubert_plugin.corpora.segments import WORKERS, Outcome, convert_bytes, target_in
 from softhubert_plugin.errors import SoftHubertError
 
 _ROWS_AT_A_TIME = 64  # their audio is in memory together
@@ -84,7 +88,7 @@ def _listed(folder: Path, split: Optional[str], table: Any, columns: DatasetColu
             for (_, row), where, target, found in zip(rows, places, targets, audio):
                 with faults.tolerated():
                     if found.problem:
-                        raise UtteranceFault(f"{where}: {found.problem}")
+                        raise UtteranceFault(found.problem)
                     yield _utterance(row, where, target, names, split)
 
 
@@ -103,9 +107,12 @@ def _columns_of(folder: Path, table: Any, columns: DatasetColumns) -> Dict[str, 
 
 
 def _undecoded(folder: Path, table: Any, column: str) -> Any:
-    """The table with the bytes of its audio files, instead of samples that datasets would decode."""
+    """The table with the bytes of its audio files, not with samples that datasets would decode; or with samples, if it has only those."""
     import datasets
 
+    feature = table.features[column]
+    if isinstance(feature, dict) and {"array", "sampling_rate"} <= set(feature):
+        return table
     try:
         return table.cast_column(column, datasets.Audio(decode=False))
     except Exception as error:  # as above
@@ -115,14 +122,26 @@ def _undecoded(folder: Path, table: Any, column: str) -> Any:
 
 def _write_audio(where: str, target: Path, audio: Any) -> Outcome:
     if not isinstance(audio, dict):
-        return Outcome(problem="expected audio, found none")
+        return Outcome(problem=f"{where}: expected audio, found none")
+    if audio.get("array") is not None:
+        try:
+            return convert_bytes(_as_wav(audio["array"], audio.get("sampling_rate")), where, target)
+        except (TypeError, ValueError, OverflowError, soundfile.SoundFileError) as error:
+            return Outcome(problem=f"{where}: expected samples at a sampling rate ({' '.join(str(error).split())[:80]})")
     data = audio.get("bytes")
     if data is None:
         path = audio.get("path")
         if not path or not os.path.isfile(path):
-            return Outcome(problem=f"expected audio in the data set, found only its path ({str(path)[:80]!r}), and no such file")
+            return Outcome(problem=f"{where}: expected audio in the data set, found only its path ({str(path)[:80]!r}), and no such file")
         data = Path(path).read_bytes()
-    return cut_bytes(data, where, target)
+    return convert_bytes(data, where, target)
+
+
+def _as_wav(array: Any, rate: Any) -> bytes:
+    """A WAV file of samples that are in the table as numbers: ``(samples,)`` or, as datasets decodes it, ``(channels, samples)``."""
+    stream = io.BytesIO()
+    soundfile.write(stream, np.asarray(array, dtype=np.float32).T, int(rate), format="WAV", subtype="FLOAT")
+    return stream.getvalue()
 
 
 def _utterance(row: Dict[str, Any], where: str, target: Path, names: Dict[str, str], split: Optional[str]) -> Listed:

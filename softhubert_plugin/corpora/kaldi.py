@@ -1,4 +1,4 @@
-"""Write manifests of Kaldi's data directories, which ESPnet uses too: ``wav.scp``, ``segments``, ``text`` and ``utt2spk``.
+"""Write manifests of Kaldi's data directories, which ESPnet uses too: ``wav.scp``, ``segments``, ``text``, ``utt2spk`` or ``spk2utt``.
 
 Only files are read. A command in ``wav.scp`` is refused and never run.
 """
@@ -67,7 +67,7 @@ def _listed(folder: Path, split: Optional[str], root: Path, known: Dict[str, str
     in_segments = (folder / "segments").is_file()
     utterances = _lines(folder / "segments", faults) if in_segments else recordings
     texts = _lines(folder / "text", faults) if (folder / "text").is_file() else None
-    speakers = _lines(folder / "utt2spk", faults) if (folder / "utt2spk").is_file() else None
+    speakers = _speakers(folder, faults)
     _find_strangers(folder, utterances, texts, "text", faults)
     _find_strangers(folder, utterances, speakers, "utt2spk", faults)
     for name, line in utterances.items():
@@ -85,7 +85,7 @@ def _listed(folder: Path, split: Optional[str], root: Path, known: Dict[str, str
                 end=part.end,
                 channel=part.channel,
                 text=_of(name, texts, "text", line.where),
-                speaker=None if speakers is None else word_from(_of(name, speakers, "utt2spk", line.where) or "", "speaker", line.where),
+                speaker=_speaker(name, speakers, line.where),
                 split=split,
             )
 
@@ -103,6 +103,26 @@ def _lines(path: Path, faults: Faults) -> Dict[str, _Line]:
         else:
             found[fields[0]] = _Line(where, fields[1] if len(fields) > 1 else "")
     return found
+
+
+def _speakers(folder: Path, faults: Faults) -> Optional[Dict[str, _Line]]:
+    """Read ``utt2spk``, or ``spk2utt`` the other way round; ``None`` if there is neither."""
+    if (folder / "utt2spk").is_file() or not (folder / "spk2utt").is_file():
+        return _lines(folder / "utt2spk", faults) if (folder / "utt2spk").is_file() else None
+    found: Dict[str, _Line] = {}
+    for speaker, line in _lines(folder / "spk2utt", faults).items():
+        for utterance in line.rest.split():
+            if utterance in found:
+                faults.add(f"{line.where}: {utterance} is also of the speaker {found[utterance].rest}")
+            found.setdefault(utterance, _Line(line.where, speaker))
+    return found
+
+
+def _speaker(utterance: str, speakers: Optional[Dict[str, _Line]], where: str) -> Optional[str]:
+    said = _of(utterance, speakers, "utt2spk", where)
+    if said is not None and len(said.split()) > 1:
+        raise UtteranceFault(f"{where}: expected one speaker of {utterance[:60]} in utt2spk, found {said[:60]!r}")
+    return None if said is None else word_from(said, "speaker", where)
 
 
 def _find_strangers(folder: Path, utterances: Dict[str, _Line], others: Optional[Dict[str, _Line]], name: str, faults: Faults) -> None:

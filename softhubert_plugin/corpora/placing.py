@@ -12,6 +12,7 @@ from typing import Dict, List, NamedTuple, Optional, Sequence, Tuple, Union
 
 from softhubert_plugin.audio.check import audio_length
 from softhubert_plugin.audio.opening import UnreadableAudio
+from softhubert_plugin.audio.resample import describe_clipped
 from softhubert_plugin.audio.threads import soundfile_threads
 from softhubert_plugin.corpora.listed import Faults, Listed
 from softhubert_plugin.corpora.segments import WORKERS, Header, Segment, check_targets, cut_segments, read_header, target_in
@@ -98,6 +99,9 @@ def place_audio(
         notes.append(f"{dest / 'audio'}: {len(good) - plan.converted} segments cut out of their recordings")
     if kept:
         notes.append(f"note: {kept} of these files were there already")
+    clipped = describe_clipped([outcome.clipped for outcome in outcomes])
+    if clipped:
+        notes.append(f"note: {clipped}")
     if plan.overshooting:
         notes.append(f"note: {plan.overshooting} segments end up to {overshoot} s after their recordings, and were ended with them")
     return Placed(_root([place.path for place in places if place is not None], root, dest), places, notes)
@@ -141,7 +145,7 @@ def _plan(
             segments.append(Segment(each.audio, first, last, each.channel, target_in(dest / "audio", each.recording, each.name)))
             cut.append(number)
         elif convert_to is not None and (header.rate, header.channels) != (SAMPLE_RATE, 1):
-            segments.append(Segment(each.audio, 0, header.frames, None, target_in(convert_to, each.recording)))
+            segments.append(Segment(each.audio, 0, None, None, target_in(convert_to, each.recording)))
             cut.append(number)
             converted += 1
         else:
@@ -180,7 +184,7 @@ def _place_whole(utterances: Sequence[Listed], numbers: Sequence[int], places: L
 
     def length(number: int) -> Union[int, str]:
         try:
-            return audio_length(utterances[number].audio)
+            return audio_length(utterances[number].audio, every_sample=True)
         except UnreadableAudio as error:
             return str(error) if os.path.exists(utterances[number].audio) else f"no such audio file: {utterances[number].audio}"
         except SoftHubertError as error:

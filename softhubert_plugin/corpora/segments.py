@@ -1,31 +1,42 @@
 """Cut utterances out of recordings of any rate and any number of channels, into 16 kHz FLAC with one channel.
 
-Each file that is written has a comment that says what it was cut from. Another run keeps the files whose comment still fits, so that an
-interrupted run goes on where it stopped, and a changed list cuts what changed.
+Recordings are opened, checked and resampled as all other audio is, in ``audio/``. Each file that is written has a comment that says what it
+was cut from. Another run keeps the files whose comment still fits, so that an interrupted run goes on where it stopped, and a changed list
+cuts what changed.
 """
 
 from __future__ import annotations
 
 import hashlib
-import io
 import itertools
 import json
 import os
 from pathlib import Path
-from typing import Any, Callable, Dict, List, NamedTuple, Optional, Sequence, Tuple, Union
+from typing import Callable, Dict, List, NamedTuple, Optional, Sequence, Tuple, Union
 
 import numpy as np
 import soundfile
 import torch
 from tqdm import tqdm
 
-from softhubert_plugin.audio.check import audio_length
-from softhubert_plugin.audio.resampling import can_convert, resampler
+from softhubert_plugin.audio.check import audio_length, check_last_block
+from softhubert_plugin.audio.opening import (
+    UnreadableAudio,
+    has_length,
+    length_of,
+    open_audio,
+    open_bytes,
+    open_complete,
+    refuse_without_access,
+    undecodable,
+)
+from softhubert_plugin.audio.resample import convert_file, write_converted
+from softhubert_plugin.audio.resampling import refuse_rate, resampler
+from softhubert_plugin.audio.samples import refuse_odd_samples
 from softhubert_plugin.audio.threads import soundfile_threads
 from softhubert_plugin.corpora.writing import write_flac
 from softhubert_plugin.errors import SoftHubertError
 from softhubert_plugin.files import disk_errors
-from softhubert_plugin.manifests import SAMPLE_RATE
 
 WORKERS = min(16, max(8, os.cpu_count() or 1))  # at least some, because most of the time goes to the disk
 _MADE_BY = "softhubert segment"  # how the comment starts
@@ -35,7 +46,7 @@ _BLOCK = 1 << 20  # frames that are read at a time, so that a header that promis
 
 
 class Header(NamedTuple):
-    """What a recording's header says: its length in frames, its rate in Hz, its number of channels."""
+    """A recording's length in frames, its rate in Hz, and its number of channels."""
 
     frames: int
     rate: int
@@ -48,49 +59,48 @@ class Segment(NamedTuple):
     Attributes:
         source: the recording.
         first: its first frame.
-        last: the frame after its last, in frames of the recording.
+        last: the frame after its last, in frames of the recording; ``None`` for the whole recording, which is converted as
+            ``--resample-to`` converts it.
         channel: the channel to take; ``None`` for the average of all.
         target: the file to write.
     """
 
     source: Path
     first: int
-    last: int
+    last: Optional[int]
     channel: Optional[int]
     target: Path
 
 
-def _problem_of(header: Header) -> str:
-    """What makes a recording with this header unusable; empty if nothing does."""
-    if header.frames <= 0:
-        return "audio without samples"
-    if header.frames > 1 << 48:
-        return "its header does not say how long it is; convert the file, e.g. with 'ffmpeg -i'"
-    if not can_convert(header.rate):
-        return f"sampled at {header.rate} Hz, an uncommon rate; resample it to {SAMPLE_RATE} Hz, e.g. with sox"
-    return ""
-
-
 class Outcome(NamedTuple):
-    """What became of a segment: its length in samples at 16 kHz, what is wrong with it, and whether an earlier run had cut it."""
+    """What became of a segment.
+
+    Attributes:
+        samples: its length in samples at 16 kHz.
+        problem: what is wrong with it.
+        kept: whether an earlier run had cut it.
+        clipped: how many of its samples were beyond full scale and were cut to it.
+    """
 
     samples: int = 0
     problem: str = ""
     kept: bool = False
+    clipped: int = 0
 
 
 def read_header(path: Path) -> Union[Header, str]:
-    """Read the header of a recording; return what is wrong with it if it cannot be used."""
+    """Read the header of a recording; return what is wrong with it if it cannot be used. If it tells no length, decode the recording."""
     try:
-        found = soundfile.info(str(path))
-    except (soundfile.LibsndfileError, RuntimeError, TypeError, UnicodeError) as error:
-        if not os.path.exists(path):
-            return f"no such audio file: {path}"
-        return f"{path}: not readable as audio ({error})"
-    problem = _problem_of(Header(found.frames, found.samplerate, found.channels))
-    if problem:
-        return f"{path}: {problem}"
-    return Header(int(found.frames), int(found.samplerate), int(found.channels))
+        with open_complete(path, forward=True) as sound:
+            refuse_rate(path, sound.samplerate)
+            frames = length_of(path, sound) if has_length(sound) else _counted(sound)
+            return Header(frames, int(sound.samplerate), int(sound.channels))
+    except SoftHubertError as error:
+        return str(error) if os.path.exists(path) else f"no such audio file: {path}"
+
+
+def _counted(sound: soundfile.SoundFile) -> int:
+    return sum(iter(lambda: len(sound.read(_BLOCK, dtype="float32", always_2d=True)), 0))
 
 
 def cut_segments(segments: Sequence[Segment], fault: Callable[[int, str], None]) -> List[Outcome]:
@@ -106,9 +116,13 @@ def cut_segments(segments: Sequence[Segment], fault: Callable[[int, str], None])
     Raises:
         SoftHubertError: a target exists and is not such a segment, or cannot be written.
     """
-    order = sorted(range(len(segments)), key=lambda number: (str(segments[number].source), segments[number].first))
+
+    def recording(number: int) -> Tuple[str, bool]:
+        return str(segments[number].source), segments[number].last is None
+
+    order = sorted(range(len(segments)), key=lambda number: (recording(number), segments[number].first))
     tasks: List[List[int]] = []
-    for _, group in itertools.groupby(order, key=lambda number: segments[number].source):
+    for _, group in itertools.groupby(order, key=recording):
         numbers = list(group)
         tasks += [numbers[start : start + _SEGMENTS_PER_TASK] for start in range(0, len(numbers), _SEGMENTS_PER_TASK)]
     found = [Outcome()] * len(segments)
@@ -129,6 +143,8 @@ def cut_segments(segments: Sequence[Segment], fault: Callable[[int, str], None])
 def _cut(segments: Sequence[Segment]) -> List[Outcome]:
     """Cut segments of one recording, in the order of their starts."""
     source = segments[0].source
+    if segments[0].last is None:
+        return [_converted(segment) for segment in segments]
     try:
         state = source.stat()
     except OSError as error:
@@ -138,11 +154,21 @@ def _cut(segments: Sequence[Segment]) -> List[Outcome]:
     if all(found):
         return [outcome for outcome in found if outcome]
     try:
-        file = soundfile.SoundFile(str(source))
-    except (soundfile.LibsndfileError, RuntimeError) as error:
-        return [outcome or Outcome(problem=f"{source}: not readable as audio ({error})") for outcome in found]
-    with file:
-        return [outcome or _cut_one(file, segment, tag) for segment, tag, outcome in zip(segments, tags, found)]
+        with open_complete(source, forward=True) as sound:
+            refuse_without_access(source, sound)
+            if has_length(sound):
+                check_last_block(source, sound, length_of(source, sound))
+            return [outcome or _cut_one(sound, segment, tag) for segment, tag, outcome in zip(segments, tags, found)]
+    except UnreadableAudio as error:
+        return [outcome or Outcome(problem=str(error)) for outcome in found]
+
+
+def _converted(segment: Segment) -> Outcome:
+    try:
+        converted = convert_file(segment.source, segment.target)
+    except UnreadableAudio as error:
+        return Outcome(problem=str(error))
+    return Outcome(converted.samples, kept=converted.kept, clipped=converted.clipped)
 
 
 def _tag(segment: Segment, source: os.stat_result) -> str:
@@ -161,9 +187,9 @@ def _earlier(target: Path, tag: str) -> Optional[Outcome]:
         if not target.exists():
             return None
     try:
-        with soundfile.SoundFile(str(target)) as file:
-            comment = file.comment
-    except (soundfile.LibsndfileError, RuntimeError):
+        with open_audio(target) as sound:
+            comment = sound.comment
+    except UnreadableAudio:
         comment = ""
     if not comment.startswith(_MADE_BY):
         raise SoftHubertError(f"{target}: exists, and was not cut by this command; choose another folder, or remove the file")
@@ -173,7 +199,7 @@ def _earlier(target: Path, tag: str) -> Optional[Outcome]:
         return None
 
 
-def cut_bytes(data: bytes, where: str, target: Path) -> Outcome:
+def convert_bytes(data: bytes, where: str, target: Path) -> Outcome:
     """Write the audio of a file that is inside another one, such as a data set, unless an earlier run has written it.
 
     Args:
@@ -189,38 +215,39 @@ def cut_bytes(data: bytes, where: str, target: Path) -> Outcome:
     if earlier:
         return earlier
     try:
-        file = soundfile.SoundFile(io.BytesIO(data))
-    except (soundfile.LibsndfileError, RuntimeError) as error:
-        return Outcome(problem=f"not readable as audio ({error})")
-    with file:
-        header = Header(file.frames, file.samplerate, file.channels)
-        problem = _problem_of(header)
-        return Outcome(problem=problem) if problem else _cut_one(file, Segment(Path(where), 0, file.frames, None, target), tag)
+        with open_bytes(data, where) as sound:
+            samples, clipped = write_converted(where, sound, target, tag)
+            return Outcome(samples, clipped=clipped)
+    except UnreadableAudio as error:
+        return Outcome(problem=str(error))
 
 
-def _cut_one(file: Any, segment: Segment, tag: str) -> Outcome:
-    where = f"{segment.source}, {segment.first / file.samplerate:.2f} to {segment.last / file.samplerate:.2f} s"
+def _cut_one(sound: soundfile.SoundFile, segment: Segment, tag: str) -> Outcome:
+    assert segment.last is not None
+    where = f"{segment.source}, {segment.first / sound.samplerate:.2f} to {segment.last / sound.samplerate:.2f} s"
     try:
-        samples = _read(file, segment)
-    except (soundfile.LibsndfileError, RuntimeError) as error:
-        return Outcome(problem=f"{where}: not readable as audio ({error})")
+        samples = _read(sound, segment, segment.last - segment.first)
+    except soundfile.SoundFileError as error:
+        return Outcome(problem=f"{where}: {undecodable(segment.source, error)}")
+    except UnreadableAudio as error:
+        return Outcome(problem=str(error))
     if len(samples) < segment.last - segment.first:
-        return Outcome(problem=f"{where}: the recording ends {len(samples) / file.samplerate:.2f} s after the start; it is damaged")
-    if not np.isfinite(samples).all():
-        return Outcome(problem=f"{where}: has samples that are not numbers")
-    resample, _, _ = resampler(file.samplerate)
+        return Outcome(problem=f"{where}: the recording ends {len(samples) / sound.samplerate:.2f} s after the start; it is damaged")
+    resample, _, _ = resampler(sound.samplerate)
     waveform = resample(samples)
     write_flac(segment.target, waveform, comment=tag)
-    return Outcome(len(waveform))
+    return Outcome(len(waveform), clipped=int(np.count_nonzero(np.abs(waveform) > 1)))
 
 
-def _read(file: Any, segment: Segment) -> np.ndarray:
+def _read(sound: soundfile.SoundFile, segment: Segment, wanted: int) -> np.ndarray:
     """Read ``(samples,)`` float32 of one channel, or of the average of all. There are fewer samples if the file ends early."""
-    file.seek(segment.first)
-    wanted, blocks = segment.last - segment.first, []
+    sound.seek(segment.first)
+    blocks: List[np.ndarray] = []
     while wanted > 0:
-        block = file.read(min(wanted, _BLOCK), dtype="float32", always_2d=True)
-        blocks.append(block.mean(1) if segment.channel is None else block[:, segment.channel])
+        block = sound.read(min(wanted, _BLOCK), dtype="float32", always_2d=True)
+        block = block if segment.channel is None else block[:, [segment.channel]]
+        refuse_odd_samples(segment.source, block, segment.first + sum(len(each) for each in blocks))
+        blocks.append(block.mean(1))
         wanted -= len(block)
         if not len(block):
             break

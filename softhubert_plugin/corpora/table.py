@@ -118,7 +118,7 @@ def _listed(path: Path, split: Optional[str], form: TableForm, root: Optional[Pa
         raise SoftHubertError(f"{split}={path}: --split names a column with the splits; give one or the other")
     columns = {column: form.columns.get(column, column) for column in COLUMNS}
     needed = list(dict.fromkeys([columns["path"], *(name for column, name in form.columns.items() if column not in form.optional)]))
-    for row in read_rows(path, form.layout, needed, faults):
+    for row in read_rows(path, form.layout, needed, list(columns.values()), faults):
         with faults.tolerated():
             missing = [name for name in needed if name not in row.values]
             if missing:

@@ -37,13 +37,14 @@ class TableLayout(NamedTuple):
     quoting: bool = True
 
 
-def read_rows(path: Path, layout: TableLayout, needed: Sequence[str], faults: Faults) -> Iterator[Row]:
+def read_rows(path: Path, layout: TableLayout, needed: Sequence[str], used: Sequence[str], faults: Faults) -> Iterator[Row]:
     """Iterate over the rows of a table.
 
     Args:
         path: the table; it is JSON lines if its first character is ``{``.
         layout: how it is written.
         needed: columns that it must have. They tell which delimiter it uses.
+        used: columns that are read, which it cannot have twice.
         faults: takes the faults of single rows.
 
     Raises:
@@ -59,7 +60,7 @@ def read_rows(path: Path, layout: TableLayout, needed: Sequence[str], faults: Fa
     elif opening == "[" and path.suffix.startswith(".json"):
         raise SoftHubertError(f"{path}: one JSON array; expected JSON lines, one object per line: convert it with 'jq -c .[] {path.name}'")
     else:
-        yield from _delimited_rows(path, first, lines, layout, needed, faults)
+        yield from _delimited_rows(path, first, lines, layout, needed, used, faults)
 
 
 def _json_rows(path: Path, first: Tuple[int, str], lines: Iterator[Tuple[int, str]], faults: Faults) -> Iterator[Row]:
@@ -82,7 +83,13 @@ def _json_object(line: str, where: str) -> Dict[str, Any]:
 
 
 def _delimited_rows(
-    path: Path, first: Tuple[int, str], lines: Iterator[Tuple[int, str]], layout: TableLayout, needed: Sequence[str], faults: Faults
+    path: Path,
+    first: Tuple[int, str],
+    lines: Iterator[Tuple[int, str]],
+    layout: TableLayout,
+    needed: Sequence[str],
+    used: Sequence[str],
+    faults: Faults,
 ) -> Iterator[Row]:
     delimiter = layout.delimiter or _delimiter(path, first[1], layout, needed)
     last = first[0]  # the line that was read last: a quoted field may have several
@@ -100,7 +107,7 @@ def _delimited_rows(
         for fields in reader:
             where, start = f"{path}, line {start}", last + 1
             if not names:
-                names = _names(path, fields, layout, needed)
+                names = _names(path, fields, layout, needed, used)
                 if layout.header:
                     continue
             if not fields or not any(field.strip() for field in fields):
@@ -117,15 +124,15 @@ def _reader(lines: Iterator[str], delimiter: str, quoting: bool) -> Iterator[Lis
     return csv.reader(lines, delimiter=delimiter, quoting=csv.QUOTE_MINIMAL if quoting else csv.QUOTE_NONE, strict=quoting)
 
 
-def _names(path: Path, fields: List[str], layout: TableLayout, needed: Sequence[str]) -> List[str]:
+def _names(path: Path, fields: List[str], layout: TableLayout, needed: Sequence[str], used: Sequence[str]) -> List[str]:
     """The names of the columns.
 
     Raises:
-        SoftHubertError: a needed column is not there, or there twice.
+        SoftHubertError: a needed column is not there, or one that is used is there twice.
     """
     names = [field.strip() for field in fields] if layout.header else [str(number) for number in range(1, len(fields) + 1)]
-    for name in needed:
-        if names.count(name) != 1:
+    for name in (*needed, *used):
+        if names.count(name) > 1 or (name in needed and name not in names):
             found = "twice" if name in names else "not"
             shown = ", ".join(repr(each[:30]) for each in names[:12])
             raise SoftHubertError(

@@ -9,6 +9,7 @@ from __future__ import annotations
 import hashlib
 import math
 import mmap
+import re
 import zlib
 from abc import abstractmethod
 from pathlib import Path
@@ -42,17 +43,22 @@ def open_soft_labels(path: PathLike) -> SoftLabels:
         SoftHubertError: the file is missing, truncated, damaged, or not a soft-label file.
     """
     path = Path(path)
+    content: bytes | mmap.mmap = b""  # of an empty file
     try:
         with open(path, "rb") as stream:
             content = mmap.mmap(stream.fileno(), 0, access=mmap.ACCESS_READ)
         layout, info, arrays = read_container(content)
         kind = PackedSoftLabels if layout is PACKED else PlainSoftLabels
         return kind(path, info, arrays)
-    except FileNotFoundError:
+    except (FileNotFoundError, NotADirectoryError):
         raise SoftHubertError(f"{path}: no such soft labels; make them with 'softhubert gmm dump' and 'softhubert labels merge'") from None
+    except OSError as error:
+        raise _unreadable(path, error) from None
     except (ValueError, KeyError, TypeError, AttributeError, IndexError, OverflowError, RecursionError) as error:
         if isinstance(error, KeyError) and error.args == (LABEL_FORMAT,):
             raise SoftHubertError(f"{path}: not a soft-label file; make one with 'softhubert gmm dump'") from None
+        if re.fullmatch(rb"[0-9\s]+", content[:64]):
+            raise SoftHubertError(f"{path}: hard labels (text), expected soft ones; make them with 'softhubert gmm dump'") from None
         raise SoftHubertError(f"{path}: truncated or damaged soft labels ({_short(error)}); {AGAIN}") from None
 
 
@@ -194,5 +200,11 @@ def is_soft_label_file(path: PathLike) -> bool:
     try:
         with open(path, "rb") as stream:
             return stream.read(9)[8:] == b"{"
-    except FileNotFoundError:
+    except (FileNotFoundError, NotADirectoryError):
         return str(path).endswith(".gmm")
+    except OSError as error:
+        raise _unreadable(path, error) from None
+
+
+def _unreadable(path: PathLike, error: OSError) -> SoftHubertError:
+    return SoftHubertError(f"{path}: cannot be read ({error.strerror}); give a label file, and check its permissions")

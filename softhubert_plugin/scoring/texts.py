@@ -83,11 +83,15 @@ def _form(lines_of: Dict[PathLike, List[str]]) -> str:
 
 
 def _split_trn(text: str) -> Optional[Tuple[str, str]]:
-    """Split ``WORDS (id)`` into words and id; ``None`` if it is anything else."""
-    words, parenthesis, name = text[:-1].rpartition("(")
-    if not parenthesis or not text.endswith(")") or ")" in name or not name.strip():
-        return None
-    return words.rstrip(), name.strip()
+    """Split ``WORDS (id)`` into words and id, which may have parentheses in pairs; ``None`` if it is anything else."""
+    depth, start = 0, len(text)
+    while start and text.endswith(")"):
+        start -= 1
+        depth += (text[start] == ")") - (text[start] == "(")
+        if not depth:
+            name = text[start + 1 : -1].strip()
+            return (text[:start].rstrip(), name) if name else None
+    return None
 
 
 def _refuse_names(lines_of: Dict[PathLike, List[str]]) -> None:

@@ -13,6 +13,7 @@ from typing import Any, Callable, ContextManager, Dict, List, Optional
 
 import torch
 from fairseq.data import Dictionary
+from fairseq.models import MODEL_REGISTRY
 from fairseq.tasks import register_task
 from fairseq.tasks.hubert_pretraining import HubertPretrainingTask
 from omegaconf import open_dict
@@ -103,6 +104,7 @@ class SoftHubertPretrainingTask(HubertPretrainingTask):
         trains_on_cpu = not from_checkpoint and (asked_of_trainer(self.cfg, "cpu") or not torch.cuda.is_available())
         if not from_checkpoint:
             with refuse_in_one_line():
+                self._check_names(cfg)
                 check_precision(self.cfg, cfg)
         if trains_on_cpu and self.cfg.keep_memory:
             keep_freed_memory()
@@ -111,6 +113,18 @@ class SoftHubertPretrainingTask(HubertPretrainingTask):
         if trains_on_cpu and not isinstance(model, DistilHubertModel):  # a teacher's convolutions are wide
             self._kernels = training_kernels(model, bfloat16=bool(getattr(cfg, "autocast_bf16", False)))
         return model
+
+    def _check_names(self, cfg: Any) -> None:
+        """Check the model's name and the folder of the manifests, about which fairseq's own errors do not name the cause."""
+        name = getattr(cfg, "_name", None)
+        if name is not None and name not in MODEL_REGISTRY:
+            raise SoftHubertError(
+                f"model._name={name}: no such model; give soft_hubert, distil_hubert, hubert or, to fine-tune, hubert_ctc"
+            )
+        data = str(self.cfg.data)
+        if not Path(data).is_dir():
+            relative = "" if Path(data).is_absolute() else f" (in {Path.cwd()}, where fairseq-hydra-train works; give an absolute path)"
+            raise SoftHubertError(f"task.data={data}: no such folder{relative}; give the folder of the manifests {{split}}.tsv")
 
     def _build_pretrained(self, cfg: Any, from_checkpoint: bool) -> Any:
         teacher = None if from_checkpoint else self._teacher(cfg)
