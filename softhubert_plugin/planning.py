@@ -49,7 +49,7 @@ class Size(NamedTuple):
     dimensions: int
 
 
-class Stage(NamedTuple):
+class StageCost(NamedTuple):
     """What one stage needs.
 
     Attributes:
@@ -90,7 +90,7 @@ def label_gigabytes(hours: float, rate: int, bytes_per_frame: float) -> float:
     return hours * SECONDS * rate * bytes_per_frame / 1e9
 
 
-def plan(hours: float, systems: int, *, percent: Optional[float] = None) -> List[Stage]:
+def plan(hours: float, systems: int, *, percent: Optional[float] = None) -> List[StageCost]:
     """Estimate stages 0 to 10 of ``examples/librispeech``.
 
     Args:
@@ -111,10 +111,10 @@ def plan(hours: float, systems: int, *, percent: Optional[float] = None) -> List
     def pretraining(updates: int) -> float:
         return systems * size.cost * updates * PUBLISHED_GPUS * PUBLISHED_SECONDS / SECONDS
 
-    def labels(number: int, name: str, rate: int, features: float, cpu_hours: float, gpu_hours: float) -> Stage:
+    def labels(number: int, name: str, rate: int, features: float, cpu_hours: float, gpu_hours: float) -> StageCost:
         of_soft = soft * label_gigabytes(hours, rate, LABEL_BYTES)
         left = of_soft + hard * label_gigabytes(hours, rate, HARD_LABEL_BYTES)
-        return Stage(number, name, left, max(features, WRITING * of_soft), cpu_hours, gpu_hours)
+        return StageCost(number, name, left, max(features, WRITING * of_soft), cpu_hours, gpu_hours)
 
     checkpoints = 4.0 * size.cost * systems  # a few files with the optimizer's state, 12 bytes per parameter each
     forward = systems * size.cost * hours / GPU_FORWARD_SPEED
@@ -124,21 +124,21 @@ def plan(hours: float, systems: int, *, percent: Optional[float] = None) -> List
     first = feature_gigabytes(share * hours, MFCC_RATE, MFCC_DIMENSIONS)
     layer = systems * feature_gigabytes(share * hours, HUBERT_RATE, size.dimensions)
     return [
-        Stage(0, "data", audio, 0, hours / 5000, 0),
-        Stage(1, "MFCC of the share", 0, first, share * mfcc, 0),
-        Stage(2, "clustering", 0.01, first, systems * CLUSTERING_HOURS, 0),
+        StageCost(0, "data", audio, 0, hours / 5000, 0),
+        StageCost(1, "MFCC of the share", 0, first, share * mfcc, 0),
+        StageCost(2, "clustering", 0.01, first, systems * CLUSTERING_HOURS, 0),
         labels(3, "labels from audio", MFCC_RATE, 0, systems * mfcc + label, 0),
-        Stage(4, "pretraining, iteration 1", checkpoints, 0, 0, pretraining(size.updates[0])),
-        Stage(5, "probing from audio", 0.01, 0, 0, share * forward + systems),
+        StageCost(4, "pretraining, iteration 1", checkpoints, 0, 0, pretraining(size.updates[0])),
+        StageCost(5, "probing from audio", 0.01, 0, 0, share * forward + systems),
         labels(6, "layer of the share, clustering, labels", HUBERT_RATE, layer, label * size.dimensions / 39, (1 + share) * forward),
-        Stage(7, "pretraining, iteration 2", checkpoints, 0, 0, pretraining(size.updates[1])),
-        Stage(8, "fine-tuning", checkpoints, 0, 0, finetuning),
-        Stage(9, "decoding", 0.1, 0, systems * DECODING_HOURS, systems * 0.1),
-        Stage(10, "report", 0.1, 0, 0.1, 0),
+        StageCost(7, "pretraining, iteration 2", checkpoints, 0, 0, pretraining(size.updates[1])),
+        StageCost(8, "fine-tuning", checkpoints, 0, 0, finetuning),
+        StageCost(9, "decoding", 0.1, 0, systems * DECODING_HOURS, systems * 0.1),
+        StageCost(10, "report", 0.1, 0, 0.1, 0),
     ]
 
 
-def most_disk(stages: Sequence[Stage]) -> float:
+def most_disk(stages: Sequence[StageCost]) -> float:
     """The largest number of GB that are on disk at the same time: what the stages so far leave, and what the current one has besides."""
     left, most = 0.0, 0.0
     for stage in stages:
@@ -179,5 +179,5 @@ def plan_tables(hours: Sequence[float], systems: int, gpus: int, percent: Option
     return "\n\n".join(parts)
 
 
-def _wall(stage: Stage, gpus: int) -> float:
+def _wall(stage: StageCost, gpus: int) -> float:
     return stage.gpu_hours / gpus if stage.gpu_hours else stage.cpu_hours / 16

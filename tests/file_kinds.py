@@ -38,7 +38,7 @@ from softhubert_plugin.manifests import read_dictionary, read_lines, read_manife
 from softhubert_plugin.report.comparisons import compare_systems
 from softhubert_plugin.report.experiment import read_experiment
 from softhubert_plugin.report.over_seeds import seed_tables
-from softhubert_plugin.report.systems import System
+from softhubert_plugin.report.systems import SystemRuns
 from softhubert_plugin.report.table import quality_rows, rows, test_sets
 from softhubert_plugin.scoring.score import compare_scores, score_files
 
@@ -405,7 +405,7 @@ def read_report(path: Path) -> Any:
     folder = next(parent for parent in path.parents if (parent / "experiment.json").exists())
     found = read_experiment(folder)
     compared = [compare_scores(score, score) for score in found.scores.values()]
-    systems = [System(name, {"1": found, "2": found}) for name in ("first", "second")]
+    systems = [SystemRuns(name, {"1": found, "2": found}) for name in ("first", "second")]
     over_seeds = seed_tables(systems, test_sets([found]), compare_systems(systems, test_sets([found])))
     shown = rows([found]), quality_rows([found]), [(table.record(), table.cells()) for table in over_seeds]
     return vars(found), shown, compared

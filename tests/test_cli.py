@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 import os
+import shlex
 import subprocess
 import sys
 from pathlib import Path
@@ -28,7 +29,8 @@ COMMANDS = dict(_commands(build_parser()))
 
 @pytest.mark.parametrize("command", COMMANDS, ids=" ".join)
 def test_every_command_shows_an_example_that_it_would_accept(command: Tuple[str, ...]) -> None:
-    example = (COMMANDS[command].epilog or "").partition("example:\n")[2].split()
+    text = (COMMANDS[command].epilog or "").partition("example:\n")[2]
+    example = shlex.split(text)
     assert example[: 1 + len(command)] == ["softhubert", *command]
     build_parser().parse_args(example[1:])
 

@@ -21,7 +21,7 @@ from softhubert_plugin.planning import (
     HARD_LABEL_BYTES,
     LABEL_BYTES,
     WRITING,
-    Stage,
+    StageCost,
     feature_gigabytes,
     label_gigabytes,
     most_disk,
@@ -30,7 +30,7 @@ from softhubert_plugin.planning import (
 )
 
 
-def _stages(hours: float, systems: int) -> Dict[int, Stage]:
+def _stages(hours: float, systems: int) -> Dict[int, StageCost]:
     return {stage.number: stage for stage in plan(hours, systems)}
 
 
@@ -50,8 +50,8 @@ def test_960_hours_fit_into_150_gigabytes_and_60000_hours_into_6_terabytes() -> 
 
 
 def test_the_most_disk_counts_what_is_there_for_a_time() -> None:
-    stages = [Stage(0, "a", 5, 0, 0, 0), Stage(1, "b", 0, 9, 0, 0), Stage(2, "c", 6, 1, 0, 0), Stage(3, "d", 1, 0, 0, 0)]
-    assert most_disk(stages[:1]) == 5 and most_disk(stages) == 14 and most_disk([*stages, Stage(4, "e", 3, 0, 0, 0)]) == 15
+    stages = [StageCost(0, "a", 5, 0, 0, 0), StageCost(1, "b", 0, 9, 0, 0), StageCost(2, "c", 6, 1, 0, 0), StageCost(3, "d", 1, 0, 0, 0)]
+    assert most_disk(stages[:1]) == 5 and most_disk(stages) == 14 and most_disk([*stages, StageCost(4, "e", 3, 0, 0, 0)]) == 15
 
 
 def test_pretraining_takes_the_published_gpu_hours() -> None:

@@ -15,7 +15,7 @@ from typing import Any, List, Sequence, Tuple
 import pytest
 
 from softhubert_plugin.errors import SoftHubertError
-from softhubert_plugin.recipes.engine import Engine, alone, status_table
+from softhubert_plugin.recipes.engine import Recipe, alone, status_table
 from softhubert_plugin.recipes.processes import Machine, end_leftovers, gpus_here
 from softhubert_plugin.recipes.stages import Graph, Stage, script
 from softhubert_plugin.recipes.start import start
@@ -193,7 +193,7 @@ def test_two_recipes_do_not_work_in_one_folder(tmp_path: Path) -> None:
 def test_a_damaged_record_is_named(tmp_path: Path) -> None:
     (tmp_path / "stages.json").write_text("{")
     with pytest.raises(SoftHubertError, match=r"stages\.json: not valid JSON"):
-        Engine(Graph(_chain(tmp_path)), tmp_path)
+        Recipe(Graph(_chain(tmp_path)), tmp_path)
     (tmp_path / "recipe.json").write_text("[]")
     with pytest.raises(SoftHubertError, match=r"recipe\.json: not the description of a recipe"):
         status_table(tmp_path)

@@ -33,9 +33,9 @@ def add_recipes(commands: Commands) -> None:
     parser.add_argument("exp", metavar="DIR", help="folder of the experiment")
 
     def describe(a: argparse.Namespace) -> str:
-        from softhubert_plugin.recipes.describe import describe
+        from softhubert_plugin.recipes.describe import describe_system
 
-        describe(Path(a.exp), Path(a.folder), Path(a.labels), Path(a.manifest), a.facts)
+        describe_system(Path(a.exp), Path(a.folder), Path(a.labels), Path(a.manifest), a.facts)
         return ""
 
     parser = commands.add(

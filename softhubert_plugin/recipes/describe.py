@@ -14,7 +14,7 @@ from softhubert_plugin.recipes.engine import read_recipe
 from softhubert_plugin.recipes.stages import shell
 
 
-def describe(exp: Path, folder: Path, labels: Path, manifest: Path, facts: Sequence[str]) -> None:
+def describe_system(exp: Path, folder: Path, labels: Path, manifest: Path, facts: Sequence[str]) -> None:
     """Write ``experiment.json``, ``labels.json``, ``timings.tsv`` and ``commands.txt`` into a system's folder.
 
     Args:
@@ -39,12 +39,12 @@ def describe(exp: Path, folder: Path, labels: Path, manifest: Path, facts: Seque
         write_json(folder / "labels.json", describe_labels(labels))
     elif labels.exists():
         write_json(folder / "labels.json", {"components": len(read_dictionary(labels.parent / "dict.km.txt")), "perplexity": 1.0})
-    engine = read_recipe(exp)
-    own = [stage for stage in engine.graph.stages if any(folder in Path(output).parents for output in stage.outputs)]
-    stages = engine.graph.needed(own)
+    recipe = read_recipe(exp)
+    own = [stage for stage in recipe.graph.stages if any(folder in Path(output).parents for output in stage.outputs)]
+    stages = recipe.graph.needed(own)
     lines: List[str] = []
     for stage in stages:
-        seconds = engine.seconds(stage.name)
+        seconds = recipe.seconds(stage.name)
         if seconds is not None:
             lines.append(f"{re.sub(r'(-seed[0-9]+)?$', '', stage.name).replace(f'-{folder.name}', '', 1)}\t{seconds:.0f}\n")
     write_text(folder / "timings.tsv", "".join(lines))

@@ -32,7 +32,7 @@ from softhubert_plugin.text_files import read_json
 
 DATABASE = "stages.json"
 RECIPE = "recipe.json"
-Run = Callable[[Stage, Path], int]  # runs the commands of a stage with their output in a log, and returns the exit status
+Runner = Callable[[Stage, Path], int]  # runs the commands of a stage with their output in a log, and returns the exit status
 
 
 class _Database(JsonDB):
@@ -58,7 +58,7 @@ class _Database(JsonDB):
         return earlier not in (None, key)
 
 
-class Engine:
+class Recipe:
     """The stages of a recipe in the folder of an experiment.
 
     Args:
@@ -74,7 +74,7 @@ class Engine:
             read_json(path, remedy="remove it; all stages will be done again")
         self.records = Dependency(_Database, str(path))
         self.tasks = {stage.name: self._task(stage) for stage in graph.stages}
-        self.run: Run = lambda stage, log: 0
+        self.run: Runner = lambda stage, log: 0
 
     def done(self, stage: Stage) -> bool:
         """Return whether a stage need not run."""
@@ -85,8 +85,8 @@ class Engine:
         value = self.records.get_values(name).get("seconds")
         return None if value is None else float(value)
 
-    def execute(self, jobs: int, run: Run, stages: Sequence[Stage], *, in_order: bool = True) -> int:
-        """Run those of some stages that are not done, with one line for each.
+    def execute(self, jobs: int, run: Runner, stages: Sequence[Stage], *, in_order: bool = True) -> int:
+        """Runner those of some stages that are not done, with one line for each.
 
         Args:
             jobs: how many stages run at the same time.
@@ -126,18 +126,18 @@ class Engine:
 class _Action(BaseAction):
     """Runs the commands of a stage, as doit's actions do."""
 
-    def __init__(self, engine: Engine, stage: Stage) -> None:
-        self._engine, self._stage = engine, stage
+    def __init__(self, recipe: Recipe, stage: Stage) -> None:
+        self._recipe, self._stage = recipe, stage
         self.task = self.out = self.err = self.result = None
         self.values: Dict[str, float] = {}
 
     def execute(self, out: Any = None, err: Any = None) -> Optional[BaseFail]:
-        engine, stage = self._engine, self._stage
+        recipe, stage = self._recipe, self._stage
         started = time.monotonic()
-        if engine.records.backend.begin(stage.name, engine.graph.keys[stage.name]) and stage.continues:
+        if recipe.records.backend.begin(stage.name, recipe.graph.keys[stage.name]) and stage.continues:
             for output in map(Path, stage.outputs):
                 shutil.rmtree(output) if output.is_dir() and not output.is_symlink() else output.unlink(missing_ok=True)
-        status = engine.run(stage, engine.folder / "logs" / f"{stage.name}.log")
+        status = recipe.run(stage, recipe.folder / "logs" / f"{stage.name}.log")
         self.values = {"seconds": round(time.monotonic() - started, 1), "status": status}
         return TaskFailed(str(status)) if status else None
 
@@ -145,15 +145,15 @@ class _Action(BaseAction):
 class _Reporter:
     """Prints a line for each stage when it has ended."""
 
-    def __init__(self, engine: Engine, done: Dict[str, bool]) -> None:
-        self._engine, self._done = engine, done
+    def __init__(self, recipe: Recipe, done: Dict[str, bool]) -> None:
+        self._recipe, self._done = recipe, done
         self.status = 0
 
     def __getattr__(self, event: str) -> Callable[..., None]:
         return lambda *arguments: None  # of the other events of doit, nothing is said
 
     def add_success(self, task: Task) -> None:
-        self._engine.records.backend.dump()
+        self._recipe.records.backend.dump()
         self._done[task.name] = True
         left = sum(not done for done in self._done.values())
         print(f"  {task.name:28} {task.values['seconds']:7.0f} s" + (f"   {left} to go" if left else ""), flush=True)
@@ -163,9 +163,9 @@ class _Reporter:
             print(f"  {task.name:28} done before", flush=True)
 
     def add_failure(self, task: Task, failure: BaseFail) -> None:
-        engine, self.status = self._engine, self.status or 1
-        engine.records.backend.begin(task.name, engine.graph.keys[task.name])  # doit has forgotten that it was started
-        log = engine.folder / "logs" / f"{task.name}.log"
+        recipe, self.status = self._recipe, self.status or 1
+        recipe.records.backend.begin(task.name, recipe.graph.keys[task.name])  # doit has forgotten that it was started
+        log = recipe.folder / "logs" / f"{task.name}.log"
         if isinstance(failure, TaskFailed):
             self.status = int(failure.message)
             print(f"  {task.name:28} failed; the end of {log}:", flush=True)
@@ -199,7 +199,7 @@ def write_recipe(graph: Graph, folder: Path, settings: Dict[str, Any]) -> None:
     write_json(folder / RECIPE, {"settings": settings, "stages": [vars(stage) for stage in graph.stages]})
 
 
-def read_recipe(folder: Path) -> Engine:
+def read_recipe(folder: Path) -> Recipe:
     """Read what :func:`write_recipe` wrote.
 
     Raises:
@@ -211,7 +211,7 @@ def read_recipe(folder: Path) -> Engine:
         stages = [Stage(**{key: _tuples(each) for key, each in stage.items()}) for stage in value["stages"]]
     except (TypeError, KeyError, AttributeError):
         raise SoftHubertError(f"{folder / RECIPE}: not the description of a recipe; {remedy}") from None
-    return Engine(Graph(stages), folder)
+    return Recipe(Graph(stages), folder)
 
 
 def _tuples(value: Any) -> Any:
@@ -220,11 +220,11 @@ def _tuples(value: Any) -> Any:
 
 def status_table(folder: Path) -> str:
     """Say of each stage whether it is done, and how long it took."""
-    engine = read_recipe(folder)
+    recipe = read_recipe(folder)
     lines, left = [], 0
-    for stage in engine.graph.stages:
-        seconds, started = engine.seconds(stage.name), engine.records.backend.get(stage.name, "started")
-        if engine.done(stage):
+    for stage in recipe.graph.stages:
+        seconds, started = recipe.seconds(stage.name), recipe.records.backend.get(stage.name, "started")
+        if recipe.done(stage):
             said = f"{seconds:7.0f} s"
         else:
             left += 1

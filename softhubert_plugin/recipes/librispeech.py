@@ -11,9 +11,9 @@ from typing import List, Optional, Sequence, Tuple
 
 from softhubert_plugin.recipes.road import Road, decode, fine_tune, pretrain, report
 from softhubert_plugin.recipes.stages import Stage
-from softhubert_plugin.recipes.study import Study, labelled, roads_of, validation
+from softhubert_plugin.recipes.study import Study, label_system, roads_of, validation
 from softhubert_plugin.recipes.systems import System
-from softhubert_plugin.recipes.targets import cluster, hidden_states, mfcc, removed, share
+from softhubert_plugin.recipes.targets import cluster, layer_share, mfcc_share, removed, share
 
 LAST_STAGE = 10
 
@@ -52,13 +52,13 @@ def librispeech_stages(recipe: LibriSpeech) -> List[Stage]:
     drawn, valid = validation(settings, made)
     manifests = (*made, *(path for stage in drawn for path in stage.outputs))
     roads = roads_of(settings, manifests, valid)
-    dumped, features = mfcc(roads[0], settings.percent)
+    dumped, features = mfcc_share(roads[0], settings.percent)
     fitted = [stage for road in roads for stage in cluster(road, systems, features, settings.clusters, f"{road.folder}/iteration1")]
     stages = [*_numbered(0, [*data, *drawn]), *_numbered(1, [dumped]), *_numbered(2, [*fitted, removed("mfcc-removed", features, fitted)])]
     for road in roads:
         for system in systems:
             folders = f"{road.folder}/iteration1", f"{road.folder}/labels1"
-            stages += _numbered(3, labelled(road, system, features, settings.clusters, *folders, stages, audio=True, suffix="1"))
+            stages += _numbered(3, label_system(road, system, features, settings.clusters, *folders, stages, audio=True, suffix="1"))
         for system in systems:
             stages += _numbered(4, [_pretrain(road, system, systems[0], 1)])
     aligned, alignments = _alignments(recipe, roads[0])
@@ -133,10 +133,10 @@ def _second_iteration(recipe: LibriSpeech, road: Road, system: System, alignment
     options = (*share(recipe.study.percent), "--seed", str(road.seed), *road.on_device())
     probe = ("softhubert", "probe", data, split, "1", "--checkpoint", checkpoint, *phones)
     probing = Stage(road.name(f"probe-{system.name}"), ((*probe, "--dest", folder, *options),), (checkpoint, *aligned), (layers,), gpus=1)
-    dumped, features = hidden_states(road, system, checkpoint, layers, percent=recipe.study.percent, dtype=recipe.layers_dtype)
+    dumped, features = layer_share(road, system, checkpoint, layers, percent=recipe.study.percent, dtype=recipe.layers_dtype)
     fitted = cluster(road, [system], features, recipe.clusters, f"{folder}/iteration2", f"-{system.name}-2")
     labels = f"{folder}/labels2"
-    made = labelled(
+    made = label_system(
         road,
         system,
         features,

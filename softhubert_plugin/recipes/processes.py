@@ -16,7 +16,7 @@ from typing import IO, Dict, Iterator, List, Set
 
 from softhubert_plugin.recipes.stages import Command, Stage, shell
 
-MARK = "SOFTHUBERT_RECIPE"  # the variable by which a recipe knows its processes
+RECIPE_VARIABLE = "SOFTHUBERT_RECIPE"  # the variable by which a recipe knows its processes
 
 
 def gpus_here() -> List[str]:
@@ -71,7 +71,7 @@ class Machine:
         with self._devices(stage.gpus) as devices:
             log.write(f"+ {shell(command)}\n".encode())
             log.flush()
-            environment = {**command_environment(stage.threads), **devices, MARK: self._folder}
+            environment = {**command_environment(stage.threads), **devices, RECIPE_VARIABLE: self._folder}
             try:
                 process = subprocess.Popen(
                     command, stdin=subprocess.DEVNULL, stdout=log, stderr=subprocess.STDOUT, env=environment, start_new_session=True
@@ -114,7 +114,7 @@ def end_leftovers(folder: Path) -> int:
     Returns:
         How many there were.
     """
-    mark = f"{MARK}={folder}".encode()
+    mark = f"{RECIPE_VARIABLE}={folder}".encode()
     ended: Set[str] = set()
     found = True
     while found:

@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Any, Dict, List, Sequence
 
 from softhubert_plugin.errors import SoftHubertError
-from softhubert_plugin.recipes.processes import MARK, command_environment
+from softhubert_plugin.recipes.processes import RECIPE_VARIABLE, command_environment
 from softhubert_plugin.recipes.stages import Command, Graph, Stage, shell
 
 _HOURS, _CPUS = 72, 16  # what a job asks for
@@ -45,7 +45,7 @@ class Cluster:
         if earlier and self.kind == "slurm":  # of a run that was killed: they would write to the files that are made now
             subprocess.run(["scancel", *earlier], check=False, capture_output=True)
         record.unlink(missing_ok=True)
-        os.environ[MARK] = str(self.folder.parent)  # for jobs on this machine
+        os.environ[RECIPE_VARIABLE] = str(self.folder.parent)  # for jobs on this machine
         self._jobs.update({stage.name: Future() for stage in stages})
 
     def run(self, stage: Stage, log: Path) -> int:

@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any, Dict, Optional, Sequence
 
 from softhubert_plugin.errors import SoftHubertError
-from softhubert_plugin.recipes.engine import Engine, alone, write_recipe
+from softhubert_plugin.recipes.engine import Recipe, alone, write_recipe
 from softhubert_plugin.recipes.processes import Machine
 from softhubert_plugin.recipes.slurm import Cluster
 from softhubert_plugin.recipes.stages import Graph, Stage
@@ -40,14 +40,14 @@ def start(
         SystemExit: a stage failed; with its exit status.
     """
     with alone(folder):
-        engine = Engine(graph, folder)
+        recipe = Recipe(graph, folder)
         write_recipe(graph, folder, settings)
         names = {stage.name for stage in stages}
         for stage in graph.needed(stages):
-            if stage.name not in names and not engine.done(stage):
+            if stage.name not in names and not recipe.done(stage):
                 raise SoftHubertError(f"stage {stage.name} (number {stage.number}) is not done yet; give --stage {stage.number} or lower")
         place: Any = Cluster(graph, folder / "jobs", cluster, partition) if cluster else Machine(folder)
-        left = [stage for stage in stages if not engine.done(stage)]
+        left = [stage for stage in stages if not recipe.done(stage)]
         if cluster:
             place.start(left)
             jobs = len(left)
@@ -55,7 +55,7 @@ def start(
         signal.signal(signal.SIGTERM, lambda *_: signal.raise_signal(signal.SIGINT))
         print(f"softhubert: {len(left)} of {len(stages)} stages to do, everything in {folder}", flush=True)
         try:
-            status = engine.execute(jobs or (cores if tiny else max(1, place.gpus)), place.run, stages, in_order=not cluster)
+            status = recipe.execute(jobs or (cores if tiny else max(1, place.gpus)), place.run, stages, in_order=not cluster)
         except KeyboardInterrupt:
             status = 130
         finally:

@@ -8,7 +8,7 @@ from typing import List, Optional, Sequence, Tuple
 from softhubert_plugin.recipes.road import Road, Training, decode, fine_tune, pretrain, report
 from softhubert_plugin.recipes.stages import Stage
 from softhubert_plugin.recipes.systems import System
-from softhubert_plugin.recipes.targets import Features, cluster, clusterer_path, control, label, mfcc, removed, share
+from softhubert_plugin.recipes.targets import Features, cluster, clusterer_path, control, label, mfcc_share, removed, share
 
 
 @dataclass(frozen=True)
@@ -52,7 +52,7 @@ def study_stages(settings: Study) -> List[Stage]:
     """Return the stages of a study of a corpus that is there."""
     stages, valid = validation(settings, ())
     roads = roads_of(settings, tuple(path for stage in stages for path in stage.outputs), valid)
-    dumped, features = mfcc(roads[0], settings.percent)
+    dumped, features = mfcc_share(roads[0], settings.percent)
     clusterers = {road.seed: cluster(road, settings.systems, features, settings.clusters, road.folder) for road in roads}
     fitted = [stage for road in roads for stage in clusterers[road.seed]]
     return [*stages, dumped, *fitted, removed("mfcc-removed", features, fitted), *compared(settings, roads, features, audio=True)]
@@ -89,7 +89,7 @@ def compared(settings: Study, roads: Sequence[Road], features: Features, *, audi
     more: List[str] = []
     for road in roads:
         for system in settings.systems:
-            stages += labelled(road, system, features, settings.clusters, road.folder, f"{road.folder}/labels", stages, audio=audio)
+            stages += label_system(road, system, features, settings.clusters, road.folder, f"{road.folder}/labels", stages, audio=audio)
         for system in settings.systems:
             stages += trained(road, system, settings.systems[0], f"{road.folder}/labels/{system.targets}")
             if settings.alignments:
@@ -98,7 +98,7 @@ def compared(settings: Study, roads: Sequence[Road], features: Features, *, audi
     return [*stages, report(roads, settings.systems, settings.facts, "labels/{1}", more)]
 
 
-def labelled(
+def label_system(
     road: Road, system: System, features: Features, clusters: int, clusterers: str, labels: str, before: Sequence[Stage], *,
     audio: bool, suffix: str = "", own: bool = False,
 ) -> List[Stage]:  # fmt: skip

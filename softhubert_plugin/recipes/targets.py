@@ -29,7 +29,7 @@ class Features:
     audio: Tuple[str, ...]
 
 
-def mfcc(road: Road, percent: float) -> Tuple[Stage, Features]:
+def mfcc_share(road: Road, percent: float) -> Tuple[Stage, Features]:
     """Dump MFCCs of a share of the training split, for all seeds and systems; ``percent`` 0 is all of it."""
     folder = f"{road.exp}/mfcc"
     commands = tuple(
@@ -40,7 +40,7 @@ def mfcc(road: Road, percent: float) -> Tuple[Stage, Features]:
     return Stage("mfcc", commands, road.made, made, shards=True, passing=True), Features(folder, made, 100, ("--audio", "mfcc"))
 
 
-def hidden_states(road: Road, system: System, checkpoint: str, layers: str, *, percent: float, dtype: str) -> Tuple[Stage, Features]:
+def layer_share(road: Road, system: System, checkpoint: str, layers: str, *, percent: float, dtype: str) -> Tuple[Stage, Features]:
     """Dump the hidden states of the layer that probing chose, of a share of the training split.
 
     Args:

@@ -6,7 +6,7 @@ from dataclasses import dataclass, replace
 from typing import Any, Dict, List, Optional, Sequence, Tuple
 
 from softhubert_plugin.report.experiment import Experiment
-from softhubert_plugin.report.systems import System
+from softhubert_plugin.report.systems import SystemRuns
 from softhubert_plugin.scoring.intervals import Comparison
 from softhubert_plugin.scoring.pairs import PairedErrors, pair_scores
 from softhubert_plugin.scoring.score import compare_scores
@@ -65,7 +65,7 @@ class SystemComparison:
         }
 
 
-def compare_systems(systems: Sequence[System], test_sets: Sequence[str]) -> List[SystemComparison]:
+def compare_systems(systems: Sequence[SystemRuns], test_sets: Sequence[str]) -> List[SystemComparison]:
     """Compare all systems with the first one, and correct for the number of comparisons over seeds."""
     found = [_compare(systems[0], system, name) for system in systems[1:] for name in test_sets]
     several = [comparison.over_seeds for comparison in found if comparison.over_seeds is not None]
@@ -77,7 +77,7 @@ def compare_systems(systems: Sequence[System], test_sets: Sequence[str]) -> List
     ]
 
 
-def _compare(first: System, second: System, test_set: str) -> SystemComparison:
+def _compare(first: SystemRuns, second: SystemRuns, test_set: str) -> SystemComparison:
     pairs: Dict[str, PairedErrors] = {}
     for seed in first.runs:
         if seed in second.runs:

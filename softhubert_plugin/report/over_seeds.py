@@ -12,7 +12,7 @@ from typing import Any, Callable, Dict, Iterator, List, NamedTuple, Optional, Se
 
 from softhubert_plugin.report.comparisons import SystemComparison
 from softhubert_plugin.report.experiment import Experiment
-from softhubert_plugin.report.systems import System
+from softhubert_plugin.report.systems import SystemRuns
 from softhubert_plugin.report.table import MISSING
 from softhubert_plugin.scoring.seeds import SeedMean, holm, mean_over_seeds
 
@@ -109,7 +109,7 @@ class SeedTable(NamedTuple):
         return {"measure": self.measure.title, "systems": [_record(row) for row in self.rows]}
 
 
-def seed_tables(systems: Sequence[System], test_sets: Sequence[str], comparisons: Sequence[SystemComparison]) -> List[SeedTable]:
+def seed_tables(systems: Sequence[SystemRuns], test_sets: Sequence[str], comparisons: Sequence[SystemComparison]) -> List[SeedTable]:
     """Make a table of each measure that some system has for several seeds.
 
     Args:
@@ -130,7 +130,7 @@ def seed_tables(systems: Sequence[System], test_sets: Sequence[str], comparisons
     return _corrected(tables)
 
 
-def left_out(systems: Sequence[System], tables: Sequence[SeedTable]) -> List[str]:
+def left_out(systems: Sequence[SystemRuns], tables: Sequence[SeedTable]) -> List[str]:
     """Say which seeds are in a mean but in no difference, because the other system has no such run, or not this measure of it."""
     found: Dict[str, List[str]] = {}
     baseline = systems[0].name
@@ -180,7 +180,7 @@ def _label_quality(kinds: Sequence[str], key: str) -> Callable[[Experiment], Opt
     return value
 
 
-def _values(system: System, measure: Measure) -> Dict[str, float]:
+def _values(system: SystemRuns, measure: Measure) -> Dict[str, float]:
     values = {seed: measure.value(experiment) for seed, experiment in system.runs.items()}
     return {seed: value for seed, value in values.items() if value is not None}
 

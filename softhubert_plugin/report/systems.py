@@ -14,7 +14,7 @@ _WHOLE = re.compile(r"-?[0-9]{1,20}")
 
 
 @dataclass(frozen=True)
-class System:
+class SystemRuns:
     """A system and its runs.
 
     Attributes:
@@ -26,7 +26,7 @@ class System:
     runs: Dict[str, Experiment]
 
 
-def group_by_system(experiments: Sequence[Experiment]) -> List[System]:
+def group_by_system(experiments: Sequence[Experiment]) -> List[SystemRuns]:
     """Group experiments by their system, in order of first appearance.
 
     Raises:
@@ -35,7 +35,7 @@ def group_by_system(experiments: Sequence[Experiment]) -> List[System]:
     runs: Dict[str, List[Experiment]] = {}
     for experiment in experiments:
         runs.setdefault(experiment.system, []).append(experiment)
-    return [System(name, _by_seed(name, of_system)) for name, of_system in runs.items()]
+    return [SystemRuns(name, _by_seed(name, of_system)) for name, of_system in runs.items()]
 
 
 def _by_seed(system: str, experiments: Sequence[Experiment]) -> Dict[str, Experiment]:
