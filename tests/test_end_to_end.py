@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import importlib.util
 import json
 import os
 import re
@@ -19,6 +20,7 @@ from softhubert_plugin.asr.decode import decode_split
 from softhubert_plugin.asr.letter_alignment import align_split
 from softhubert_plugin.errors import SoftHubertError
 from softhubert_plugin.gmm.mixture import GaussianMixture
+from softhubert_plugin.labels.soft import open_soft_labels
 from softhubert_plugin.manifests import read_manifest
 
 REPOSITORY = Path(__file__).parents[1]
@@ -143,6 +145,45 @@ def test_letter_alignments_name_every_letter_in_order_and_cover_the_audio(road: 
         assert all(row[1] == after[0] for row, after in zip(rows, rows[1:]))
     with pytest.raises(SoftHubertError, match="not a fine-tuned hubert_ctc model"):
         align_split(road / "data", "test", _checkpoint(road, "gmm", "pretrain"), tmp_path / "none")
+
+
+def _recipe(name: str, exp: Path, road: Path, *options: str) -> subprocess.CompletedProcess:
+    """Run a recipe on the quickstart's corpus, as on any corpus with manifests."""
+    data = ["--data", str(road / "data"), "--train", "train", "--valid", "valid", "--tests", "test"]
+    data += ["--alignments", str(road / "data" / "alignments")]
+    command = [sys.executable, "-m", "softhubert_plugin", "recipe", name, "--exp", str(exp), *data, "--valid-utterances", "3", *options]
+    return subprocess.run(command, capture_output=True, text=True, check=False, env=ENVIRONMENT)
+
+
+@pytest.mark.skipif(importlib.util.find_spec("submitit") is None, reason="needs submitit: bash install.sh --extras slurm")
+def test_a_study_of_any_corpus_runs_as_jobs_and_reports_over_seeds(road: Path, tmp_path: Path) -> None:
+    small = ["--clusters", "8", "--pretrain-updates", "2", "--finetune-updates", "2", "--systems", "gmm gmm-shuffle", "--seeds", "1 2"]
+    done = _recipe("study", tmp_path, road, *small, "--slurm", "--cluster", "local")
+    assert done.returncode == 0, done.stdout + done.stderr
+    results = json.loads((tmp_path / "report" / "results.json").read_text())
+    names = [f"soft GMM{shuffled}, seed {seed}" for shuffled in ("", ", shuffled") for seed in (1, 2)]
+    assert [system["name"] for system in results["systems"]] == names
+    (comparison,) = results["comparisons"]
+    assert "fewer errors" not in comparison["verdict"] and len(comparison["by_seed"]) == 2
+    assert not (tmp_path / "mfcc").exists() and len((road / "data" / "valid-3.tsv").read_text().splitlines()) == 4
+    folders = [tmp_path / "systems" / "gmm", tmp_path / "seed2" / "systems" / "gmm-shuffle"]
+    assert all((folder / name).exists() for folder in folders for name in ("layers.json", "quality.json", "timings.tsv"))
+
+
+@pytest.mark.skipif(importlib.util.find_spec("kenlm") is None, reason="needs kenlm and flashlight-text: bash install.sh --extras lm")
+def test_all_stages_of_librispeech_run_on_a_corpus_with_its_own_splits(road: Path, tmp_path: Path) -> None:
+    small = ["--clusters1", "8", "--clusters2", "8", "--beam", "2", "--systems", "gmm", "--percent", "0.5", "--nshard", "2"]
+    for name in ("updates1", "updates2", "finetune-updates"):
+        small += [f"--{name}", "2"]
+    done = _recipe("librispeech", tmp_path, road, *small)
+    assert done.returncode == 0, done.stdout + done.stderr
+    results = json.loads((tmp_path / "report" / "results.json").read_text())
+    assert [system["name"] for system in results["systems"]] == ["soft GMM"] and {"test", "test-lm"} == set(results["systems"][0]["scores"])
+    left = [str(path.relative_to(tmp_path)) for path in tmp_path.rglob("*.npy")]
+    assert left == [], "features stay on disk"
+    manifest = read_manifest(road / "data" / "train.tsv")
+    labels = open_soft_labels(tmp_path / "systems" / "gmm" / "labels2" / "gmm" / "train.gmm")
+    assert len(labels) == len(manifest) and labels.info.label_rate == 50
 
 
 def _lines(path: Path) -> List[str]:

@@ -64,4 +64,4 @@ def start(
             raise SystemExit(status)
     log = folder / "logs" / f"{stages[-1].name}.log"
     said = [line for line in log.read_text(encoding="utf-8").splitlines() if not line.startswith("+ ")] if log.exists() else []
-    return "\n".join(said) if stages[-1].name == "report" else ""
+    return "\n".join([*said, f"softhubert: {folder}/report/index.html"]) if stages[-1].name == "report" else ""
