@@ -239,7 +239,7 @@ def test_a_configuration_in_fairseqs_form_is_read_and_options_override_it(tmp_pa
         with pytest.raises(SoftHubertError, match=rf"odd\.yaml: decoding\.{complaint}"):
             read_search_config(tmp_path / "odd.yaml")
     (tmp_path / "deep.yaml").write_text("[" * 3000)
-    with pytest.raises(SoftHubertError, match=r"deep\.yaml: not YAML of plain values .more than 100 brackets"):
+    with pytest.raises(SoftHubertError, match=r"deep\.yaml: not YAML of plain values"):
         read_search_config(tmp_path / "deep.yaml")
     (tmp_path / "tuned.json").write_text('{"lm_weight": NaN, "word_score": 1}')
     with pytest.raises(SoftHubertError, match=r"tuned\.json: lm_weight and word_score are"):
