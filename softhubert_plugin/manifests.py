@@ -90,7 +90,8 @@ def read_manifest(path: PathLike) -> Manifest:
 def refuse_name(name: str, *, path: Optional[PathLike] = None, of_root: bool = False) -> None:
     """Refuse a name that a manifest cannot hold.
 
-    fairseq reads manifests with universal line ends, splits lines at tabs, and strips white space from both ends of a line.
+    fairseq reads manifests with universal line ends, splits lines at tabs, and strips white space from both ends of a line. Readers here
+    drop byte order marks at the beginning of a line.
 
     Args:
         name: a path relative to the root.
@@ -105,6 +106,8 @@ def refuse_name(name: str, *, path: Optional[PathLike] = None, of_root: bool = F
         problem = "is not UTF-8"
     elif set(name) & set("\n\r" if of_root else "\n\r\t"):
         problem = "has a line end or a tab"
+    elif name.startswith("\ufeff"):
+        problem = "begins with a byte order mark"
     elif name != (name.strip() if of_root else name.lstrip()):
         problem = "begins or ends with white space" if of_root else "begins with white space"
     if problem is not None:

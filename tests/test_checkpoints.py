@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import os
 import pickle
+import time
+import zipfile
 from pathlib import Path
 from typing import Any
 
@@ -68,6 +70,23 @@ def test_a_file_that_is_not_a_checkpoint_is_refused_by_name(stock_checkpoint: Pa
     torch.save({"weights": torch.zeros(3)}, tmp_path / "other.pt")
     with pytest.raises(SoftHubertError, match="other.pt: not a checkpoint of fairseq"):
         read_checkpoint(tmp_path / "other.pt")
+
+
+@pytest.mark.parametrize("legacy", [False, True])
+def test_a_name_of_endless_letters_is_refused_at_once(legacy: bool, tmp_path: Path) -> None:
+    path = tmp_path / "checkpoint.pt"
+    torch.save({"cfg": {}, "model": {}}, path, _use_new_zipfile_serialization=not legacy)
+    named = b"\x80\x02c" + b"(" * 200_000 + b"\nx\n."
+    if legacy:
+        content = path.read_bytes()
+        path.write_bytes(content[: content.rindex(b"\x80\x02}")] + named)
+    else:
+        with zipfile.ZipFile(path, "w") as archive:
+            archive.writestr("checkpoint/data.pkl", named)
+    started = time.monotonic()
+    with pytest.raises(SoftHubertError, match="checkpoint.pt: truncated, damaged or not .*it names a class of 200002 letters"):
+        read_checkpoint(path)
+    assert time.monotonic() - started < 5
 
 
 def test_weights_that_do_not_fit_the_configuration_are_refused(stock_checkpoint: Path, tmp_path: Path) -> None:

@@ -162,7 +162,7 @@ def test_headers_that_cannot_be_used_are_said(tmp_path: Path) -> None:
 def test_flac_without_a_length_is_cut_and_converted_as_if_it_had_one(tmp_path: Path, manifest: ManifestCommand) -> None:
     whole = sound(tmp_path / "whole.flac", 4.0, rate=8_000)
     (tmp_path / "piped.flac").write_bytes(without_length(whole.read_bytes()))
-    assert read_header(tmp_path / "piped.flac") == read_header(whole) == (32_000, 8_000, 1)
+    assert read_header(tmp_path / "piped.flac") == read_header(whole) == (32_000, 8_000, 1, False)
     rows = "".join(f"{name}.flac,{times}\n" for name in ("whole", "piped") for times in ("1.0,2.0", "3.0,1.0", ","))
     (tmp_path / "t.csv").write_text("path,start,duration\n" + rows)
     manifest("table", f"train={tmp_path / 't.csv'}", "--dest", tmp_path / "out", "--resample-to", tmp_path / "16k")
@@ -172,12 +172,16 @@ def test_flac_without_a_length_is_cut_and_converted_as_if_it_had_one(tmp_path: P
 
 
 def test_an_encoding_that_can_only_be_read_from_the_beginning_is_converted_but_not_cut(tmp_path: Path, manifest: ManifestCommand) -> None:
-    soundfile.write(tmp_path / "a.wav", np.zeros(16_000), 8_000, subtype="GSM610")
-    (tmp_path / "t.csv").write_text("path,start,duration\na.wav,0.5,1\n")
+    soundfile.write(tmp_path / "a.wav", np.zeros(16_000), 16_000, subtype="GSM610")
+    (tmp_path / "t.csv").write_text("path,start,duration\na.wav,0.25,0.5\n")
     options = [f"train={tmp_path / 't.csv'}", "--dest", tmp_path / "out", "--resample-to", tmp_path / "16k"]
     assert "a.wav: encoded as GSM610, which can only be read from the beginning; convert" in manifest.refused("table", *options)
     (tmp_path / "t.csv").write_text("path\na.wav\n")
     assert "1 recordings converted" in manifest("table", *options)
+    piped = tmp_path / "piped.flac"
+    piped.write_bytes(without_length(sound(tmp_path / "whole.flac").read_bytes()))
+    (tmp_path / "t.csv").write_text("path\na.wav\npiped.flac\nwhole.flac\n")
+    assert "2 recordings converted" in manifest("table", *options)
 
 
 def test_samples_beyond_full_scale_are_clipped_and_counted(tmp_path: Path, manifest: ManifestCommand) -> None:

@@ -87,12 +87,24 @@ def test_what_was_left_out_is_said(tmp_path: Path, capsys: pytest.CaptureFixture
     (tmp_path / "audio").mkdir()
     soundfile.write(tmp_path / "audio" / "a.flac", waveform(samples=800), 16_000)
     _touch(
-        tmp_path / "audio", "b.mp3", "c.MP3", "d.m4a", "notes.txt", "folder.flac/e.ogg", "._a.flac", ".trash/f.flac", "__MACOSX/._a.flac"
+        tmp_path / "audio",
+        "b.mp3",
+        "c.MP3",
+        "d.m4a",
+        "notes.txt",
+        "folder.flac/e.ogg",
+        "g.flac ",
+        "h.wav.",
+        "._a.flac",
+        ".trash/f.flac",
+        "__MACOSX/._a.flac",
     )
     assert _listed(tmp_path / "audio") == ["a.flac"]
     said, written = capsys.readouterr().out.splitlines()
     assert said.startswith("left out: ") and written.endswith("1 files in train.tsv")
-    assert sorted(said[len("left out: ") :].split(", ")) == ["1 × .m4a", "1 × .ogg", "2 × .mp3", "3 × hidden by a dot"]
+    assert sorted(said[len("left out: ") :].split(", ")) == [
+        *("1 × .m4a", "1 × .ogg", "2 × .mp3", "2 × name that ends in a dot or a space", "3 × hidden by a dot")
+    ]
     line = _refused(tmp_path / "audio", capsys, "--ext", "wav,opus")
     assert "no .wav or .opus files below it, but " in line and "2 .mp3" in line and "1 .flac" in line
     assert "no such folder" in _refused(tmp_path / "none", capsys)
@@ -105,6 +117,7 @@ UNHOLDABLE = {
     b"ta\tb.flac": r"ta\tb.flac: the name has a line end or a tab",
     b" space.flac": " space.flac: the name begins with white space",
     "\u3000wide.flac".encode(): r"\u3000wide.flac: the name begins with white space",
+    "\ufeffmark.flac".encode(): r"\ufeffmark.flac: the name begins with a byte order mark",
     b"\xff/inside.flac": r"\xff/inside.flac: the name is not UTF-8",
 }
 

@@ -11,6 +11,7 @@ import torch
 
 from softhubert_plugin.asr.beam import BeamDecoder, BeamSettings, check_models
 from softhubert_plugin.asr.language_model import write_language_model
+from softhubert_plugin.asr.lexicon import plain_lexicon
 from softhubert_plugin.errors import SoftHubertError
 
 pytest.importorskip("kenlm")
@@ -87,6 +88,29 @@ def test_letters_in_another_case_are_named_as_the_cause(tmp_path: Path) -> None:
         _check(_model(tmp_path, WORDS), _lexicon(tmp_path, WORDS, str.lower))
     with pytest.raises(SoftHubertError, match="lacks 26 of the model's symbols.*In another case, 26 of these 26"):
         _check(_model(tmp_path, ["the quick brown fox jumps over the lazy dog"], "letters"), None)
+
+
+def test_a_column_of_probabilities_is_named(tmp_path: Path) -> None:
+    path = tmp_path / "lexiconp.txt"
+    path.write_text("AB 0.7 A B |\nAB 0.3 A B B |\nCD 1.0 C D |\n")
+    with pytest.raises(SoftHubertError, match=r"spells with 3 symbols .*'0\.7' .1 words.*; remove its column of probabilities, or make"):
+        _check(_model(tmp_path, WORDS), str(path))
+
+
+def test_spellings_without_the_end_of_a_word_are_refused(tmp_path: Path) -> None:
+    path = tmp_path / "lexicon.txt"
+    path.write_text("AG A G |\nAH A H\nAI A I\n")
+    with pytest.raises(SoftHubertError, match=r"lexicon.txt: 2 of 3 spellings do not end with '\|'.*the first: 'AH'.*'WORD W O R D \|'"):
+        _check(_model(tmp_path, WORDS), str(path))
+    path.write_text("AG A G\n")  # of a model without such an end
+    _check(_model(tmp_path, WORDS), str(path), LETTERS.replace("|", ""))
+
+
+def test_a_lexicon_with_a_word_twice_is_the_same_to_the_search(tmp_path: Path) -> None:
+    path = tmp_path / "lexicon.txt"
+    path.write_text("AG\tA G |\nAH A H |\nAG A  G |\nAG A G G |\n")
+    with plain_lexicon(path) as plain:
+        assert plain is not None and Path(plain).read_text() == "AG\tA G |\nAH A H |\nAG A G G |\n"
 
 
 def test_a_model_of_letters_may_lack_a_few_symbols(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:

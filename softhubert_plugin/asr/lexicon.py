@@ -6,7 +6,7 @@ import contextlib
 import re
 import tempfile
 from pathlib import Path
-from typing import Iterator, List, Optional, Tuple
+from typing import Dict, Iterator, List, Optional, Tuple
 
 from softhubert_plugin.errors import SoftHubertError
 from softhubert_plugin.files import PathLike
@@ -40,12 +40,15 @@ def read_lexicon(path: PathLike) -> List[Tuple[str, List[str]]]:
 def plain_lexicon(path: Optional[PathLike]) -> Iterator[Optional[str]]:
     """Yield the path of a lexicon that flashlight, which reads it itself, reads as :func:`read_lexicon` does.
 
-    That is the file, or a temporary copy without byte order marks and Windows line ends.
+    That is the file, or a temporary copy without byte order marks, Windows line ends and repeated lines, which would change what is found.
     """
     if path is None:
         yield None
         return
-    text = read_text_of(path).encode()
+    lines: Dict[Tuple[str, ...], str] = {}
+    for line in read_text_of(path).split("\n"):
+        lines.setdefault(tuple(field for field in _SPACE.split(line) if field), line)
+    text = "".join(f"{line}\n" for line in lines.values() if line).encode()
     if text == Path(path).read_bytes():
         yield str(path)
         return

@@ -7,6 +7,7 @@ does not fail; it only makes the words wrong.
 from __future__ import annotations
 
 import itertools
+import re
 import unicodedata
 from pathlib import Path
 from typing import Any, Callable, Dict, Iterable, List, Optional, Sequence, Tuple
@@ -16,6 +17,7 @@ from softhubert_plugin.files import PathLike
 
 INSTALL_LM = "install the extra 'lm': bash install.sh --extras lm"
 WARN_ABOVE, REFUSE_ABOVE = 0.01, 0.5  # shares of the lexicon's words that the language model lacks
+WORD_END = "|"  # of models of letters
 _SPECIAL = ("<unk>", "<s>", "</s>")
 _SAME_CALL = "make both with one call of 'softhubert lm'"
 
@@ -29,19 +31,30 @@ def check_spelling(path: PathLike, entries: Sequence[Tuple[str, List[str]]], sym
         symbols: the acoustic model's symbols.
 
     Raises:
-        SoftHubertError: it lacks some.
+        SoftHubertError: it lacks some; or it has the end of a word, ``|``, and a spelling lacks it.
     """
     known = set(symbols)
+    unended = [word for word, spelling in entries if spelling[-1] != WORD_END] if WORD_END in known else []
     lacking: Dict[str, int] = {}
     for _, spelling in entries:
         for symbol in set(spelling) - known:
             lacking[symbol] = lacking.get(symbol, 0) + 1
     if lacking:
         named = ", ".join(f"{symbol!r} ({count} words)" for symbol, count in sorted(lacking.items(), key=lambda item: -item[1])[:5])
+        numbers = "remove its column of probabilities, or " if all(map(_is_probability, lacking)) else ""
         raise SoftHubertError(
             f"{path}: spells with {len(lacking)} symbols that the model does not have: {named}; {_folding(lacking, known.__contains__)}"
-            "make the lexicon with the dictionary the model was fine-tuned on ('softhubert lm')"
+            f"{numbers}make the lexicon with the dictionary the model was fine-tuned on ('softhubert lm')"
         )
+    if unended:
+        raise SoftHubertError(
+            f"{path}: {len(unended)} of {len(entries)} spellings do not end with {WORD_END!r}, which ends a word of the model (the first: "
+            f"{unended[0]!r}); write 'WORD W O R D {WORD_END}'"
+        )
+
+
+def _is_probability(symbol: str) -> bool:
+    return re.fullmatch(r"[0-9]*\.[0-9]+(e-?[0-9]+)?|1|1\.", symbol) is not None
 
 
 def check_fit(lm: PathLike, lexicon: Optional[PathLike], words: Optional[Sequence[str]], symbols: Sequence[str]) -> None:

@@ -5,12 +5,14 @@ PyTorch itself reads altered bytes without a word: its reader does not compare t
 
 from __future__ import annotations
 
+import contextlib
 import pickle
+import pickletools
 import re
 import warnings
 import zipfile
 from pathlib import Path
-from typing import Any
+from typing import IO, Any
 
 import torch
 
@@ -18,6 +20,8 @@ from softhubert_plugin.checkpoints.foreign_files import foreign_file
 from softhubert_plugin.errors import SoftHubertError, blaming
 
 _AGAIN = "train, copy or download it again"
+_LONGEST_NAME = 1_000
+_LEGACY_PICKLES = 5  # follow each other in what torch.save wrote before PyTorch 1.6; later, there is one
 
 
 def read_plain_data(path: Path, what: str, accepted: str) -> Any:
@@ -38,10 +42,31 @@ def read_plain_data(path: Path, what: str, accepted: str) -> Any:
         warnings.simplefilter("ignore")  # about files of unusual origin; what is wrong with them is reported as an error
         if zipfile.is_zipfile(path):
             _compare_checksums(path)
+        _refuse_long_names(path)
         try:
             return torch.load(str(path), map_location="cpu", weights_only=True)
         except pickle.UnpicklingError as error:
             raise SoftHubertError(f"{path}: refused, it holds more than plain data or is damaged ({_refused(error)}); {_AGAIN}") from None
+
+
+def _refuse_long_names(path: Path) -> None:
+    """Refuse a pickle that names a class of thousands of letters, over which PyTorch would search its own message for hours.
+
+    Raises:
+        ValueError: it does.
+    """
+    with open(path, "rb") as stream, contextlib.ExitStack() as stack:
+        source: IO[bytes] = stream
+        if zipfile.is_zipfile(path):
+            archive = stack.enter_context(zipfile.ZipFile(path))
+            source = stack.enter_context(archive.open(next(name for name in archive.namelist() if name.endswith("data.pkl"))))
+        longest = 0
+        with contextlib.suppress(Exception):  # PyTorch says what is wrong with it
+            for _ in range(_LEGACY_PICKLES):
+                for opcode, argument, _ in pickletools.genops(source):
+                    longest = max(longest, len(str(argument)) if opcode.name in ("GLOBAL", "INST") else 0)
+    if longest > _LONGEST_NAME:
+        raise ValueError(f"it names a class of {longest} letters")
 
 
 def otherwise(what: str, kind: str, accepted: str) -> str:

@@ -86,6 +86,8 @@ def list_audio(root: PathLike, extensions: Sequence[str]) -> Listing:
             names.append(name)
         elif extension in AUDIO_EXTENSIONS:
             left_out[f".{extension}"] += 1
+        elif os.path.splitext(name.rstrip(". "))[1][1:].lower() in {*extensions, *AUDIO_EXTENSIONS}:
+            left_out["name that ends in a dot or a space"] += 1
     kept = []
     for name in sorted(names, key=lambda name: name.split("/")):
         try:

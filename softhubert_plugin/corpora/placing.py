@@ -144,7 +144,7 @@ def _plan(
             first, last = _frames(each, header)
             segments.append(Segment(each.audio, first, last, each.channel, target_in(dest / "audio", each.recording, each.name)))
             cut.append(number)
-        elif convert_to is not None and (header.rate, header.channels) != (SAMPLE_RATE, 1):
+        elif convert_to is not None and not header.fits:
             segments.append(Segment(each.audio, 0, None, None, target_in(convert_to, each.recording)))
             cut.append(number)
             converted += 1

@@ -37,6 +37,7 @@ from softhubert_plugin.audio.threads import soundfile_threads
 from softhubert_plugin.corpora.writing import write_flac
 from softhubert_plugin.errors import SoftHubertError
 from softhubert_plugin.files import disk_errors
+from softhubert_plugin.manifests import SAMPLE_RATE
 
 WORKERS = min(16, max(8, os.cpu_count() or 1))  # at least some, because most of the time goes to the disk
 _MADE_BY = "softhubert segment"  # how the comment starts
@@ -46,11 +47,12 @@ _BLOCK = 1 << 20  # frames that are read at a time, so that a header that promis
 
 
 class Header(NamedTuple):
-    """A recording's length in frames, its rate in Hz, and its number of channels."""
+    """A recording's length in frames, its rate in Hz, its number of channels, and whether it can be used as it is."""
 
     frames: int
     rate: int
     channels: int
+    fits: bool
 
 
 class Segment(NamedTuple):
@@ -94,9 +96,17 @@ def read_header(path: Path) -> Union[Header, str]:
         with open_complete(path, forward=True) as sound:
             refuse_rate(path, sound.samplerate)
             frames = length_of(path, sound) if has_length(sound) else _counted(sound)
-            return Header(frames, int(sound.samplerate), int(sound.channels))
+            fits = (sound.samplerate, sound.channels) == (SAMPLE_RATE, 1) and _is_let_in(path)
+            return Header(frames, int(sound.samplerate), int(sound.channels), fits)
     except SoftHubertError as error:
         return str(error) if os.path.exists(path) else f"no such audio file: {path}"
+
+
+def _is_let_in(path: Path) -> bool:
+    try:
+        return audio_length(path) > 0
+    except SoftHubertError:  # it may be of a form that can be converted; otherwise converting says what is wrong
+        return False
 
 
 def _counted(sound: soundfile.SoundFile) -> int:
