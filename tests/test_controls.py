@@ -111,6 +111,33 @@ def test_a_frame_with_every_component_is_shuffled_too(tmp_path: Path) -> None:
     assert np.sort(found.components.reshape(50, 8), axis=1).tolist() == [list(range(8))] * 50
 
 
+@pytest.mark.parametrize("kind", ["argmax", "smooth", "shuffle"])
+def test_a_control_at_the_rate_of_the_model_is_made_of_averaged_labels(kind: str, original: Path, tmp_path: Path) -> None:
+    control_labels(original, tmp_path / "control.gmm", kind=kind, rate=INFO.label_rate / 2)
+    before, labels = open_soft_labels(original), open_soft_labels(tmp_path / "control.gmm")
+    averaged = np.concatenate([dense(before.utterance(index).pooled(2, "mean"), K) for index in range(len(before))])
+    rows = _rows(tmp_path / "control.gmm")
+    assert labels.lengths.tolist() == [20, 1, 7, 13, 15, 1] and labels.info.frames == len(rows) == len(averaged)
+    assert labels.label_rate == INFO.label_rate / 2
+    agree = [row[best] == pytest.approx(row.max(), abs=1e-4) for row, best in zip(rows, _best(averaged))]
+    assert all(agree)
+    if kind == "shuffle":
+        assert np.sort(rows, axis=1) == pytest.approx(np.sort(averaged, axis=1), abs=1e-4)
+    if kind != "argmax":
+        assert labels.info.entropy == pytest.approx(_entropies(averaged).mean(), abs=1e-3)
+        assert _entropies(rows).mean() == pytest.approx(labels.info.entropy, abs=1e-3)
+    for rate in (INFO.label_rate * 2, INFO.label_rate / 1.5, 0.0, -50.0):
+        with pytest.raises(SoftHubertError, match="--rate .*: expected the"):
+            control_labels(original, tmp_path / "b.gmm", kind=kind, rate=rate)
+
+
+def test_an_averaged_frame_that_no_file_can_hold_is_refused(tmp_path: Path) -> None:
+    components = np.concatenate([np.arange(200), np.arange(100, 300)])
+    write(tmp_path / "wide.gmm", [FrameTargets(np.array([200, 200]), components, np.full(400, 1 / 200, dtype=np.float32))])
+    with pytest.raises(SoftHubertError, match="300 components in an averaged frame"):
+        control_labels(tmp_path / "wide.gmm", tmp_path / "b.gmm", kind="shuffle", rate=INFO.label_rate / 2)
+
+
 @pytest.mark.parametrize("components", [2, 100, 65_536])
 def test_the_share_that_gives_an_entropy_is_found(components: int) -> None:
     for entropy in (0.0, 1e-6, 0.3, 0.6931, math.log(components)):

@@ -98,7 +98,7 @@ def add_labels(commands: Commands) -> None:
     def control(a: argparse.Namespace) -> str:
         from softhubert_plugin.labels.controls import control_labels
 
-        return control_labels(a.labels, a.dest, kind=a.kind, seed=a.seed, like=a.like)
+        return control_labels(a.labels, a.dest, kind=a.kind, seed=a.seed, like=a.like, rate=a.rate)
 
     parser = commands.add(
         "control",
@@ -120,6 +120,12 @@ def add_labels(commands: Commands) -> None:
         "--like",
         metavar="CONTROL",
         help="smooth as much as this control of another split, such as train for valid (default: to the mean entropy of LABELS)",
+    )
+    parser.add_argument(
+        "--rate",
+        type=float,
+        metavar="HZ",
+        help="labels per second of the control; give the model's rate, 50, where LABELS has 100 (default: the rate of LABELS)",
     )
 
     def verify(a: argparse.Namespace) -> str:

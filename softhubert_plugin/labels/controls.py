@@ -8,6 +8,10 @@
   repetition, from all others. The amount of uncertainty is left in its place, without its content. What is drawn for an utterance depends
   on the seed and the utterance's number alone.
 
+Training averages labels that come more often than the model's frames, such as the 100 per second of MFCCs. That leaves the original less
+uncertain than a shuffled control, whose neighbouring frames have no components in common. A control at the model's rate is made from
+averaged labels, so that it has their uncertainty.
+
 Among equally probable components the lowest number counts as the most probable one, as everywhere. The file is read block by block; memory
 does not grow with it.
 """
@@ -26,8 +30,9 @@ from softhubert_plugin.errors import SoftHubertError
 from softhubert_plugin.files import PathLike
 from softhubert_plugin.labels.entropy_statistics import EntropyStatistics
 from softhubert_plugin.labels.soft import SoftLabels, is_soft_label_file, open_soft_labels
-from softhubert_plugin.labels.soft_layout import PROBABILITY_UNIT, SoftLabelInfo, StoredTargets
+from softhubert_plugin.labels.soft_layout import PROBABILITY_UNIT, SoftLabelInfo, StoredTargets, quantised
 from softhubert_plugin.labels.soft_writing import write_soft_labels
+from softhubert_plugin.labels.truncation import MAX_COMPONENTS
 
 CONTROLS = ("argmax", "smooth", "shuffle")
 # Frames that are worked on at once, and entries of the table from which components are drawn: few enough for caches.
@@ -43,7 +48,52 @@ class _Block(NamedTuple):
     lengths: np.ndarray
 
 
-def control_labels(source: PathLike, dest: PathLike, *, kind: str, seed: int = 1, like: Optional[PathLike] = None) -> str:
+class _Original:
+    """The labels that a control is made from, at the rate of the control.
+
+    Args:
+        labels: the file.
+        rate: frames per second; those of the file are averaged, as training averages them.
+
+    Attributes:
+        labels: the file.
+        lengths: ``(utterances,)`` frames of each utterance at this rate.
+        info: the description at this rate; of averaged labels only its entropies are still those of the file.
+
+    Raises:
+        SoftHubertError: the file has not a whole number of frames for each.
+    """
+
+    def __init__(self, labels: SoftLabels, rate: Optional[float]) -> None:
+        self.labels = labels
+        ratio = 1.0 if rate is None or not rate > 0 else labels.info.label_rate / rate
+        self._ratio = round(ratio)
+        if (rate is not None and not rate > 0) or self._ratio < 1 or abs(ratio - self._ratio) > 1e-6:
+            raise SoftHubertError(f"--rate {rate:g}: expected the {labels.info.label_rate:g} labels per second of {labels.path}, or a part")
+        self.lengths = -(-labels.lengths // self._ratio)
+        self.info = replace(labels.info, label_rate=labels.info.label_rate / self._ratio, frames=int(self.lengths.sum()), step=0.0)
+
+    @property
+    def averaged(self) -> bool:
+        """Whether labels of the file are averaged."""
+        return self._ratio > 1
+
+    def stored(self, index: int) -> StoredTargets:
+        """The labels of an utterance."""
+        if not self.averaged:
+            return self.labels.stored(index)
+        pooled = self.labels.entries(index).pooled(self._ratio, "mean")
+        if pooled.counts.max() > MAX_COMPONENTS:
+            raise SoftHubertError(
+                f"{self.labels.path}: {pooled.counts.max()} components in an averaged frame, but a file holds at most {MAX_COMPONENTS}; "
+                "leave --rate out, or dump labels with fewer --max-components"
+            )
+        return quantised(pooled)
+
+
+def control_labels(
+    source: PathLike, dest: PathLike, *, kind: str, seed: int = 1, like: Optional[PathLike] = None, rate: Optional[float] = None
+) -> str:
     """Write a control of soft labels. Its description names the kind, and the seed if it matters.
 
     Args:
@@ -52,6 +102,7 @@ def control_labels(source: PathLike, dest: PathLike, *, kind: str, seed: int = 1
         kind: one of :data:`CONTROLS`.
         seed: of ``shuffle``.
         like: a ``smooth`` control of another split, whose ``u`` is taken.
+        rate: frames per second of the control, by which those of the source can be divided; by default the source's.
 
     Returns:
         A line on what was written.
@@ -72,15 +123,22 @@ def control_labels(source: PathLike, dest: PathLike, *, kind: str, seed: int = 1
     labels = open_soft_labels(source)
     if labels.info.control:
         raise SoftHubertError(f"{source}: is a control already ({labels.info.control}); give the labels that it was made from")
-    info = replace(labels.info, control=kind, step=0.0)
+    original = _Original(labels, rate)
+    info = replace(original.info, control=kind)
     if kind == "shuffle":
         info = replace(info, control_seed=seed)
-        write_soft_labels(dest, _in_blocks(labels, lambda block: _shuffled(block, labels.n_components, seed)), info)
+        if original.averaged:
+            info = replace(info, **_statistics(original).summary())
+        write_soft_labels(dest, _in_blocks(original, lambda block: _shuffled(block, labels.n_components, seed)), info)
     else:
-        before = _mean_entropy(labels) if kind == "smooth" else 0.0
-        uniform = _uniform_of(like, labels) if like is not None else uniform_share(before, labels.n_components)
+        if kind == "argmax":
+            uniform = 0.0
+        elif like is not None:
+            uniform = _uniform_of(like, labels)
+        else:
+            uniform = uniform_share(_statistics(original).summary()["entropy"], labels.n_components)
         entropy = smoothed_entropy(uniform, labels.n_components)
-        write_soft_labels(dest, _in_blocks(labels, _certain), _equally_uncertain(replace(info, uniform=uniform), entropy))
+        write_soft_labels(dest, _in_blocks(original, _certain), _equally_uncertain(replace(info, uniform=uniform), entropy))
     written = open_soft_labels(dest)
     return (
         f"{dest}: control {kind} of {source}, {written.info.frames} frames, mean entropy {written.info.entropy:.4f} nats, "
@@ -122,40 +180,42 @@ def _equally_uncertain(info: SoftLabelInfo, entropy: float) -> SoftLabelInfo:
     return replace(info, **summary)
 
 
-def _blocks(labels: SoftLabels, what: str) -> Iterator[_Block]:
+def _blocks(original: _Original, what: str) -> Iterator[_Block]:
     """Yield all utterances, several together."""
     held: List[StoredTargets] = []
     frames = 0
-    for index in tqdm(range(len(labels)), desc=f"{what} {labels.path.name}", unit="utt", disable=None):
-        held.append(labels.stored(index))
+    last = len(original.lengths) - 1
+    for index in tqdm(range(last + 1), desc=f"{what} {original.labels.path.name}", unit="utt", disable=None):
+        held.append(original.stored(index))
         frames += len(held[-1][0])
-        if frames >= _BLOCK_FRAMES or index == len(labels) - 1:
+        if frames >= _BLOCK_FRAMES or index == last:
             counts, components, probabilities = (np.concatenate(parts) for parts in zip(*held))
             first = index + 1 - len(held)
-            yield _Block((counts, components, probabilities), first, labels.lengths[first : index + 1])
+            yield _Block((counts, components, probabilities), first, original.lengths[first : index + 1])
             held, frames = [], 0
 
 
-def _in_blocks(labels: SoftLabels, change: Callable[[_Block], StoredTargets]) -> Iterator[StoredTargets]:
+def _in_blocks(original: _Original, change: Callable[[_Block], StoredTargets]) -> Iterator[StoredTargets]:
     """Change all utterances, several together, and yield them one by one."""
-    for block in _blocks(labels, "control"):
+    for block in _blocks(original, "control"):
         counts, components, probabilities = change(block)
         frame_ends = np.cumsum(block.lengths)[:-1]
         entry_ends = np.cumsum(counts, dtype=np.int64)[frame_ends - 1]
         yield from zip(np.split(counts, frame_ends), np.split(components, entry_ends), np.split(probabilities, entry_ends))
 
 
-def _mean_entropy(labels: SoftLabels) -> float:
-    """The mean entropy of the frames in nats, of their entries as stored; the description has it from before they were rounded."""
-    total = 0.0
-    for block in _blocks(labels, "entropy"):
+def _statistics(original: _Original) -> EntropyStatistics:
+    """The entropies of all frames, of their entries as stored; the file's description has them from before they were rounded."""
+    statistics = EntropyStatistics(original.labels.n_components)
+    for block in _blocks(original, "entropy"):
         counts, _, probabilities = block.stored
         starts = _starts(counts)
         values = probabilities.astype(np.float64)
         sums = np.add.reduceat(values, starts)
         # H = log Σ v - Σ v log v / Σ v, for entries v that are not normalised.
-        total += float((np.log(sums) - np.add.reduceat(values * np.log(values), starts) / sums).sum())
-    return total / labels.info.frames
+        entropy = (np.log(sums) - np.add.reduceat(values * np.log(values), starts) / sums).clip(min=0)
+        statistics.add(entropy, entropy)
+    return statistics
 
 
 def _starts(counts: np.ndarray) -> np.ndarray:
