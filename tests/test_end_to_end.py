@@ -24,6 +24,7 @@ from softhubert_plugin.labels.soft import open_soft_labels
 from softhubert_plugin.manifests import read_manifest
 
 REPOSITORY = Path(__file__).parents[1]
+needs_submitit = pytest.mark.skipif(importlib.util.find_spec("submitit") is None, reason="needs submitit: bash install.sh --extras slurm")
 ENVIRONMENT = {**os.environ, "SOFTHUBERT_VENV": sys.prefix, "HYDRA_FULL_ERROR": "1"}
 
 
@@ -155,16 +156,18 @@ def _recipe(name: str, exp: Path, road: Path, *options: str) -> subprocess.Compl
     return subprocess.run(command, capture_output=True, text=True, check=False, env=ENVIRONMENT)
 
 
-@pytest.mark.skipif(importlib.util.find_spec("submitit") is None, reason="needs submitit: bash install.sh --extras slurm")
-def test_a_study_of_any_corpus_runs_as_jobs_and_reports_over_seeds(road: Path, tmp_path: Path) -> None:
+@pytest.mark.parametrize(
+    "jobs", [["--jobs", "2"], pytest.param(["--slurm", "--cluster", "local"], marks=[needs_submitit, pytest.mark.slow])]
+)
+def test_a_study_of_any_corpus_reports_over_seeds(jobs: List[str], road: Path, tmp_path: Path) -> None:
     small = ["--clusters", "8", "--pretrain-updates", "2", "--finetune-updates", "2", "--systems", "gmm gmm-shuffle", "--seeds", "1 2"]
-    done = _recipe("study", tmp_path, road, *small, "--slurm", "--cluster", "local")
+    done = _recipe("study", tmp_path, road, *small, *jobs)
     assert done.returncode == 0, done.stdout + done.stderr
     results = json.loads((tmp_path / "report" / "results.json").read_text())
     names = [f"soft GMM{shuffled}, seed {seed}" for shuffled in ("", ", shuffled") for seed in (1, 2)]
     assert [system["name"] for system in results["systems"]] == names
     (comparison,) = results["comparisons"]
-    assert "fewer errors" not in comparison["verdict"] and len(comparison["by_seed"]) == 2
+    assert comparison["seeds"] == ["1", "2"] and comparison["by_seed"]["method"] == "Student's t over paired seeds"
     assert not (tmp_path / "mfcc").exists() and len((road / "data" / "valid-3.tsv").read_text().splitlines()) == 4
     folders = [tmp_path / "systems" / "gmm", tmp_path / "seed2" / "systems" / "gmm-shuffle"]
     assert all((folder / name).exists() for folder in folders for name in ("layers.json", "quality.json", "timings.tsv"))

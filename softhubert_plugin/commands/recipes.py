@@ -94,7 +94,7 @@ def _add_quickstart(commands: Commands) -> None:
     parser.add_argument("--download", action="store_true", help="fetch the subset if it is not there")
     parser.add_argument("--utterances", type=_count, metavar="N", help="size of spoken in all, of digits a speaker (default: 1200, 300)")
     _add_updates(parser)
-    _add_common(parser, "km gmm", "1")
+    _add_common(parser, "km gmm", "1", whole=True)
 
 
 def _add_study(commands: Commands) -> None:
@@ -210,8 +210,15 @@ def _add_data(parser: argparse.ArgumentParser, *, required: bool) -> None:
 
 
 def _add_common(
-    parser: argparse.ArgumentParser, systems: str, seeds: str, *, valid_utterances: int = 0, percent: Optional[float] = 0.0
-) -> None:
+    parser: argparse.ArgumentParser, systems: str, seeds: str, *, valid_utterances: int = 0, percent: Optional[float] = 0.0,
+    whole: bool = False,
+) -> None:  # fmt: skip
+    """Add what every recipe compares.
+
+    Args:
+        whole: whether clusterers are fitted on all of the speech, in one shard.
+    """
+    _add_running(parser)
     parser.add_argument(
         "--systems",
         default=systems,
@@ -229,10 +236,14 @@ def _add_common(
         "--valid-utterances", type=int, default=valid_utterances, metavar="N",
         help="at most so many utterances for validation during training; 0 for all (default: %(default)s)",
     )  # fmt: skip
-    parser.add_argument(
-        "--percent", type=float, default=percent, metavar="P", help="share of the speech that clusterers are fitted on, 0 to 1; 0 for all"
-    )
-    parser.add_argument("--nshard", type=_count, default=1, metavar="N", help="shards of features and labels (default: %(default)s)")
+    parser.set_defaults(nshard=1, percent=percent)
+    if whole:
+        return
+    parser.add_argument("--percent", type=float, metavar="P", help="share of the speech to fit clusterers on, 0 to 1; 0 for all")
+    parser.add_argument("--nshard", type=_count, metavar="N", help="shards of features and labels (default: %(default)s)")
+
+
+def _add_running(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--device", default="", help="of everything but training: cpu, cuda, … (default: a GPU if there is one)")
     parser.add_argument("--jobs", type=_count, metavar="N", help="stages that run side by side (default: tiny one a core, else one a GPU)")
     parser.add_argument("--dry-run", action="store_true", help="print the commands, and do nothing")

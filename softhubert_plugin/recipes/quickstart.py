@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from dataclasses import replace
 from typing import Dict, List, NamedTuple, Tuple
 
 from softhubert_plugin.recipes.stages import Command, Stage
@@ -57,4 +56,4 @@ def quickstart_stages(settings: Study, make: Command) -> List[Stage]:
     features = Features(folder, dumped, 100, ())
     fitted = [stage for road in roads for stage in cluster(road, settings.systems, features, settings.clusters, road.folder)]
     shared = [Stage("corpus", (make,), (), made), Stage("mfcc", commands, made, dumped)]
-    return [*shared, *fitted, *compared(replace(settings, nshard=1), roads, features, audio=False)]
+    return [*shared, *fitted, *compared(settings, roads, features, audio=False)]
