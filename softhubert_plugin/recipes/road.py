@@ -108,7 +108,7 @@ def pretrain(
         teacher: checkpoint of the teacher of a distilled student.
     """
     training, dest = road.training, f"{road.system(system)}/{run}"
-    rate = 100 if iteration == 1 else 50
+    rate = 100 if iteration == 1 and not system.is_derived else 50
     options: List[str] = []
     if system.kind == "distil":
         config = "distilhubert_tiny" if training.tiny else "distilhubert_base_librispeech"
@@ -117,7 +117,7 @@ def pretrain(
         config = _pretraining_config(training, system, iteration)
         options += [f"task.label_dir={labels}", f"task.labels=[{system.label}]"]
         options += ["model.encoder_layers=2"] if system.small and "distil_size" not in config else []
-        options += [f"task.label_rate={rate}"] if training.tiny and iteration > 1 else []
+        options += [f"task.label_rate={rate}"] if rate == 50 else []
         options += [f"+run={training.run}"] if training.run else []
     options += ["task.pad_audio=false"] if training.tiny and training.crop else []
     options += [f"dataset.train_subset={road.train}"]

@@ -115,7 +115,7 @@ def label_system(
     made = {path for stage in before for path in stage.outputs}
     if f"{labels}/{system.targets}/{road.train}.{system.label}" in made:
         return []
-    source = System("gmm", system.perplexity) if system.control in ("smooth", "shuffle") else system
+    source = System("gmm", system.perplexity) if system.is_derived else system
     of = f"{suffix}-of-{system.name}" if own and source is not system else suffix
     stages: List[Stage] = []
     if source.clusterer and f"{labels}/{source.targets}/{road.train}.{source.label}" not in made:
@@ -162,7 +162,7 @@ def measured(road: Road, system: System, alignments: str, percent: float) -> Sta
                 manifest,
                 *phones,
                 "--label-rate",
-                "100",
+                "50" if system.is_derived else "100",
                 "--dest",
                 f"{folder}/quality.json",
             )

@@ -62,6 +62,11 @@ class System:
         return _KINDS[self.kind][2]
 
     @property
+    def is_derived(self) -> bool:
+        """Whether its labels are made from soft labels, at 50 per second."""
+        return self.control in ("smooth", "shuffle")
+
+    @property
     def label(self) -> str:
         """Ending of its label files."""
         return "km" if self.kind == "km" or self.control == "hard" else "gmm"

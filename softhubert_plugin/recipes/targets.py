@@ -33,7 +33,19 @@ def mfcc_share(road: Road, percent: float) -> Tuple[Stage, Features]:
     """Dump MFCCs of a share of the training split, for all seeds and systems; ``percent`` 0 is all of it."""
     folder = f"{road.exp}/mfcc"
     commands = tuple(
-        ("softhubert", "features", "mfcc", road.data, road.train, str(road.nshard), str(rank), folder, *share(percent))
+        (
+            "softhubert",
+            "features",
+            "mfcc",
+            road.data,
+            road.train,
+            str(road.nshard),
+            str(rank),
+            folder,
+            *share(percent),
+            "--dtype",
+            "float16",
+        )
         for rank in range(road.nshard)
     )
     made = _shards(road, folder)
@@ -129,7 +141,7 @@ def label(
     for split in splits:
         file, manifest = f"{dest}/{split}.{system.label}", ("--manifest", f"{road.data}/{split}.tsv")
         hard = ("--clusters", str(clusters), *manifest) if system.label == "km" else ()
-        checks.append(("softhubert", "labels", "merge", dest, split, str(road.nshard), *hard))
+        checks.append(("softhubert", "labels", "merge", dest, split, str(road.nshard), "--remove-shards", *hard))
         checks.append(("softhubert", "labels", "verify", file, *manifest, *(("--label-rate", rate) if hard else ())))
     outputs = tuple(f"{dest}/{split}.{system.label}" for split in splits)
     dumps = [shard(rank, split) for split in splits for rank in range(road.nshard)]
@@ -143,11 +155,21 @@ def label(
 
 
 def control(road: Road, system: System, source: str, dest: str, suffix: str = "") -> Stage:
-    """Make the labels of a control from soft labels."""
+    """Make the labels of a control from soft labels, at the model's rate: averaged in training, they would be less certain."""
     splits = (road.train, road.valid)
     commands: List[Command] = []
     for split in splits:
-        command = ("softhubert", "labels", "control", f"{source}/{split}.gmm", f"{dest}/{split}.gmm", "--kind", system.control)
+        command = (
+            "softhubert",
+            "labels",
+            "control",
+            f"{source}/{split}.gmm",
+            f"{dest}/{split}.gmm",
+            "--kind",
+            system.control,
+            "--rate",
+            "50",
+        )
         like = ("--like", f"{dest}/{road.train}.gmm") if system.control == "smooth" and split != road.train else ()
         commands.append((*command, *like, *(("--seed", str(road.seed)) if system.control == "shuffle" else ())))
     inputs, outputs = (tuple(f"{folder}/{split}.gmm" for split in splits) for folder in (source, dest))
