@@ -116,7 +116,6 @@ class Recipe:
             stage.name,
             [_Action(self, stage)],
             task_dep=self.graph.before[stage.name],
-            file_dep=list(stage.reads),
             targets=[] if stage.passing else list(stage.outputs),
             uptodate=checks,
             verbosity=0,

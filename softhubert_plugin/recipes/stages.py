@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import hashlib
 import json
+import os
 import shlex
 from dataclasses import dataclass
 from typing import Dict, List, Sequence, Tuple
 
 from softhubert_plugin.errors import SoftHubertError
+from softhubert_plugin.files import sha256_of
 
 Command = Tuple[str, ...]
 
@@ -22,8 +24,7 @@ class Stage:
         commands: what it runs, in turn. Each can be pasted into a shell.
         inputs: the files and folders that it reads and that other stages make. They say which stages come before this one.
         outputs: the files and folders that it makes. If one is missing, the stage is done again.
-        reads: files that come from outside. If their content changes, the stage is done again.
-        settings: what decides the result, but is not written in the commands.
+        reads: files that come from outside. If their content changes, the stage is done again, and what depends on it.
         continues: whether it goes on from its outputs when it was interrupted. They are removed if it was started with other settings.
         shards: whether the commands are shards of one, which run side by side.
         passing: whether later stages remove the outputs. They are made again only if a stage that reads them has to run.
@@ -37,7 +38,6 @@ class Stage:
     inputs: Tuple[str, ...] = ()
     outputs: Tuple[str, ...] = ()
     reads: Tuple[str, ...] = ()
-    settings: str = ""
     continues: bool = False
     shards: bool = False
     passing: bool = False
@@ -83,8 +83,9 @@ class Graph:
         return [stage for stage in self.stages if stage.name in names]
 
     def _key(self, stage: Stage) -> str:
-        """What decides the outcome of a stage: its own commands and settings, and the keys of all stages that it needs."""
-        parts = [stage.commands, stage.settings, sorted(self.keys[name] for name in self.before[stage.name])]
+        """What decides the outcome of a stage: its commands, the files from outside, and the keys of all stages that it needs."""
+        contents = [sha256_of(path) if os.path.isfile(path) else "" for path in stage.reads]
+        parts = [stage.commands, contents, sorted(self.keys[name] for name in self.before[stage.name])]
         return hashlib.sha256(json.dumps(parts).encode()).hexdigest()[:16]
 
 

@@ -61,14 +61,19 @@ def study_stages(settings: Study) -> List[Stage]:
 def validation(settings: Study, made: Tuple[str, ...]) -> Tuple[List[Stage], str]:
     """Draw a part of the validation split for validation during training.
 
+    Args:
+        made: the manifests, if a stage makes them. If they come from outside, the stage looks out for changes in them.
+
     Returns:
-        The stages that make it, and its name: that of the split itself if all of it is used.
+        The stages that make the part, and its name: that of the split itself if a stage makes the split and all of it is used.
     """
-    if not settings.valid_utterances:
+    if made and not settings.valid_utterances:
         return [], settings.valid
-    part = f"{settings.valid}-{settings.valid_utterances}"
-    command = ("softhubert", "manifest", "subset", settings.data, settings.valid, part, "--utterances", str(settings.valid_utterances))
-    reads = () if made else (f"{settings.data}/{settings.valid}.tsv",)
+    part = f"{settings.valid}-{settings.valid_utterances or 'all'}"
+    size = str(settings.valid_utterances or 1_000_000_000)
+    command = ("softhubert", "manifest", "subset", settings.data, settings.valid, part, "--utterances", size)
+    splits = () if made else (settings.train, settings.valid, *settings.tests)
+    reads = tuple(f"{settings.data}/{split}.{suffix}" for split in splits for suffix in ("tsv", "wrd", "ltr"))
     return [Stage("validation", (command,), made, (f"{settings.data}/{part}.tsv",), reads)], part
 
 
@@ -130,43 +135,23 @@ def trained(road: Road, system: System, baseline: System, labels: str) -> List[S
     """Pretrain, fine-tune and decode a system. A distilled student learns from the first system's model."""
     teacher = road.checkpoint(baseline, "pretrain") if system.kind == "distil" else ""
     made = [teacher] if teacher else [f"{labels}/{split}.{system.label}" for split in (road.train, road.valid)]
-    return [
-        pretrain(road, system, labels, made, teacher=teacher),
-        fine_tune(
-            road,
-            f"finetune-{system.name}",
-            road.checkpoint(system, "pretrain"),
-            f"{road.system(system)}/finetune",
-            road.training.finetune_updates,
-        ),
-        decode(road, system),
-    ]
+    name, dest, updates = f"finetune-{system.name}", f"{road.system(system)}/finetune", road.training.finetune_updates
+    tuned = fine_tune(road, name, road.checkpoint(system, "pretrain"), dest, updates)
+    return [pretrain(road, system, labels, made, teacher=teacher), tuned, decode(road, system)]
 
 
 def measured(road: Road, system: System, alignments: str, percent: float) -> Stage:
     """Probe a pretrained model on phones, and measure its labels against them."""
     folder, checkpoint, manifest = road.system(system), road.checkpoint(system, "pretrain"), f"{road.data}/{road.train}.tsv"
     phones = ("--alignments", alignments)
-    options = ("--dest", folder, *share(percent), *road.on_device())
-    probe = ("softhubert", "probe", road.data, road.train, "1", "--checkpoint", checkpoint, *phones, *options)
+    where = (road.data, road.train, "1", "--checkpoint", checkpoint)
+    probe = ("softhubert", "probe", *where, *phones, "--dest", folder, *share(percent), *road.on_device())
     commands, inputs, outputs = [probe], [checkpoint], [f"{folder}/layers.json"]
     if system.clusterer:
         labels = f"{road.folder}/labels/{system.targets}/{road.train}.{system.label}"
-        commands.append(
-            (
-                "softhubert",
-                "labels",
-                "quality",
-                labels,
-                "--manifest",
-                manifest,
-                *phones,
-                "--label-rate",
-                "50" if system.is_derived else "100",
-                "--dest",
-                f"{folder}/quality.json",
-            )
-        )
+        rate = ("--label-rate", "50" if system.is_derived else "100")
+        options = ("--manifest", manifest, *phones, *rate, "--dest", f"{folder}/quality.json")
+        commands.append(("softhubert", "labels", "quality", labels, *options))
         inputs, outputs = [*inputs, labels], [*outputs, f"{folder}/quality.json"]
     return Stage(road.name(f"probe-{system.name}"), tuple(commands), tuple(inputs), tuple(outputs), gpus=1)
 
