@@ -36,10 +36,13 @@ class Machine:
 
     Args:
         folder: the folder of the experiment.
+        jobs: how many stages run at the same time. They share the cores: with more threads than cores, threads that wait for each other
+            make everything many times slower.
     """
 
-    def __init__(self, folder: Path) -> None:
+    def __init__(self, folder: Path, jobs: int = 1) -> None:
         self._folder = str(folder)
+        self._threads = max(1, len(os.sched_getaffinity(0)) // jobs)
         gpus = gpus_here()
         self.gpus = len(gpus)
         self._free: queue.Queue[str] = queue.Queue()
@@ -71,7 +74,7 @@ class Machine:
         with self._devices(stage.gpus) as devices:
             log.write(f"+ {shell(command)}\n".encode())
             log.flush()
-            environment = {**command_environment(stage.threads), **devices, RECIPE_VARIABLE: self._folder}
+            environment = {**command_environment(stage.threads or self._threads), **devices, RECIPE_VARIABLE: self._folder}
             try:
                 process = subprocess.Popen(
                     command, stdin=subprocess.DEVNULL, stdout=log, stderr=subprocess.STDOUT, env=environment, start_new_session=True

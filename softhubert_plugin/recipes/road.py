@@ -59,6 +59,7 @@ class Road:
         training: how models are trained.
         device: of everything but training; empty for a GPU if there is one.
         nshard: shards of features and labels.
+        by_speaker: whether intervals are over speakers; of a handful, they would be as wide as can be.
     """
 
     exp: str
@@ -72,6 +73,7 @@ class Road:
     training: Training
     device: str = ""
     nshard: int = 1
+    by_speaker: bool = True
 
     @property
     def folder(self) -> str:

@@ -29,7 +29,7 @@ class Stage:
         shards: whether the commands are shards of one, which run side by side.
         passing: whether later stages remove the outputs. They are made again only if a stage that reads them has to run.
         gpus: how many GPUs each command can use.
-        threads: how many threads its mathematics uses; 0 for as many as there are cores.
+        threads: how many threads its mathematics uses; 0 for its share of the cores.
         number: its number in a recipe whose stages are numbered.
     """
 

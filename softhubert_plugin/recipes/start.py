@@ -9,7 +9,7 @@ from typing import Any, Dict, Optional, Sequence
 
 from softhubert_plugin.errors import SoftHubertError
 from softhubert_plugin.recipes.engine import Recipe, alone, write_recipe
-from softhubert_plugin.recipes.processes import Machine
+from softhubert_plugin.recipes.processes import Machine, gpus_here
 from softhubert_plugin.recipes.slurm import Cluster
 from softhubert_plugin.recipes.stages import Graph, Stage
 
@@ -46,16 +46,16 @@ def start(
         for stage in graph.needed(stages):
             if stage.name not in names and not recipe.done(stage):
                 raise SoftHubertError(f"stage {stage.name} (number {stage.number}) is not done yet; give --stage {stage.number} or lower")
-        place: Any = Cluster(graph, folder / "jobs", cluster, partition) if cluster else Machine(folder)
+        jobs = jobs or (len(os.sched_getaffinity(0)) if tiny else max(1, len(gpus_here())))
+        place: Any = Cluster(graph, folder / "jobs", cluster, partition) if cluster else Machine(folder, jobs)
         left = [stage for stage in stages if not recipe.done(stage)]
         if cluster:
             place.start(left)
             jobs = len(left)
-        cores = len(os.sched_getaffinity(0))
         signal.signal(signal.SIGTERM, lambda *_: signal.raise_signal(signal.SIGINT))
         print(f"softhubert: {len(left)} of {len(stages)} stages to do, everything in {folder}", flush=True)
         try:
-            status = recipe.execute(jobs or (cores if tiny else max(1, place.gpus)), place.run, stages, in_order=not cluster)
+            status = recipe.execute(jobs, place.run, stages, in_order=not cluster)
         except KeyboardInterrupt:
             status = 130
         finally:
