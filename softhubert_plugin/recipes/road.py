@@ -211,18 +211,8 @@ def decode(road: Road, system: System, *, lm: str = "", beam: int = 0, tune_on: 
             dest = f"{folder}/decode/{name}"
             commands.append(("softhubert", "decode", road.data, test, checkpoint, dest, *options, *road.on_device()))
             scores.append(f"{folder}/scores/{name}.json")
-            commands.append(
-                (
-                    "softhubert",
-                    "score",
-                    f"{dest}/hypo.word",
-                    f"{dest}/ref.word",
-                    "--manifest",
-                    f"{road.data}/{test}.tsv",
-                    "--dest",
-                    scores[-1],
-                )
-            )
+            manifest = ("--manifest", f"{road.data}/{test}.tsv") if road.by_speaker else ()
+            commands.append(("softhubert", "score", f"{dest}/hypo.word", f"{dest}/ref.word", *manifest, "--dest", scores[-1]))
     models = (f"{lm}/lm.arpa",) if lm else ()
     return Stage(road.name(f"decode-{system.name}"), tuple(commands), (*road.made, checkpoint, *models), tuple(scores), gpus=1)
 
