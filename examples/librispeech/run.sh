@@ -7,19 +7,5 @@
 #
 # 0 data  1 MFCC  2 clustering  3 labels  4 pretraining, iteration 1  5 probing  6 layer features, clustering, labels
 # 7 pretraining, iteration 2  8 fine-tuning  9 decoding  10 report
-# Installs what it needs, then starts 'softhubert recipe librispeech', which has the options; --help lists them.
-set -euo pipefail
-here=$(cd "$(dirname "${BASH_SOURCE[0]}")/../.." && pwd -P)
-bin=${SOFTHUBERT_VENV:-$here/.venv}/bin
-export SOFTHUBERT_SPEECH=${SOFTHUBERT_SPEECH:-$here/../shared/speech}
-start=("$bin/softhubert")
-case " $* " in
-    *" -h "* | *" --help "* | *" --dry-run "*) # needs nothing installed
-        python=$bin/python
-        [ -x "$python" ] || python=python3
-        start=("$python" -m softhubert_plugin)
-        export PYTHONPATH=$here
-        ;;
-    *) bash "$here/install.sh" --extras demo,lm,slurm ;;
-esac
-exec "${start[@]}" recipe librispeech --exps "$here/exp" "$@"
+# Installs what it needs, then starts 'softhubert recipe librispeech'; --help lists the options.
+exec bash "$(dirname "${BASH_SOURCE[0]}")/../start.sh" librispeech demo,lm,slurm "$@"
