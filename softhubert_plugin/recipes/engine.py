@@ -86,7 +86,7 @@ class Recipe:
         return None if value is None else float(value)
 
     def execute(self, jobs: int, run: Runner, stages: Sequence[Stage], *, in_order: bool = True) -> int:
-        """Runner those of some stages that are not done, with one line for each.
+        """Run those of some stages that are not done, with one line for each.
 
         Args:
             jobs: how many stages run at the same time.

@@ -52,13 +52,14 @@ def start(
         if cluster:
             place.start(left)
             jobs = len(left)
-        signal.signal(signal.SIGTERM, lambda *_: signal.raise_signal(signal.SIGINT))
+        handler = signal.signal(signal.SIGTERM, lambda *_: signal.raise_signal(signal.SIGINT))
         print(f"softhubert: {len(left)} of {len(stages)} stages to do, everything in {folder}", flush=True)
         try:
             status = recipe.execute(jobs, place.run, stages, in_order=not cluster)
         except KeyboardInterrupt:
             status = 130
         finally:
+            signal.signal(signal.SIGTERM, handler)
             place.stop()
         if status:
             raise SystemExit(status)
