@@ -266,7 +266,10 @@ def test_what_a_killed_run_left_running_is_ended(tmp_path: Path) -> None:
 def test_an_interrupted_recipe_ends_its_stages(tmp_path: Path) -> None:
     for number in (signal.SIGINT, signal.SIGTERM):
         process = _work(tmp_path / str(number))
-        time.sleep(0.8)
+        for _ in range(600):
+            if (tmp_path / str(number) / "0a").exists():
+                break
+            time.sleep(0.05)
         os.kill(process.pid, number)
         process.communicate(timeout=20)
         assert process.returncode == 130
