@@ -22,7 +22,7 @@ from pathlib import Path, PurePosixPath
 from typing import List, Optional, Sequence
 
 from softhubert_plugin.errors import SoftHubertError
-from softhubert_plugin.files import PathLike, write_text
+from softhubert_plugin.files import PathLike
 from softhubert_plugin.manifests import Manifest, read_lines
 
 FOLDER = "folder"
@@ -131,24 +131,6 @@ def announce(speakers: Speakers) -> None:
 def spk_path(manifest_path: PathLike) -> Path:
     """Return the path of the speakers' file that belongs to a manifest."""
     return Path(manifest_path).with_suffix(".spk")
-
-
-def copy_speakers(manifest: Manifest, subset: PathLike, utterances: Sequence[int]) -> None:
-    """Write the lines of some utterances from a manifest's ``.spk`` beside another manifest; without a ``.spk``, leave none there.
-
-    Args:
-        subset: path of the other manifest.
-        utterances: the numbers of its utterances in this one.
-
-    Raises:
-        SoftHubertError: the ``.spk`` does not fit the manifest.
-    """
-    path = spk_path(manifest.path)
-    if not path.exists():
-        spk_path(subset).unlink(missing_ok=True)
-        return
-    lines = read_lines(path, expected=len(manifest), of=manifest.path)
-    write_text(spk_path(subset), "".join(f"{lines[index]}\n" for index in utterances))
 
 
 def _read_spk(manifest: Manifest, ids: Sequence[str]) -> List[str]:

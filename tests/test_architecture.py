@@ -24,7 +24,7 @@ features
 checkpoints
 report corpora settings
 scoring alignments audio
-speakers
+speakers subsets
 manifests compat
 text_files folders
 files terminal doctor configurations front_end criterions optim planning plotting devices

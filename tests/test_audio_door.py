@@ -5,12 +5,13 @@ from __future__ import annotations
 import os
 import time
 from pathlib import Path
-from typing import Callable, Dict, List
+from typing import Callable, Dict
 
 import numpy as np
 import pytest
 import soundfile
 from odd_audio import FORMATS, SAMPLES, waveform, with_data_size, without_first_frame, without_length, write_audio
+from refusals import refusal
 from shapes import TINY_HUBERT, save_pretrained
 
 from softhubert_plugin.audio.check import audio_length, check_audio, readable_lengths
@@ -25,16 +26,6 @@ from softhubert_plugin.errors import SoftHubertError
 from softhubert_plugin.features.hubert import dump_hubert
 from softhubert_plugin.features.mfcc import dump_mfcc
 from softhubert_plugin.manifests import read_manifest, write_manifest
-
-
-def refusal(command: List[str], capsys: pytest.CaptureFixture[str]) -> str:
-    """Run a command that must be refused in one line. Return the line."""
-    capsys.readouterr()
-    with pytest.raises(SystemExit) as stopped:
-        main(command)
-    assert stopped.value.code == 2
-    (line,) = capsys.readouterr().err.splitlines()
-    return line
 
 
 @pytest.mark.parametrize("name", FORMATS)

@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import List
 
 import numpy as np
 import pytest
 import soundfile
+from refusals import refusal
 
 from softhubert_plugin.cli import main
 from softhubert_plugin.manifests import read_manifest
@@ -32,20 +32,11 @@ def folder(tmp_path: Path) -> Path:
     return folder
 
 
-def _refusal(command: List[str], capsys: pytest.CaptureFixture[str]) -> str:
-    capsys.readouterr()
-    with pytest.raises(SystemExit) as stopped:
-        main(command)
-    assert stopped.value.code == 2
-    (line,) = capsys.readouterr().err.splitlines()
-    return line
-
-
 @pytest.mark.parametrize("bad", [*BAD, "silent.wav"])
 def test_a_manifest_is_not_written_and_the_file_is_named(bad: str, folder: Path, capsys: pytest.CaptureFixture[str]) -> None:
     for other in {*BAD, "silent.wav"} - {bad}:
         (folder / other).unlink()
-    line = _refusal(["manifest", "folder", str(folder), "--dest", str(folder / "lists"), "--ext", "wav"], capsys)
+    line = refusal(["manifest", "folder", str(folder), "--dest", str(folder / "lists"), "--ext", "wav"], capsys)
     assert str(folder / bad) in line and "replace or remove" in line
     assert not (folder / "lists").exists()
 
@@ -62,18 +53,18 @@ def test_bad_files_are_left_out_and_named_on_request(folder: Path, capsys: pytes
 def test_a_folder_of_only_bad_files_is_refused_even_then(folder: Path, capsys: pytest.CaptureFixture[str]) -> None:
     for path in folder.glob("good-*.wav"):
         path.unlink()
-    line = _refusal(["manifest", "folder", str(folder), "--dest", str(folder / "lists"), "--ext", "wav", "--skip-unreadable"], capsys)
+    line = refusal(["manifest", "folder", str(folder), "--dest", str(folder / "lists"), "--ext", "wav", "--skip-unreadable"], capsys)
     assert "none of 4 files can be read" in line
 
 
 def test_another_rate_is_refused_even_if_unreadable_files_are_skipped(folder: Path, capsys: pytest.CaptureFixture[str]) -> None:
     soundfile.write(folder / "phone.wav", np.zeros(8_000), 8_000)
-    line = _refusal(["manifest", "folder", str(folder), "--dest", str(folder / "lists"), "--ext", "wav", "--skip-unreadable"], capsys)
+    line = refusal(["manifest", "folder", str(folder), "--dest", str(folder / "lists"), "--ext", "wav", "--skip-unreadable"], capsys)
     assert "phone.wav: sampled at 8000 Hz" in line
 
 
 def test_a_file_that_broke_after_the_manifest_stops_the_dump_and_leaves_no_shard(corpus: Path, capsys: pytest.CaptureFixture[str]) -> None:
     (corpus / "audio" / "train-2.flac").write_bytes(b"")
-    line = _refusal(["features", "mfcc", str(corpus), "train", "1", "0", str(corpus / "mfcc")], capsys)
+    line = refusal(["features", "mfcc", str(corpus), "train", "1", "0", str(corpus / "mfcc")], capsys)
     assert "train-2.flac" in line
     assert not list((corpus / "mfcc").glob("train*"))

@@ -17,11 +17,10 @@ from typing import Collection, Dict, Iterator, List, Mapping, NamedTuple, Sequen
 
 import numpy as np
 import soundfile
-import torch
 
 from softhubert_plugin.audio.check import audio_length
 from softhubert_plugin.audio.opening import REPLACE, UnreadableAudio, has_length, length_of, open_audio, open_complete, undecodable
-from softhubert_plugin.audio.resampling import refuse_rate, resampler, scaled
+from softhubert_plugin.audio.resampling import one_thread_each, refuse_rate, resampler, scaled
 from softhubert_plugin.audio.samples import refuse_odd_samples
 from softhubert_plugin.audio.threads import in_threads
 from softhubert_plugin.errors import SoftHubertError
@@ -98,7 +97,7 @@ def convert_files(sources: Mapping[str, Path], dest: PathLike, *, skip_unreadabl
                 raise
             return problem
 
-    with _one_thread_each():
+    with one_thread_each():
         results = in_threads(convert, sources, workers=len(os.sched_getaffinity(0)), what="converting audio")
         found = list(zip(sources, results))
     return (
@@ -133,17 +132,6 @@ def flac_names(names: Sequence[str]) -> Dict[str, str]:
         if not shared:
             return chosen
         chosen.update((name, f"{name}.flac") for name in shared)
-
-
-@contextlib.contextmanager
-def _one_thread_each() -> Iterator[None]:
-    """Let PyTorch use one core per file, because the files share the cores."""
-    threads = torch.get_num_threads()
-    torch.set_num_threads(1)
-    try:
-        yield
-    finally:
-        torch.set_num_threads(threads)
 
 
 def convert_file(path: Path, target: Path, name: str = "") -> Converted:

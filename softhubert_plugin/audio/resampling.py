@@ -5,11 +5,12 @@ The resampler is torchaudio's windowed sinc interpolation with the parameters th
 
 from __future__ import annotations
 
+import contextlib
 import functools
 import math
 import threading
 from pathlib import Path
-from typing import Callable, Tuple, Union
+from typing import Callable, Iterator, Tuple, Union
 
 import numpy as np
 import torch
@@ -64,3 +65,14 @@ def _transform(rate: int) -> Callable[[torch.Tensor], torch.Tensor]:
     made: Callable[[torch.Tensor], torch.Tensor]
     made = torchaudio.transforms.Resample(rate, SAMPLE_RATE, "sinc_interp_kaiser", LOWPASS_FILTER_WIDTH, ROLLOFF, BETA)
     return made
+
+
+@contextlib.contextmanager
+def one_thread_each() -> Iterator[None]:
+    """Let PyTorch use one core per file, because the files share the cores."""
+    threads = torch.get_num_threads()
+    torch.set_num_threads(1)
+    try:
+        yield
+    finally:
+        torch.set_num_threads(threads)

@@ -16,7 +16,6 @@ from typing import Callable, Dict, List, NamedTuple, Optional, Sequence, Tuple, 
 
 import numpy as np
 import soundfile
-import torch
 from tqdm import tqdm
 
 from softhubert_plugin.audio.check import audio_length, check_last_block
@@ -31,7 +30,7 @@ from softhubert_plugin.audio.opening import (
     undecodable,
 )
 from softhubert_plugin.audio.resample import convert_file, write_converted
-from softhubert_plugin.audio.resampling import refuse_rate, resampler
+from softhubert_plugin.audio.resampling import one_thread_each, refuse_rate, resampler
 from softhubert_plugin.audio.samples import refuse_odd_samples
 from softhubert_plugin.audio.threads import soundfile_threads
 from softhubert_plugin.corpora.writing import write_flac
@@ -136,17 +135,13 @@ def cut_segments(segments: Sequence[Segment], fault: Callable[[int, str], None])
         numbers = list(group)
         tasks += [numbers[start : start + _SEGMENTS_PER_TASK] for start in range(0, len(numbers), _SEGMENTS_PER_TASK)]
     found = [Outcome()] * len(segments)
-    threads = torch.get_num_threads()
-    torch.set_num_threads(1)  # the segments themselves are done in parallel
-    try:
-        with soundfile_threads(WORKERS) as pool, tqdm(total=len(segments), desc="cutting", unit="utt", disable=None) as progress:
-            for numbers, outcomes in zip(tasks, pool.map(lambda task: _cut([segments[number] for number in task]), tasks)):
-                for number, found[number] in zip(numbers, outcomes):
-                    if found[number].problem:
-                        fault(number, found[number].problem)
-                progress.update(len(numbers))
-    finally:
-        torch.set_num_threads(threads)
+    progress = tqdm(total=len(segments), desc="cutting", unit="utt", disable=None)
+    with one_thread_each(), soundfile_threads(WORKERS) as pool, progress:
+        for numbers, outcomes in zip(tasks, pool.map(lambda task: _cut([segments[number] for number in task]), tasks)):
+            for number, found[number] in zip(numbers, outcomes):
+                if found[number].problem:
+                    fault(number, found[number].problem)
+            progress.update(len(numbers))
     return found
 
 

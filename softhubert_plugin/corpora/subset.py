@@ -4,14 +4,10 @@ from __future__ import annotations
 
 from pathlib import Path
 
-import numpy as np
-
 from softhubert_plugin.errors import SoftHubertError
-from softhubert_plugin.files import PathLike, write_text
-from softhubert_plugin.manifests import read_lines, read_manifest, write_manifest
-
-_BESIDE = ("wrd", "ltr", "spk")
-_SEED = 0
+from softhubert_plugin.files import PathLike
+from softhubert_plugin.manifests import read_manifest
+from softhubert_plugin.subsets import write_part
 
 
 def write_subset(data: PathLike, split: str, part: str, *, utterances: int) -> str:
@@ -36,11 +32,5 @@ def write_subset(data: PathLike, split: str, part: str, *, utterances: int) -> s
     folder = Path(data)
     manifest = read_manifest(folder / f"{split}.tsv")
     count = min(utterances, len(manifest))
-    drawn = np.sort(np.random.default_rng(_SEED).permutation(len(manifest))[:count]).tolist()
-    for suffix in _BESIDE:
-        path = folder / f"{split}.{suffix}"
-        if path.exists():
-            lines = read_lines(path, expected=len(manifest), of=manifest.path)
-            write_text(folder / f"{part}.{suffix}", "".join(f"{lines[index]}\n" for index in drawn))
-    write_manifest(folder / f"{part}.tsv", manifest.root, ((manifest.names[index], int(manifest.sizes[index])) for index in drawn))
+    write_part(manifest, folder / f"{part}.tsv", count, beside=("wrd", "ltr", "spk"))
     return f"{folder / part}.tsv: {count} of {len(manifest)} utterances"

@@ -11,10 +11,8 @@ import numpy as np
 
 from softhubert_plugin.errors import SoftHubertError
 from softhubert_plugin.files import PathLike
-from softhubert_plugin.manifests import Manifest, read_manifest, write_manifest
-from softhubert_plugin.speakers import copy_speakers
-
-_SEED = 0
+from softhubert_plugin.manifests import Manifest, read_manifest
+from softhubert_plugin.subsets import write_part
 
 
 def subset_manifest(manifest: Manifest, percent: float, directory: PathLike) -> Manifest:
@@ -36,7 +34,5 @@ def subset_manifest(manifest: Manifest, percent: float, directory: PathLike) -> 
     if path.resolve() == manifest.path.resolve():
         raise SoftHubertError(f"{path}: the subset's manifest would overwrite the whole one; write the features to another folder")
     count = int(np.ceil(percent * len(manifest)))
-    drawn = np.sort(np.random.default_rng(_SEED).permutation(len(manifest))[:count])
-    copy_speakers(manifest, path, [int(index) for index in drawn])
-    write_manifest(path, manifest.root, ((manifest.names[index], int(manifest.sizes[index])) for index in drawn))
+    write_part(manifest, path, count, beside=("spk",))
     return read_manifest(path)

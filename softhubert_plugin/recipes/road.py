@@ -6,7 +6,6 @@ folder ``seedN`` and stages that end in ``-seedN``. So seeds can be added to an 
 
 from __future__ import annotations
 
-import os
 import re
 from dataclasses import dataclass
 from pathlib import Path
@@ -238,8 +237,3 @@ def report(roads: Sequence[Road], systems: Sequence[System], facts: Sequence[str
     exp = roads[0].exp
     commands.append(("softhubert", "report", *folders, "--dest", f"{exp}/report"))
     return Stage("report", tuple(commands), tuple(inputs), (f"{exp}/report/index.html",))
-
-
-def absolute(path: str) -> str:
-    """An absolute path, because hydra changes the folder."""
-    return os.path.abspath(os.path.expanduser(path))

@@ -36,9 +36,14 @@ class System:
     small: bool = False
 
     @property
+    def softness(self) -> str:
+        """What tells names of another perplexity than 4 from others."""
+        return f"-p{self.perplexity:g}" if self.clusterer in ("gmm", "km-soft") and self.perplexity != 4 else ""
+
+    @property
     def targets(self) -> str:
         """The name of its targets, which models of both sizes share."""
-        return self.kind + (f"-p{self.perplexity:g}" if self.clusterer in ("gmm", "km-soft") and self.perplexity != 4 else "")
+        return self.kind + self.softness
 
     @property
     def name(self) -> str:
@@ -48,7 +53,7 @@ class System:
     @property
     def title(self) -> str:
         """Its name, for tables."""
-        perplexity = f", perplexity {self.perplexity:g}" if self.clusterer in ("gmm", "km-soft") and self.perplexity != 4 else ""
+        perplexity = f", perplexity {self.perplexity:g}" if self.softness else ""
         return f"{_KINDS[self.kind][0]}{perplexity}{', small model' if self.small else ''}"
 
     @property

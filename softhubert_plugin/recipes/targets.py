@@ -96,7 +96,7 @@ def cluster(road: Road, systems: Sequence[System], features: Features, clusters:
         commands = (("mkdir", "-p", folder), (*_KMEANS, *shards, kmeans, str(clusters), "--percent", "-1", *seed))
         stages.append(Stage(road.name(f"kmeans{suffix}"), commands, features.made, (kmeans,)))
     for path, system in wanted.items():
-        perplexity, more = ("--perplexity", f"{system.perplexity:g}"), "" if system.perplexity == 4 else f"-p{system.perplexity:g}"
+        perplexity, more = ("--perplexity", f"{system.perplexity:g}"), system.softness
         if system.clusterer == "gmm":
             command = ("softhubert", "gmm", "learn", *shards, path, str(clusters), *perplexity, *seed, *road.on_device())
             stages.append(Stage(road.name(f"mixture{more}{suffix}"), (command,), features.made, (path,), gpus=1))
@@ -110,8 +110,7 @@ def clusterer_path(system: System, folder: str) -> str:
     """The file of a system's clusterer."""
     if system.clusterer == "km":
         return f"{folder}/km.joblib"
-    name = "gmm" if system.clusterer == "gmm" else "km-soft"
-    return f"{folder}/{name}{'' if system.perplexity == 4 else f'-p{system.perplexity:g}'}.safetensors"
+    return f"{folder}/{system.clusterer}{system.softness}.safetensors"
 
 
 def label(
