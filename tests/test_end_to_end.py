@@ -185,7 +185,7 @@ def test_all_stages_of_librispeech_run_on_a_corpus_with_its_own_splits(road: Pat
     left = [str(path.relative_to(tmp_path)) for path in tmp_path.rglob("*.npy")]
     assert left == [], "features stay on disk"
     manifest = read_manifest(road / "data" / "train.tsv")
-    labels = open_soft_labels(tmp_path / "systems" / "gmm" / "labels2" / "gmm" / "train.gmm")
+    labels = open_soft_labels(tmp_path / "systems" / "gmm" / "iteration2" / "labels" / "gmm" / "train.gmm")
     assert len(labels) == len(manifest) and labels.info.label_rate == 50
 
 

@@ -93,14 +93,43 @@ def test_a_seed_changes_clustering_initialisation_and_fine_tuning_together_and_n
     for system, kind in itertools.product(("km", "gmm", "gmm-shuffle"), ("pretrain", "finetune")):
         assert "common.seed=5" in stages[f"{kind}-{system}"][-1] and "common.seed=6" in stages[f"{kind}-{system}-seed6"][-1]
     assert stages["corpus"][0][-2:] == ["--seed", "5"]
-    seeds = [re.findall(r"seed=[56]", " ".join(command)) for command in stages["report"][:-1]]
-    assert seeds == [["seed=5"], ["seed=6"]] * 3
-    assert [Path(folder).parent.parent.name for folder in stages["report"][-1][2:4]][1] == "seed6"
+    assert [Path(folder).parent.parent.name == "seed6" for folder in stages["report"][-1][2:-2]] == [False, True] * 3
 
 
 def test_seeds_can_be_added_to_an_experiment(capsys: pytest.CaptureFixture[str]) -> None:
     one, more = (_planned(capsys, "quickstart", "--seeds", seeds) for seeds in ("1", "1 2 3"))
     assert {name: more[name] for name in one if name != "report"} == {name: commands for name, commands in one.items() if name != "report"}
+
+
+def test_systems_of_one_mixture_share_it_and_their_labels(capsys: pytest.CaptureFixture[str]) -> None:
+    systems = "gmm gmm,pooling=pick gmm,markov=sticky gmm-argmax,markov=sticky gmm,markov=full,perplexity=2"
+    stages = _planned(capsys, "quickstart", "--systems", systems)
+    assert [name for name in stages if name.startswith("mixture")] == ["mixture", "mixture-sticky", "mixture-p2-full"]
+    assert [name for name in stages if name.startswith("labels")] == [
+        *("labels-gmm", "labels-gmm-sticky", "labels-gmm-argmax-sticky", "labels-gmm-p2-full"),
+    ]
+    assert "task.label_pooling=pick" in stages["pretrain-gmm-pick"][-1]
+    assert not any("task.label_pooling" in word for word in stages["pretrain-gmm"][-1])
+    assert "--hard" in stages["labels-gmm-argmax-sticky"][0] and stages["mixture-sticky"][0][-4:-2] == ["--markov", "sticky"]
+
+
+def test_a_study_may_have_a_second_iteration_a_language_model_and_a_split_to_probe_on(
+    data: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    options = ["--data", str(data), "--train", "mine", "--valid", "check", "--tests", "near", "--alignments", "/phones"]
+    systems = ["--systems", "km gmm gmm-shuffle gmm,size=small", "--seeds", "1 2"]
+    stages = _planned(capsys, "study", *options, *systems, "--iterations", "2", "--lm", "--probe", "far")
+    for system, seed in itertools.product(("km", "gmm", "gmm-shuffle", "gmm-small"), ("", "-seed2")):
+        folder = re.sub("/layer$", "", stages[f"layer-{system}{seed}"][0][9])
+        assert folder.endswith(f"systems/{system}/iteration2")
+        assert f"@{Path(folder).parent}/iteration1/layers.json" in stages[f"layer-{system}{seed}"][0]
+        assert any(f"task.label_dir={folder}/labels/" in word for word in stages[f"pretrain-{system}-2{seed}"][-1])
+        assert f"model.w2v_path={Path(folder).parent}/pretrain2/checkpoints/checkpoint_best.pt" in stages[f"finetune-{system}{seed}"][-1]
+        assert all(stages[f"probe-{system}{name}{seed}"][0][2:4] == [str(data), "far"] for name in ("", "-2"))
+        assert sum("--lm" in command for command in stages[f"decode-{system}{seed}"]) == 2  # tuning, and decoding of the one test split
+    with pytest.raises(SystemExit):
+        main(["recipe", "study", *options[:-2], "--iterations", "2", "--dry-run"])
+    assert "needs --alignments" in capsys.readouterr().err
 
 
 def test_any_corpus_with_manifests_goes_through_every_recipe(data: Path, capsys: pytest.CaptureFixture[str]) -> None:
@@ -123,6 +152,8 @@ def test_any_corpus_with_manifests_goes_through_every_recipe(data: Path, capsys:
         (["quickstart", "--systems", "gmm gmm"], "each once"),
         (["quickstart", "--systems", "distil km"], "first one with targets"),
         (["quickstart", "--systems", "gmm,perplexity=0.5"], r"expected perplexity=NUMBER \(from 1\)"),
+        (["quickstart", "--systems", "km,markov=sticky"], "markov=sticky or markov=full"),
+        (["quickstart", "--systems", "gmm-argmax,pooling=pick"], r"pooling=pick \(of soft labels\)"),
         (["quickstart", "--systems", "@nowhere"], "no such file"),
         (["quickstart", "--seeds", "1 1"], "each once"),
         (["quickstart", "--seeds", "one"], "whole numbers"),

@@ -5,7 +5,7 @@ from __future__ import annotations
 import argparse
 import os
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Dict, List, Optional, Sequence, Tuple
+from typing import TYPE_CHECKING, Any, Optional, Sequence, Tuple
 
 from softhubert_plugin.commands.parser import Commands
 from softhubert_plugin.errors import SoftHubertError
@@ -33,48 +33,45 @@ def add_recipes(commands: Commands) -> None:
     parser.add_argument("exp", metavar="DIR", help="folder of the experiment")
 
     def describe(a: argparse.Namespace) -> str:
-        from softhubert_plugin.recipes.describe import describe_system
+        from softhubert_plugin.recipes.describe import describe_systems
 
-        describe_system(Path(a.exp), Path(a.folder), Path(a.labels), Path(a.manifest), a.facts)
+        describe_systems(Path(a.exp), a.facts)
         return ""
 
     parser = commands.add(
         "describe",
-        "describe a system of an experiment for the report (recipes run this)",
-        "softhubert recipe describe exp exp/systems/gmm exp/labels/gmm/train.gmm exp/data/train.tsv name='soft GMM' seed=1",
+        "describe the systems of an experiment for the report (recipes run this)",
+        "softhubert recipe describe exp/spoken-seed1 corpus=spoken",
         describe,
     )
     parser.add_argument("exp", metavar="EXP_DIR", help="folder of the experiment")
-    parser.add_argument("folder", metavar="DIR", help="folder of the system")
-    parser.add_argument("labels", metavar="LABELS", help="its training labels; a distilled student has none")
-    parser.add_argument("manifest", metavar="TSV", help="manifest of the training split")
-    parser.add_argument("facts", metavar="KEY=VALUE", nargs="*", help="what experiment.json says; the report needs name")
+    parser.add_argument("facts", metavar="KEY=VALUE", nargs="*", help="what experiment.json says of all of them")
 
 
 def _add_quickstart(commands: Commands) -> None:
     def quickstart(a: argparse.Namespace) -> str:
-        from softhubert_plugin.recipes.quickstart import CORPORA, corpus_command, quickstart_stages
-        from softhubert_plugin.recipes.study import tiny_training
+        from softhubert_plugin.recipes.quickstart import CORPORA, corpus
+        from softhubert_plugin.recipes.study import Training
 
-        corpus = CORPORA[a.corpus]
-        root = str(Path(a.root).resolve()) if a.root else str((_speech() / corpus.speech).resolve()) if corpus.speech else ""
+        size = CORPORA[a.corpus]
+        root = str(Path(a.root).resolve()) if a.root else str((_speech() / size.speech).resolve()) if size.speech else ""
         if root and not a.download and not os.path.isdir(root):
             raise SoftHubertError(f"{root}: no such folder; give --root (see --help)")
-        updates = _or(a.pretrain_updates, corpus.updates), _or(a.finetune_updates, corpus.finetune_updates)
+        updates = _or(a.pretrain_updates, size.updates), _or(a.finetune_updates, size.finetune_updates)
         facts = (
             f"corpus={a.corpus}{f' ({os.path.basename(root)})' if root else ''}",
             f"pretraining updates={updates[0]}",
             f"fine-tuning updates={updates[1]}",
         )
         exp = _exp(a, f"{a.corpus}-seed{_seeds(a)[0]}")
-        settings = _study(
-            a, exp, f"{exp}/data", ("train", "valid", "test"), corpus.clusters, tiny_training(*updates, corpus.max_tokens), facts=facts
-        )
-        utterances = _or(a.utterances, corpus.utterances)
-        make = corpus_command(
-            a.corpus, root, settings.data, utterances=utterances, seed=settings.seeds[0], subset=a.subset, download=a.download
-        )
-        return _start(a, quickstart_stages(settings, make), exp, tiny=True)
+        # The corpus is small: its features stay, so that every stage can be looked into. Two voices, or one, are left to test on.
+        study = _study(
+            a, exp, f"{exp}/data", ("train", "valid", "test"), clusters=(size.clusters,), facts=facts, made=True, keep=True,
+            by_speaker=False, training=Training(True, updates[:1], updates[1], max_tokens=size.max_tokens),
+        )  # fmt: skip
+        utterances = _or(a.utterances, size.utterances)
+        made = corpus(study, a.corpus, root, utterances=utterances, subset=a.subset, download=a.download)
+        return _start(a, study, [made])
 
     parser = commands.add(
         "quickstart",
@@ -99,14 +96,19 @@ def _add_quickstart(commands: Commands) -> None:
 
 def _add_study(commands: Commands) -> None:
     def study(a: argparse.Namespace) -> str:
-        from softhubert_plugin.recipes.study import study_stages, tiny_training
+        from softhubert_plugin.recipes.librispeech import data as language_model
+        from softhubert_plugin.recipes.study import Training
 
         data, splits = _data_splits(a)
-        exp = _exp(a, f"study-{os.path.basename(data)}")
-        training = tiny_training(a.pretrain_updates, a.finetune_updates, a.max_tokens, crop=True)
+        training = Training(True, (a.pretrain_updates,), a.finetune_updates, max_tokens=a.max_tokens, crop=True)
         facts = (f"corpus={os.path.basename(data)} {a.train}",)
-        settings = _study(a, exp, data, splits, a.clusters, training, facts=facts)
-        return _start(a, study_stages(settings), exp, tiny=True)
+        clusters, beam = (a.clusters,) * a.iterations, 10 if a.lm else 0
+        exp = _exp(a, f"study-{os.path.basename(data)}")
+        if a.iterations > 1 and not a.alignments:
+            raise SoftHubertError("--iterations 2 needs --alignments: probing on phones chooses the layer whose targets are next")
+        probed = (data, a.probe) if a.probe else ("", "")
+        study = _study(a, exp, data, splits, clusters=clusters, facts=facts, training=training, beam=beam, probed=probed)
+        return _start(a, study, [language_model(study, "", (), by_speaker=False, download=False)] if a.lm else [])
 
     parser = commands.add(
         "study",
@@ -116,6 +118,9 @@ def _add_study(commands: Commands) -> None:
     )
     _add_data(parser, required=True)
     parser.add_argument("--clusters", type=_count, default=100, help="number of clusters (default: %(default)s)")
+    parser.add_argument("--iterations", type=int, choices=(1, 2), default=1, help="2: targets from a layer, too (default: %(default)s)")
+    parser.add_argument("--lm", action="store_true", help="decode with a trigram of the training text, too")
+    parser.add_argument("--probe", metavar="S", help="split that models are probed on, with --alignments (default: the training split)")
     parser.add_argument("--max-tokens", type=_count, default=600_000, help="samples in a batch of fine-tuning (default: %(default)s)")
     _add_updates(parser)
     _add_common(parser, "km gmm gmm-argmax gmm-smooth gmm-shuffle km-soft", "1 2 3 4 5", valid_utterances=200, percent=0.0)
@@ -123,17 +128,17 @@ def _add_study(commands: Commands) -> None:
 
 def _add_librispeech(commands: Commands) -> None:
     def librispeech(a: argparse.Namespace) -> str:
-        from softhubert_plugin.recipes.librispeech import LAST_STAGE, LibriSpeech, librispeech_stages
-        from softhubert_plugin.recipes.road import Training
+        from softhubert_plugin.recipes.librispeech import aligner, data
+        from softhubert_plugin.recipes.study import Training
 
         tiny = a.config == "tiny"
         subsets = tuple((a.subsets or ("train-clean-100" if tiny else _BASE_SUBSETS)).split())
         by_speaker = not a.data and len(subsets) == 1 and not (a.train or a.valid or a.tests)
         exp = _exp(a, f"librispeech-{a.config}")
         if a.data:
-            data, splits = _data_splits(a)
+            folder, splits = _data_splits(a)
         else:
-            data = f"{exp}/data"
+            folder = f"{exp}/data"
             names = ("train", "valid", "test") if by_speaker else ("train-960", "dev-other", "test-clean test-other")
             splits = (a.train or names[0], a.valid or names[1], *(a.tests or names[2]).split())
             missing = [name for name in splits[1:] if name not in subsets] if not by_speaker else []
@@ -144,22 +149,22 @@ def _add_librispeech(commands: Commands) -> None:
             tiny, updates, _or(a.finetune_updates, 1500 if tiny else None), a.finetune or ("soft_hubert_tiny" if tiny else "base_100h"),
             tiny or bool(a.data), "" if tiny else a.pretrain_run, 400_000 if tiny else None, crop=True, continues=True,
         )  # fmt: skip
-        facts = (f"corpus={'LibriSpeech' if not a.data else os.path.basename(data)} {splits[0]}", f"configuration={a.config}")
-        study = _study(a, exp, data, splits, _or(a.clusters1, 100), training, facts=facts, percent=_or(a.percent, 0.0 if tiny else 0.1))
         corpus = "" if a.data else str(Path(a.corpus or _speech()).resolve())
         if corpus and not a.download and not a.dry_run and not os.path.isdir(f"{corpus}/LibriSpeech"):
             raise SoftHubertError(f"{corpus}/LibriSpeech: not there; give --corpus, or --download")
-        recipe = LibriSpeech(
-            study, _or(a.clusters2, 100 if tiny else 500), corpus, subsets, by_speaker, a.download,
-            _or(a.align_updates, 600 if tiny else 25_000), _or(a.beam, 10 if tiny else 500), a.layers_dtype,
+        a.percent = _or(a.percent, 0.0 if tiny else 0.1)
+        study = _study(
+            a, exp, folder, splits, training=training, made=not a.data, layers_dtype=a.layers_dtype,
+            clusters=(_or(a.clusters1, 100), _or(a.clusters2, 100 if tiny else 500)), beam=_or(a.beam, 10 if tiny else 500),
+            facts=(f"corpus={os.path.basename(folder) if a.data else 'LibriSpeech'} {splits[0]}", f"configuration={a.config}"),
+            probed=(f"{exp}/all", subsets[0]) if by_speaker else ("", ""),
         )  # fmt: skip
-        if not 0 <= a.stage <= a.stop_stage <= LAST_STAGE:
-            raise SoftHubertError(f"--stage {a.stage} --stop-stage {a.stop_stage}: stages are 0 to {LAST_STAGE}, in order")
-        return _start(a, librispeech_stages(recipe), exp, tiny=tiny, numbers=range(a.stage, a.stop_stage + 1))
+        made = data(study, corpus, subsets, by_speaker=by_speaker, download=a.download)
+        return _start(a, study, [made], *(([], "") if study.alignments else aligner(study, _or(a.align_updates, 600 if tiny else 25_000))))
 
     parser = commands.add(
         "librispeech",
-        "two iterations from LibriSpeech, or your own corpus, to a table of word error rates, in stages 0 to 10",
+        "two iterations from LibriSpeech, or your own corpus, to a table of word error rates",
         "softhubert recipe librispeech --config base --corpus /data --slurm --partition gpu",
         librispeech,
     )
@@ -174,8 +179,6 @@ def _add_librispeech(commands: Commands) -> None:
     parser.add_argument("--subsets", help="LibriSpeech's subsets; a single one is split by speaker unless --train and so on are given")
     _add_data(parser, required=False)
     for name, text in (
-        ("stage", "first stage to run"),
-        ("stop-stage", "last stage to run"),
         ("clusters1", "clusters of iteration 1 (default: 100)"),
         ("clusters2", "clusters of iteration 2 (default: tiny 100, base 500)"),
         ("updates1", "updates of pretraining, iteration 1 (default: tiny 800, base 250000)"),
@@ -184,8 +187,7 @@ def _add_librispeech(commands: Commands) -> None:
         ("align-updates", "updates of the model that aligns letters, without --alignments (default: tiny 600, base 25000)"),
         ("beam", "hypotheses kept in the search with the language model (default: tiny 10, base 500)"),
     ):
-        default = {"stage": 0, "stop-stage": 10}.get(name)
-        parser.add_argument(f"--{name}", type=int if default is not None else _count, default=default, metavar="N", help=text)
+        parser.add_argument(f"--{name}", type=_count, metavar="N", help=text)
     parser.add_argument(
         "--layers-dtype", choices=("float16", "float32"), default="float16", help="of hidden states on disk (default: %(default)s)"
     )
@@ -244,6 +246,8 @@ def _add_common(
 
 
 def _add_running(parser: argparse.ArgumentParser) -> None:
+    for name, default, text in (("stage", 0, "first"), ("stop-stage", 10, "last")):
+        parser.add_argument(f"--{name}", type=int, default=default, metavar="N", help=f"{text} stage to run (default: %(default)s)")
     parser.add_argument("--device", default="", help="of everything but training: cpu, cuda, … (default: a GPU if there is one)")
     parser.add_argument("--jobs", type=_count, metavar="N", help="stages that run side by side (default: tiny one a core, else one a GPU)")
     parser.add_argument("--dry-run", action="store_true", help="print the commands, and do nothing")
@@ -252,33 +256,33 @@ def _add_running(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--partition", default="", help="with --slurm: the partition")
 
 
-def _study(
-    a: argparse.Namespace, exp: str, data: str, splits: Sequence[str], clusters: int, training: Any, *, facts: Tuple[str, ...],
-    percent: Optional[float] = None,
-) -> Study:  # fmt: skip
+def _study(a: argparse.Namespace, exp: str, data: str, splits: Sequence[str], **settings: Any) -> Study:
     from softhubert_plugin.recipes.study import Study
     from softhubert_plugin.recipes.systems import parse_systems
 
-    train, valid, *tests = splits
-    alignments = str(Path(a.alignments).resolve()) if a.alignments else ""
     return Study(
-        exp, data, train, valid, tuple(tests), _seeds(a), tuple(parse_systems(a.systems, a.perplexity)), clusters, training,
-        a.valid_utterances, _or(a.percent, 0.0) if percent is None else percent, alignments, a.device, a.nshard, facts,
+        exp, data, splits[0], splits[1], tuple(splits[2:]), _seeds(a), tuple(parse_systems(a.systems, a.perplexity)),
+        valid_utterances=a.valid_utterances, percent=_or(a.percent, 0.0), device=a.device, nshard=a.nshard,
+        alignments=str(Path(a.alignments).resolve()) if a.alignments else "", **settings,
     )  # fmt: skip
 
 
-def _start(a: argparse.Namespace, stages: List[Stage], exp: str, *, tiny: bool, numbers: Optional[range] = None) -> str:
+def _start(a: argparse.Namespace, study: Study, data: Sequence[Stage], aligner: Sequence[Stage] = (), alignments: str = "") -> str:
     """Run the stages, or print their commands."""
+    from softhubert_plugin.recipes.road import LAST_STAGE, all_stages
     from softhubert_plugin.recipes.stages import Graph, script
 
-    graph = Graph(stages)
-    chosen = [stage for stage in graph.stages if numbers is None or stage.number in numbers]
+    if not 0 <= a.stage <= a.stop_stage <= LAST_STAGE:
+        raise SoftHubertError(f"--stage {a.stage} --stop-stage {a.stop_stage}: stages are 0 to {LAST_STAGE}, in order")
+    graph = Graph(all_stages(study, data, aligner, alignments))
+    chosen = [stage for stage in graph.stages if a.stage <= stage.number <= a.stop_stage]
     if a.dry_run:
         return script(chosen)
     from softhubert_plugin.recipes.start import start
 
-    settings: Dict[str, Any] = {key: value for key, value in vars(a).items() if not callable(value)}
-    return start(graph, chosen, Path(exp), settings, jobs=a.jobs, tiny=tiny, cluster=a.cluster if a.slurm else "", partition=a.partition)
+    settings = {**{key: value for key, value in vars(a).items() if not callable(value)}, "experiments": study.experiments}
+    cluster = a.cluster if a.slurm else ""
+    return start(graph, chosen, Path(study.exp), settings, jobs=a.jobs, tiny=study.training.tiny, cluster=cluster, partition=a.partition)
 
 
 def _exp(a: argparse.Namespace, name: str) -> str:

@@ -1,51 +1,53 @@
-"""Describe a system of a recipe for the report: what it is, what its labels are, which stages made it, and how long they took."""
+"""Describe the systems of a recipe for the report: what they are, what their labels are, which stages made them, and how long they took."""
 
 from __future__ import annotations
 
 import re
 from pathlib import Path
-from typing import List, Sequence
+from typing import Any, Dict, Sequence
 
 from softhubert_plugin.errors import SoftHubertError
 from softhubert_plugin.files import write_json, write_text
 from softhubert_plugin.labels.inspect import describe_labels
 from softhubert_plugin.manifests import SAMPLE_RATE, read_dictionary, read_manifest
-from softhubert_plugin.recipes.engine import read_recipe
+from softhubert_plugin.recipes.engine import RECIPE, REMEDY, Recipe, read_recipe
 from softhubert_plugin.recipes.stages import shell
+from softhubert_plugin.text_files import read_json
 
 
-def describe_system(exp: Path, folder: Path, labels: Path, manifest: Path, facts: Sequence[str]) -> None:
-    """Write ``experiment.json``, ``labels.json``, ``timings.tsv`` and ``commands.txt`` into a system's folder.
+def describe_systems(exp: Path, facts: Sequence[str]) -> None:
+    """Write ``experiment.json``, ``labels.json``, ``timings.tsv`` and ``commands.txt`` into each system's folder.
 
     Args:
         exp: folder of the experiment.
-        folder: folder of the system.
-        labels: its training labels.
-        manifest: the training split.
-        facts: ``key=value``.
+        facts: ``key=value``, of all systems.
 
     Raises:
         SoftHubertError: a fact is not of that form, or a file is missing.
     """
-    settings = {}
-    for fact in facts:
-        key, equals, value = fact.partition("=")
+    common: Dict[str, Any] = {}
+    for key, equals, value in (fact.partition("=") for fact in facts):
         if not equals:
-            raise SoftHubertError(f"{fact}: expected KEY=VALUE")
-        settings[key] = int(value) if value.isdecimal() else value
-    hours = read_manifest(manifest).sizes.sum() / SAMPLE_RATE / 3600
-    write_json(folder / "experiment.json", {**settings, "hours": f"{hours:.2f}"})
-    if labels.suffix == ".gmm" and labels.exists():
-        write_json(folder / "labels.json", describe_labels(labels))
-    elif labels.exists():
-        write_json(folder / "labels.json", {"components": len(read_dictionary(labels.parent / "dict.km.txt")), "perplexity": 1.0})
-    recipe = read_recipe(exp)
+            raise SoftHubertError(f"{key}: expected KEY=VALUE")
+        common[key] = int(value) if value.isdecimal() else value
+    recipe, described = read_recipe(exp), read_json(exp / RECIPE, remedy=REMEDY)["settings"].get("experiments", [])
+    hours: Dict[str, str] = {}
+    for one in described:
+        folder, labels, manifest = Path(one["folder"]), Path(one["labels"]), one["manifest"]
+        if manifest not in hours:
+            hours[manifest] = f"{read_manifest(manifest).sizes.sum() / SAMPLE_RATE / 3600:.2f}"
+        write_json(folder / "experiment.json", {**one["about"], **common, "hours": hours[manifest]})
+        if labels.suffix == ".gmm":
+            write_json(folder / "labels.json", describe_labels(labels))
+        elif labels.suffix:
+            write_json(folder / "labels.json", {"components": len(read_dictionary(labels.parent / "dict.km.txt")), "perplexity": 1.0})
+        _write_stages(recipe, folder)
+
+
+def _write_stages(recipe: Recipe, folder: Path) -> None:
+    """Write which stages made a system, and how long they took."""
     own = [stage for stage in recipe.graph.stages if any(folder in Path(output).parents for output in stage.outputs)]
     stages = recipe.graph.needed(own)
-    lines: List[str] = []
-    for stage in stages:
-        seconds = recipe.seconds(stage.name)
-        if seconds is not None:
-            lines.append(f"{re.sub(r'(-seed[0-9]+)?$', '', stage.name).replace(f'-{folder.name}', '', 1)}\t{seconds:.0f}\n")
-    write_text(folder / "timings.tsv", "".join(lines))
+    seconds = {re.sub(r"(-seed[0-9]+)?$", "", stage.name).replace(f"-{folder.name}", "", 1): recipe.seconds(stage.name) for stage in stages}
+    write_text(folder / "timings.tsv", "".join(f"{name}\t{value:.0f}\n" for name, value in seconds.items() if value is not None))
     write_text(folder / "commands.txt", "".join(f"+ {shell(command)}\n" for stage in stages for command in stage.commands))

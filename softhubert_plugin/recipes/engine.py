@@ -32,6 +32,7 @@ from softhubert_plugin.text_files import read_json
 
 DATABASE = "stages.json"
 RECIPE = "recipe.json"
+REMEDY = "give the folder of an experiment that 'softhubert recipe' made"
 Runner = Callable[[Stage, Path], int]  # runs the commands of a stage with their output in a log, and returns the exit status
 
 
@@ -204,12 +205,11 @@ def read_recipe(folder: Path) -> Recipe:
     Raises:
         SoftHubertError: there is none, or it is damaged.
     """
-    remedy = "give the folder of an experiment that 'softhubert recipe' made"
-    value = read_json(folder / RECIPE, remedy=remedy)
+    value = read_json(folder / RECIPE, remedy=REMEDY)
     try:
         stages = [Stage(**{key: _tuples(each) for key, each in stage.items()}) for stage in value["stages"]]
     except (TypeError, KeyError, AttributeError):
-        raise SoftHubertError(f"{folder / RECIPE}: not the description of a recipe; {remedy}") from None
+        raise SoftHubertError(f"{folder / RECIPE}: not the description of a recipe; {REMEDY}") from None
     return Recipe(Graph(stages), folder)
 
 

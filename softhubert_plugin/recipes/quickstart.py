@@ -1,13 +1,11 @@
-"""The whole road on two CPU cores in minutes: a small corpus, then a study of it whose features are kept."""
+"""The corpora of the quickstart: the whole road on two CPU cores in minutes."""
 
 from __future__ import annotations
 
-from dataclasses import replace
-from typing import Dict, List, NamedTuple, Tuple
+from typing import Dict, NamedTuple, Tuple
 
-from softhubert_plugin.recipes.stages import Command, Stage
-from softhubert_plugin.recipes.study import Study, compared, roads_of
-from softhubert_plugin.recipes.targets import Features, cluster
+from softhubert_plugin.recipes.stages import Stage
+from softhubert_plugin.recipes.study import Study
 
 
 class Corpus(NamedTuple):
@@ -36,27 +34,14 @@ CORPORA: Dict[str, Corpus] = {
 }
 
 
-def corpus_command(corpus: str, root: str, data: str, *, utterances: int, seed: int, subset: str, download: bool) -> Command:
-    """Return the command that makes or lists the corpus."""
-    if corpus == "spoken":
-        size: Tuple[str, ...] = ("--utterances", str(utterances), "--speakers", "16", "--seed", str(seed))
-        return ("softhubert", "corpus", "spoken", data, *size)
-    if corpus == "digits":
-        return ("softhubert", "corpus", "digits", root, data, "--utterances", str(utterances), "--seed", str(seed))
-    options = ("--dest", data, "--subsets", subset, "--by-speaker", *(("--download",) if download else ()))
-    return ("softhubert", "manifest", "librispeech", root, *options)
-
-
-def quickstart_stages(settings: Study, make: Command) -> List[Stage]:
-    """Return the stages of the quickstart. The corpus is small: its features stay, so that every stage can be looked into."""
-    made = tuple(f"{settings.data}/{split}.tsv" for split in (settings.train, settings.valid, *settings.tests))
-    roads = [
-        replace(road, by_speaker=False) for road in roads_of(settings, made, settings.valid)
-    ]  # two voices, or one, are left to test on
-    folder, splits = f"{settings.exp}/mfcc", (settings.train, settings.valid)
-    dumped = tuple(f"{folder}/{split}_0_1.npy" for split in splits)
-    commands = tuple(("softhubert", "features", "mfcc", settings.data, split, "1", "0", folder) for split in splits)
-    features = Features(folder, dumped, 100, ())
-    fitted = [stage for road in roads for stage in cluster(road, settings.systems, features, settings.clusters, road.folder)]
-    shared = [Stage("corpus", (make,), (), made), Stage("mfcc", commands, made, dumped)]
-    return [*shared, *fitted, *compared(settings, roads, features, audio=False)]
+def corpus(study: Study, name: str, root: str, *, utterances: int, subset: str, download: bool) -> Stage:
+    """Return the stage that makes or lists the corpus."""
+    size, seed = ("--utterances", str(utterances)), ("--seed", str(study.seeds[0]))
+    if name == "spoken":
+        options: Tuple[str, ...] = ("corpus", "spoken", study.data, *size, "--speakers", "16", *seed)
+    elif name == "digits":
+        options = ("corpus", "digits", root, study.data, *size, *seed)
+    else:
+        listing = ("manifest", "librispeech", root, "--dest", study.data, "--subsets", subset, "--by-speaker")
+        options = (*listing, *(("--download",) if download else ()))
+    return Stage("corpus", (("softhubert", *options),), (), study.manifests)

@@ -1,14 +1,42 @@
-"""Systems compared over seeds, on any corpus that has manifests: one iteration from MFCCs, fine-tuning, decoding, a report."""
+"""The settings of a study, and where each of its seeds keeps its files.
+
+Everything that does not depend on the seed lies in the experiment's folder, and what depends on the first seed too. Another seed N has the
+folder ``seedN`` and stages that end in ``-seedN``. So seeds can be added to an experiment later.
+"""
 
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import List, Optional, Sequence, Tuple
+from typing import Any, Dict, List, Optional, Tuple
 
-from softhubert_plugin.recipes.road import Road, Training, decode, fine_tune, pretrain, report
-from softhubert_plugin.recipes.stages import Stage
 from softhubert_plugin.recipes.systems import System
-from softhubert_plugin.recipes.targets import Features, cluster, clusterer_path, control, label, mfcc_share, removed, share
+
+
+@dataclass(frozen=True)
+class Training:
+    """How models are trained.
+
+    Attributes:
+        tiny: whether it is the tiny configuration, on the CPU; otherwise HuBERT Base as published, on GPUs.
+        updates: of each iteration of pretraining; ``None`` for what the configuration says.
+        finetune_updates: of fine-tuning, likewise.
+        finetune: configuration of fine-tuning.
+        finetune_on_train: whether to fine-tune on the training split, instead of on what the configuration says.
+        run: how Base is pretrained, a file of ``config/pretrain/run``.
+        max_tokens: samples in a batch of fine-tuning; ``None`` for what the configuration says.
+        crop: whether the tiny configuration crops long utterances, as HuBERT's own recipe does, instead of padding short ones.
+        continues: whether training goes on where it was interrupted, instead of starting from nothing.
+    """
+
+    tiny: bool
+    updates: Tuple[Optional[int], ...]
+    finetune_updates: Optional[int]
+    finetune: str = "soft_hubert_tiny"
+    finetune_on_train: bool = True
+    run: str = ""
+    max_tokens: Optional[int] = None
+    crop: bool = False
+    continues: bool = False
 
 
 @dataclass(frozen=True)
@@ -21,11 +49,17 @@ class Study:
         train, valid, tests: names of the splits.
         seeds: the seeds; the first is that of the corpus, if the recipe makes it.
         systems: the systems, the baseline first.
-        clusters: number of clusters or components.
+        clusters: number of clusters or components, for each iteration: the second one's targets are made from a layer of the first model.
         training: how models are trained.
+        made: whether a stage makes the manifests.
+        keep: whether features of all of the speech stay on disk, and labels are made from them.
         valid_utterances: at most so many utterances are used for validation during training; 0 for all.
         percent: share of the training speech that clusterers are fitted on, 0 to 1; 0 for all.
-        alignments: phone alignments of the training split, to measure labels and probe models; empty for none.
+        layers_dtype: number format of the hidden states that clusterers are fitted on.
+        alignments: phone alignments, to measure labels and probe models; empty for none.
+        probed: folder and split that models are probed on; empty for the training split.
+        beam: hypotheses kept in the search with a trigram of the training text; 0 for no language model.
+        by_speaker: whether intervals are over speakers; of a handful, they would be as wide as can be.
         device: of everything but training; empty for a GPU if there is one.
         nshard: shards of features and labels.
         facts: ``key=value`` for the report.
@@ -38,124 +72,117 @@ class Study:
     tests: Tuple[str, ...]
     seeds: Tuple[int, ...]
     systems: Tuple[System, ...]
-    clusters: int
+    clusters: Tuple[int, ...]
     training: Training
+    made: bool = False
+    keep: bool = False
     valid_utterances: int = 0
     percent: float = 0
+    layers_dtype: str = "float16"
     alignments: str = ""
+    probed: Tuple[str, str] = ("", "")
+    beam: int = 0
+    by_speaker: bool = True
     device: str = ""
     nshard: int = 1
     facts: Tuple[str, ...] = ()
 
+    @property
+    def validation(self) -> str:
+        """The split for validation during training: a part of ``valid``, unless a stage makes that split and all of it is used."""
+        return self.valid if self.made and not self.valid_utterances else f"{self.valid}-{self.valid_utterances or 'all'}"
 
-def study_stages(settings: Study) -> List[Stage]:
-    """Return the stages of a study of a corpus that is there."""
-    stages, valid = validation(settings, ())
-    roads = roads_of(settings, tuple(path for stage in stages for path in stage.outputs), valid)
-    dumped, features = mfcc_share(roads[0], settings.percent)
-    clusterers = {road.seed: cluster(road, settings.systems, features, settings.clusters, road.folder) for road in roads}
-    fitted = [stage for road in roads for stage in clusterers[road.seed]]
-    return [*stages, dumped, *fitted, removed("mfcc-removed", features, fitted), *compared(settings, roads, features, audio=True)]
+    @property
+    def manifests(self) -> Tuple[str, ...]:
+        """The manifests that stages make, other than that of the validation part."""
+        return tuple(f"{self.data}/{split}.tsv" for split in (self.train, self.valid, *self.tests)) if self.made else ()
+
+    @property
+    def listed(self) -> Tuple[str, ...]:
+        """All manifests that stages make."""
+        return tuple(dict.fromkeys((*self.manifests, f"{self.data}/{self.validation}.tsv")))
+
+    @property
+    def roads(self) -> List[Road]:
+        """One road for each seed."""
+        return [Road(self, seed) for seed in self.seeds]
+
+    @property
+    def share(self) -> Tuple[str, ...]:
+        """``--percent`` for a command; nothing for all utterances."""
+        return ("--percent", f"{self.percent:g}") if self.percent else ()
+
+    @property
+    def on_device(self) -> Tuple[str, ...]:
+        """``--device`` for a command, if it was chosen."""
+        return ("--device", self.device) if self.device else ()
+
+    @property
+    def experiments(self) -> List[Dict[str, Any]]:
+        """What the report is told about each seed of each system: its folder, labels and manifest, and what ``experiment.json`` says."""
+        return [
+            {
+                "folder": road.system(system),
+                "labels": road.label_file(system, self.iterations(system)) if system.clusterer else "",
+                "manifest": f"{self.data}/{self.train}.tsv",
+                "about": {"name": system.title, "system": system.title, "target": system.kind, "seed": road.seed},
+            }
+            for system in self.systems
+            for road in self.roads
+        ]
+
+    def iterations(self, system: System) -> int:
+        """The iterations of a system. A distilled student has one."""
+        return 1 if system.kind == "distil" else len(self.clusters)
 
 
-def validation(settings: Study, made: Tuple[str, ...]) -> Tuple[List[Stage], str]:
-    """Draw a part of the validation split for validation during training.
+@dataclass(frozen=True)
+class Road:
+    """One seed of a study: the names of its stages and files.
 
-    Args:
-        made: the manifests, if a stage makes them. If they come from outside, the stage looks out for changes in them.
-
-    Returns:
-        The stages that make the part, and its name: that of the split itself if a stage makes the split and all of it is used.
+    Attributes:
+        study: the settings.
+        seed: the seed of clustering, initialisation, masks and order.
     """
-    if made and not settings.valid_utterances:
-        return [], settings.valid
-    part = f"{settings.valid}-{settings.valid_utterances or 'all'}"
-    size = str(settings.valid_utterances or 1_000_000_000)
-    command = ("softhubert", "manifest", "subset", settings.data, settings.valid, part, "--utterances", size)
-    splits = () if made else (settings.train, settings.valid, *settings.tests)
-    reads = tuple(f"{settings.data}/{split}.{suffix}" for split in splits for suffix in ("tsv", "wrd", "ltr"))
-    return [Stage("validation", (command,), made, (f"{settings.data}/{part}.tsv",), reads)], part
 
+    study: Study
+    seed: int
 
-def roads_of(settings: Study, made: Tuple[str, ...], valid: str) -> List[Road]:
-    """Return one road for each seed."""
-    return [
-        Road(
-            settings.exp, settings.data, made, settings.train, valid, settings.tests, seed, seed == settings.seeds[0], settings.training,
-            settings.device, settings.nshard,
-        )
-        for seed in settings.seeds
-    ]  # fmt: skip
+    @property
+    def folder(self) -> str:
+        """The folder of this seed."""
+        return self.study.exp if self.seed == self.study.seeds[0] else f"{self.study.exp}/seed{self.seed}"
 
+    def name(self, stage: str, system: Optional[System] = None, iteration: int = 1) -> str:
+        """The name of a stage of this seed, of a system and an iteration."""
+        own = ([system.name] if system else []) + ([str(iteration)] if iteration > 1 else [])
+        return "-".join([stage, *own] + ([] if self.seed == self.study.seeds[0] else [f"seed{self.seed}"]))
 
-def compared(settings: Study, roads: Sequence[Road], features: Features, *, audio: bool) -> List[Stage]:
-    """Label, train, decode and report all systems with all seeds."""
-    stages: List[Stage] = []
-    more: List[str] = []
-    for road in roads:
-        for system in settings.systems:
-            stages += label_system(road, system, features, settings.clusters, road.folder, f"{road.folder}/labels", stages, audio=audio)
-        for system in settings.systems:
-            stages += trained(road, system, settings.systems[0], f"{road.folder}/labels/{system.targets}")
-            if settings.alignments:
-                stages.append(measured(road, system, settings.alignments, settings.percent))
-                more += stages[-1].outputs
-    return [*stages, report(roads, settings.systems, settings.facts, "labels/{1}", more)]
+    def system(self, system: System) -> str:
+        """The folder of a system."""
+        return f"{self.folder}/systems/{system.name}"
 
+    def base(self, system: System, iteration: int) -> str:
+        """The folder of clusterers and labels: systems have those of the first iteration in common."""
+        return self.folder if iteration == 1 else f"{self.system(system)}/iteration{iteration}"
 
-def label_system(
-    road: Road, system: System, features: Features, clusters: int, clusterers: str, labels: str, before: Sequence[Stage], *,
-    audio: bool, suffix: str = "", own: bool = False,
-) -> List[Stage]:  # fmt: skip
-    """Make the labels of a system; those that a control is made from come first, unless an earlier stage makes them.
+    def labels(self, system: System, iteration: int) -> str:
+        """The folder of a system's labels."""
+        return f"{self.base(system, iteration)}/labels/{system.targets}"
 
-    Args:
-        clusterers: folder of the clusterers.
-        labels: folder of a folder of labels for each system.
-        before: the earlier stages.
-        audio: whether labels are made straight from audio.
-        suffix: what the stages' names end in.
-        own: whether nothing is shared with other systems.
-    """
-    made = {path for stage in before for path in stage.outputs}
-    if f"{labels}/{system.targets}/{road.train}.{system.label}" in made:
-        return []
-    source = System("gmm", system.perplexity) if system.is_derived else system
-    of = f"{suffix}-of-{system.name}" if own and source is not system else suffix
-    stages: List[Stage] = []
-    if source.clusterer and f"{labels}/{source.targets}/{road.train}.{source.label}" not in made:
-        path, dest = clusterer_path(source, clusterers), f"{labels}/{source.targets}"
-        stages += label(road, source, features, clusters, path, dest, audio=audio, suffix=of)
-    if source is not system:
-        stages.append(control(road, system, f"{labels}/{source.targets}", f"{labels}/{system.targets}", suffix))
-    return stages
+    def label_file(self, system: System, iteration: int) -> str:
+        """A system's labels of the training split."""
+        return f"{self.labels(system, iteration)}/{self.study.train}.{system.label}"
 
+    def results(self, system: System, iteration: int) -> str:
+        """The folder of what is measured of an iteration: for the last one, the system's, where the report looks."""
+        return self.system(system) if iteration == self.study.iterations(system) else f"{self.system(system)}/iteration{iteration}"
 
-def trained(road: Road, system: System, baseline: System, labels: str) -> List[Stage]:
-    """Pretrain, fine-tune and decode a system. A distilled student learns from the first system's model."""
-    teacher = road.checkpoint(baseline, "pretrain") if system.kind == "distil" else ""
-    made = [teacher] if teacher else [f"{labels}/{split}.{system.label}" for split in (road.train, road.valid)]
-    name, dest, updates = f"finetune-{system.name}", f"{road.system(system)}/finetune", road.training.finetune_updates
-    tuned = fine_tune(road, name, road.checkpoint(system, "pretrain"), dest, updates)
-    return [pretrain(road, system, labels, made, teacher=teacher), tuned, decode(road, system)]
+    def checkpoint(self, system: System, run: str) -> str:
+        """The best checkpoint of a training of a system."""
+        return f"{self.system(system)}/{run}/checkpoints/checkpoint_best.pt"
 
-
-def measured(road: Road, system: System, alignments: str, percent: float) -> Stage:
-    """Probe a pretrained model on phones, and measure its labels against them."""
-    folder, checkpoint, manifest = road.system(system), road.checkpoint(system, "pretrain"), f"{road.data}/{road.train}.tsv"
-    phones = ("--alignments", alignments)
-    where = (road.data, road.train, "1", "--checkpoint", checkpoint)
-    probe = ("softhubert", "probe", *where, *phones, "--dest", folder, *share(percent), *road.on_device())
-    commands, inputs, outputs = [probe], [checkpoint], [f"{folder}/layers.json"]
-    if system.clusterer:
-        labels = f"{road.folder}/labels/{system.targets}/{road.train}.{system.label}"
-        rate = ("--label-rate", "50" if system.is_derived else "100")
-        options = ("--manifest", manifest, *phones, *rate, "--dest", f"{folder}/quality.json")
-        commands.append(("softhubert", "labels", "quality", labels, *options))
-        inputs, outputs = [*inputs, labels], [*outputs, f"{folder}/quality.json"]
-    return Stage(road.name(f"probe-{system.name}"), tuple(commands), tuple(inputs), tuple(outputs), gpus=1)
-
-
-def tiny_training(updates: Optional[int], finetune_updates: Optional[int], max_tokens: int, *, crop: bool = False) -> Training:
-    """Return the tiny configuration's training of one iteration."""
-    return Training(True, (updates,), finetune_updates, max_tokens=max_tokens, crop=crop)
+    def pretrained(self, system: System, iteration: int = 0) -> str:
+        """The best checkpoint of an iteration of pretraining; 0 for the last."""
+        iteration = iteration or self.study.iterations(system)
+        return self.checkpoint(system, "pretrain" if iteration == 1 else f"pretrain{iteration}")

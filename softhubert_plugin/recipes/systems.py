@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Dict, List, Tuple
+from typing import Any, Dict, List, Tuple
 
 from softhubert_plugin.errors import SoftHubertError
 from softhubert_plugin.text_files import read_lines_of
@@ -28,33 +28,40 @@ class System:
     Attributes:
         kind: kind of its targets; ``distil`` has none, because its student learns from the first other system.
         perplexity: mean perplexity that soft targets are calibrated to.
+        markov: ``sticky`` or ``full`` if the mixture hears a frame's neighbours.
+        pooling: how soft labels are reduced to the model's rate, if not by their mean: ``pick``.
         small: whether the model has DistilHuBERT's size.
     """
 
     kind: str
     perplexity: float = 4.0
+    markov: str = ""
+    pooling: str = ""
     small: bool = False
 
     @property
     def softness(self) -> str:
-        """What tells names of another perplexity than 4 from others."""
-        return f"-p{self.perplexity:g}" if self.clusterer in ("gmm", "km-soft") and self.perplexity != 4 else ""
+        """What tells the names of clusterers apart: a perplexity other than 4, and what hears the neighbours."""
+        softness = f"-p{self.perplexity:g}" if self.clusterer in ("gmm", "km-soft") and self.perplexity != 4 else ""
+        return softness + (f"-{self.markov}" if self.markov else "")
 
     @property
     def targets(self) -> str:
-        """The name of its targets, which models of both sizes share."""
+        """The name of its targets, which several models may share."""
         return self.kind + self.softness
 
     @property
     def name(self) -> str:
         """Its name, for folders and stages."""
-        return f"{self.targets}{'-small' if self.small else ''}"
+        return "-".join([self.targets, *([self.pooling] if self.pooling else []), *(["small"] if self.small else [])])
 
     @property
     def title(self) -> str:
         """Its name, for tables."""
-        perplexity = f", perplexity {self.perplexity:g}" if self.softness else ""
-        return f"{_KINDS[self.kind][0]}{perplexity}{', small model' if self.small else ''}"
+        perplexity = f"perplexity {self.perplexity:g}" if self.softness.startswith("-p") else ""
+        markov = f"Markov ({self.markov})" if self.markov else ""
+        pooling = "first of two frames" if self.pooling else ""
+        return ", ".join(filter(None, (_KINDS[self.kind][0], markov, perplexity, pooling, "small model" if self.small else "")))
 
     @property
     def clusterer(self) -> str:
@@ -104,13 +111,20 @@ def _parse(word: str, perplexity: float) -> System:
     kind, *settings = word.split(",")
     if kind not in _KINDS:
         raise SoftHubertError(f"--systems: '{kind}' is none of {', '.join(_KINDS)}")
-    small = False
+    chosen: Dict[str, Any] = {"perplexity": perplexity}
     for setting in settings:
         key, _, value = setting.partition("=")
         if key == "perplexity" and value.replace(".", "", 1).isdecimal() and float(value) >= 1:
-            perplexity = float(value)
+            chosen[key] = float(value)
         elif key == "size" and value in ("full", "small"):
-            small = value == "small"
+            chosen["small"] = value == "small"
+        elif key == "markov" and value in ("sticky", "full") and _KINDS[kind][1] == "gmm":
+            chosen[key] = value
+        elif key == "pooling" and value in ("mean", "pick") and kind in ("gmm", "km-soft"):
+            chosen[key] = "pick" * (value == "pick")
         else:
-            raise SoftHubertError(f"--systems {word}: expected perplexity=NUMBER (from 1) or size=small, found '{setting}'")
-    return System(kind, perplexity, small)
+            raise SoftHubertError(
+                f"--systems {word}: expected perplexity=NUMBER (from 1), size=small, markov=sticky or markov=full (of mixtures), or "
+                f"pooling=pick (of soft labels), found '{setting}'"
+            )
+    return System(kind, **chosen)

@@ -2,25 +2,25 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-from typing import List, Sequence, Tuple
+from dataclasses import replace
+from typing import Callable, List, NamedTuple, Sequence, Tuple
 
-from softhubert_plugin.recipes.road import Road
 from softhubert_plugin.recipes.stages import Command, Stage
+from softhubert_plugin.recipes.study import Road, Study
 from softhubert_plugin.recipes.systems import System
 
 _KMEANS = ("softhubert", "fairseq-tool", "hubert/simple_kmeans/learn_kmeans.py")
+_KMEANS_LABELS = ("softhubert", "fairseq-tool", "hubert/simple_kmeans/dump_km_label.py")
 
 
-@dataclass(frozen=True)
-class Features:
+class Features(NamedTuple):
     """Features that clusterers are fitted on.
 
     Attributes:
         folder: folder of the shards.
-        made: what the stages before make of them.
+        made: what a stage makes of them.
         rate: frames per second.
-        audio: options of ``gmm dump`` that label audio with such features, without features on disk.
+        audio: options of ``gmm dump`` that label audio with such features; empty to label the features on disk.
     """
 
     folder: str
@@ -29,151 +29,123 @@ class Features:
     audio: Tuple[str, ...]
 
 
-def mfcc_share(road: Road, percent: float) -> Tuple[Stage, Features]:
-    """Dump MFCCs of a share of the training split, for all seeds and systems; ``percent`` 0 is all of it."""
-    folder = f"{road.exp}/mfcc"
-    commands = tuple(
-        (
-            "softhubert",
-            "features",
-            "mfcc",
-            road.data,
-            road.train,
-            str(road.nshard),
-            str(rank),
-            folder,
-            *share(percent),
-            "--dtype",
-            "float16",
-        )
-        for rank in range(road.nshard)
-    )
-    made = _shards(road, folder)
-    return Stage("mfcc", commands, road.made, made, shards=True, passing=True), Features(folder, made, 100, ("--audio", "mfcc"))
+def mfcc_share(study: Study) -> Tuple[Stage, Features]:
+    """Dump MFCCs for all seeds and systems: of a share of the training split, or of all speech if they stay."""
+    folder, splits = f"{study.exp}/mfcc", (study.train, study.validation)[: 1 + study.keep]
+    options = () if study.keep else (*study.share, "--dtype", "float16")
+    command = ("softhubert", "features", "mfcc", study.data)
+    commands, made = _shards(study, splits, folder, "npy", lambda split, *shard: (*command, split, *shard, folder, *options))
+    audio = () if study.keep else ("--audio", "mfcc")
+    return Stage("mfcc", commands, study.listed, made, shards=True, passing=not study.keep), Features(folder, made, 100, audio)
 
 
-def layer_share(road: Road, system: System, checkpoint: str, layers: str, *, percent: float, dtype: str) -> Tuple[Stage, Features]:
-    """Dump the hidden states of the layer that probing chose, of a share of the training split.
+def layer_share(road: Road, system: System, iteration: int, layers: str) -> Tuple[Stage, Features]:
+    """Dump the hidden states of the layer that probing an iteration's model chose, of a share of the training split.
 
     Args:
         layers: the ``layers.json`` of the probe.
-        dtype: their number format.
     """
-    folder = f"{road.system(system)}/layer"
-    names = (road.data, road.train, checkpoint, f"@{layers}", str(road.nshard))
-    options = ("--dtype", dtype, *share(percent), *road.on_device())
-    commands = tuple(("softhubert", "features", "hubert", *names, str(rank), folder, *options) for rank in range(road.nshard))
-    made, inputs = _shards(road, folder), (*road.made, checkpoint, layers)
-    stage = Stage(road.name(f"layer-{system.name}"), commands, inputs, made, shards=True, passing=True, gpus=1)
-    return stage, Features(folder, made, 50, ("--checkpoint", checkpoint, "--layer", f"@{layers}"))
+    study, checkpoint, folder = road.study, road.pretrained(system, iteration), f"{road.base(system, iteration + 1)}/layer"
+    command = ("softhubert", "features", "hubert", study.data)
+    options = (folder, "--dtype", study.layers_dtype, *study.share, *study.on_device)
+    commands, made = _shards(
+        study, [study.train], folder, "npy", lambda split, *shard: (*command, split, checkpoint, f"@{layers}", *shard, *options)
+    )
+    inputs, audio = (*study.listed, checkpoint, layers), ("--checkpoint", checkpoint, "--layer", f"@{layers}")
+    stage = Stage(road.name("layer", system), commands, inputs, made, shards=True, passing=True, gpus=1)
+    return stage, Features(folder, made, 50, audio)
 
 
-def share(percent: float) -> Tuple[str, ...]:
-    """``--percent`` for a command; nothing for all utterances."""
-    return ("--percent", f"{percent:g}") if percent else ()
-
-
-def removed(name: str, features: Features, used: Sequence[Stage]) -> Stage:
-    """Remove features when all stages that read them have."""
+def removed(name: str, features: Features, used: Sequence[Stage]) -> List[Stage]:
+    """Remove features when all stages that read them have, unless they stay."""
     done = f"{features.folder}.removed"
     inputs = tuple(output for stage in used for output in stage.outputs)
-    return Stage(name, (("rm", "-rf", features.folder), ("touch", done)), inputs, (done,))
+    return [Stage(name, (("rm", "-rf", features.folder), ("touch", done)), inputs, (done,))] if features.audio else []
 
 
-def cluster(road: Road, systems: Sequence[System], features: Features, clusters: int, folder: str, suffix: str = "") -> List[Stage]:
-    """Fit the clusterers of some systems; those that systems have in common are fitted once.
-
-    Args:
-        folder: folder of the clusterers.
-        suffix: what the stages' names end in.
-    """
-    wanted = {clusterer_path(system, folder): system for system in systems if system.clusterer}
-    shards = (features.folder, road.train, str(road.nshard))
-    seed = ("--seed", str(road.seed))
-    stages: List[Stage] = []
-    kmeans = f"{folder}/km.joblib"
-    if any(system.clusterer in ("km", "km-soft") for system in systems):
-        commands = (("mkdir", "-p", folder), (*_KMEANS, *shards, kmeans, str(clusters), "--percent", "-1", *seed))
-        stages.append(Stage(road.name(f"kmeans{suffix}"), commands, features.made, (kmeans,)))
-    for path, system in wanted.items():
-        perplexity, more = ("--perplexity", f"{system.perplexity:g}"), system.softness
-        if system.clusterer == "gmm":
-            command = ("softhubert", "gmm", "learn", *shards, path, str(clusters), *perplexity, *seed, *road.on_device())
-            stages.append(Stage(road.name(f"mixture{more}{suffix}"), (command,), features.made, (path,), gpus=1))
-        elif system.clusterer == "km-soft":
-            command = ("softhubert", "gmm", "from-kmeans", kmeans, path, *perplexity, "--features", *shards, *road.on_device())
-            stages.append(Stage(road.name(f"kmeans-soft{more}{suffix}"), (command,), (*features.made, kmeans), (path,), gpus=1))
+def cluster(road: Road, system: System, iteration: int, features: Features) -> List[Stage]:
+    """Fit a system's clusterer, and the k-means that it is made from."""
+    study, folder, path = road.study, road.base(system, iteration), _clusterer(road, system, iteration)
+    owner = None if iteration == 1 else system
+    shards, clusters = (features.folder, study.train, str(study.nshard)), str(study.clusters[iteration - 1])
+    seed, perplexity = ("--seed", str(road.seed)), ("--perplexity", f"{system.perplexity:g}")
+    kmeans, stages = f"{folder}/km.joblib", []
+    if system.clusterer in ("km", "km-soft"):
+        commands = (("mkdir", "-p", folder), (*_KMEANS, *shards, kmeans, clusters, "--percent", "-1", *seed))
+        stages.append(Stage(road.name("kmeans", owner, iteration), commands, features.made, (kmeans,)))
+    if system.clusterer == "km-soft":
+        command = ("softhubert", "gmm", "from-kmeans", kmeans, path, *perplexity, "--features", *shards, *study.on_device)
+        name = road.name(f"kmeans-soft{system.softness}", owner, iteration)
+        stages.append(Stage(name, (command,), (*features.made, kmeans), (path,), gpus=1))
+    if system.clusterer == "gmm":
+        markov = ("--markov", system.markov) if system.markov else ()
+        command = ("softhubert", "gmm", "learn", *shards, path, clusters, *perplexity, *markov, *seed, *study.on_device)
+        stages.append(Stage(road.name(f"mixture{system.softness}", owner, iteration), (command,), features.made, (path,), gpus=1))
     return stages
 
 
-def clusterer_path(system: System, folder: str) -> str:
-    """The file of a system's clusterer."""
-    if system.clusterer == "km":
-        return f"{folder}/km.joblib"
-    return f"{folder}/{system.clusterer}{system.softness}.safetensors"
+def label(road: Road, system: System, iteration: int, features: Features) -> List[Stage]:
+    """Make and check a system's labels of the training and the validation split; those that a control is made from come first."""
+    if system.is_derived:
+        source = replace(system, kind="gmm")
+        return [*_label(road, source, iteration, features, system), _control(road, system, source, iteration)]
+    return _label(road, system, iteration, features, system) if system.clusterer else []
 
 
-def label(
-    road: Road, system: System, features: Features, clusters: int, clusterer: str, dest: str, *, audio: bool, suffix: str = ""
-) -> List[Stage]:
-    """Label the training and the validation split, and check the labels.
+def _label(road: Road, targets: System, iteration: int, features: Features, owner: System) -> List[Stage]:
+    """Label by a clusterer.
 
     Args:
-        clusterer: file of the clusterer.
-        dest: folder of the labels.
-        audio: whether labels are made straight from audio; otherwise from feature shards of both splits.
-        suffix: what the stages' names end in.
+        targets: whose targets are made.
+        owner: whose model they are for. From the second iteration on, nothing is shared.
     """
-    rate, splits, name = str(features.rate), (road.train, road.valid), road.name(f"labels-{system.targets}{suffix}")
-    options = (*(("--hard",) if system.label == "km" else ()), *(features.audio if audio else ()), *road.on_device())
-    made = (*features.made, clusterer)
-    if audio:  # of hidden states: the checkpoint, and the layer's file
-        made = (*road.made, clusterer, *(path.lstrip("@") for path in features.audio if "/" in path))
-
-    def shard(rank: int, split: str) -> Command:
-        where = (str(road.nshard), str(rank), dest)
-        if system.kind == "km" and not audio:
-            return ("softhubert", "fairseq-tool", "hubert/simple_kmeans/dump_km_label.py", features.folder, split, clusterer, *where)
-        return ("softhubert", "gmm", "dump", road.data if audio else features.folder, split, clusterer, *where, *options)
-
+    study, clusterer, dest = road.study, _clusterer(road, owner, iteration), f"{road.base(owner, iteration)}/labels/{targets.targets}"
+    splits, name = (study.train, study.validation), _label_stage(road, targets, iteration, owner)
+    made = (*(study.listed if features.audio else features.made), clusterer, *(path.lstrip("@") for path in features.audio if "/" in path))
+    command: Command = ("softhubert", "gmm", "dump", study.data if features.audio else features.folder)
+    options = (*(("--hard",) if targets.label == "km" else ()), *features.audio, *study.on_device)
+    if targets.kind == "km" and not features.audio:
+        command, options = (*_KMEANS_LABELS, features.folder), ()
+    dumps, shards = _shards(study, splits, dest, targets.label, lambda split, *shard: (*command, split, clusterer, *shard, dest, *options))
     checks: List[Command] = []
     for split in splits:
-        file, manifest = f"{dest}/{split}.{system.label}", ("--manifest", f"{road.data}/{split}.tsv")
-        hard = ("--clusters", str(clusters), *manifest) if system.label == "km" else ()
-        checks.append(("softhubert", "labels", "merge", dest, split, str(road.nshard), "--remove-shards", *hard))
-        checks.append(("softhubert", "labels", "verify", file, *manifest, *(("--label-rate", rate) if hard else ())))
-    outputs = tuple(f"{dest}/{split}.{system.label}" for split in splits)
-    dumps = [shard(rank, split) for split in splits for rank in range(road.nshard)]
-    if road.nshard == 1:
-        return [Stage(name, tuple(dumps + checks), made, outputs, gpus=1)]
-    shards = tuple(f"{dest}/{split}_{rank}_{road.nshard}.{system.label}" for split in splits for rank in range(road.nshard))
-    return [
-        Stage(f"{name}-shards", tuple(dumps), made, shards, shards=True, passing=True, gpus=1),
-        Stage(name, tuple(checks), shards, outputs),
-    ]
+        file, manifest = f"{dest}/{split}.{targets.label}", ("--manifest", f"{study.data}/{split}.tsv")
+        hard = ("--clusters", str(study.clusters[iteration - 1]), *manifest) if targets.label == "km" else ()
+        checks.append(("softhubert", "labels", "merge", dest, split, str(study.nshard), "--remove-shards", *hard))
+        checks.append(("softhubert", "labels", "verify", file, *manifest, *(("--label-rate", str(features.rate)) if hard else ())))
+    outputs = tuple(f"{dest}/{split}.{targets.label}" for split in splits)
+    if study.nshard == 1:
+        return [Stage(name, (*dumps, *checks), made, outputs, gpus=1)]
+    shared = Stage(f"{name}-shards", dumps, made, shards, shards=True, passing=True, gpus=1)
+    return [shared, Stage(name, tuple(checks), shards, outputs)]
 
 
-def control(road: Road, system: System, source: str, dest: str, suffix: str = "") -> Stage:
+def _control(road: Road, system: System, source: System, iteration: int) -> Stage:
     """Make the labels of a control from soft labels, at the model's rate: averaged in training, they would be less certain."""
-    splits = (road.train, road.valid)
-    commands: List[Command] = []
-    for split in splits:
-        command = (
-            "softhubert",
-            "labels",
-            "control",
-            f"{source}/{split}.gmm",
-            f"{dest}/{split}.gmm",
-            "--kind",
-            system.control,
-            "--rate",
-            "50",
-        )
-        like = ("--like", f"{dest}/{road.train}.gmm") if system.control == "smooth" and split != road.train else ()
-        commands.append((*command, *like, *(("--seed", str(road.seed)) if system.control == "shuffle" else ())))
-    inputs, outputs = (tuple(f"{folder}/{split}.gmm" for split in splits) for folder in (source, dest))
-    return Stage(road.name(f"labels-{system.targets}{suffix}"), (("mkdir", "-p", dest), *commands), inputs, outputs)
+    splits, folder = (road.study.train, road.study.validation), f"{road.base(system, iteration)}/labels"
+    inputs, outputs = (tuple(f"{folder}/{one.targets}/{split}.gmm" for split in splits) for one in (source, system))
+    commands: List[Command] = [("mkdir", "-p", f"{folder}/{system.targets}")]
+    for read, written in zip(inputs, outputs):
+        like = ("--like", outputs[0]) if system.control == "smooth" and written != outputs[0] else ()
+        seed = ("--seed", str(road.seed)) if system.control == "shuffle" else ()
+        commands.append(("softhubert", "labels", "control", read, written, "--kind", system.control, "--rate", "50", *like, *seed))
+    return Stage(_label_stage(road, system, iteration, system), tuple(commands), inputs, outputs)
 
 
-def _shards(road: Road, folder: str) -> Tuple[str, ...]:
-    return tuple(f"{folder}/{road.train}_{rank}_{road.nshard}.npy" for rank in range(road.nshard))
+def _label_stage(road: Road, targets: System, iteration: int, owner: System) -> str:
+    return road.name(f"labels-{targets.targets}") if iteration == 1 else road.name(f"labels-{targets.kind}", owner, iteration)
+
+
+def _clusterer(road: Road, system: System, iteration: int) -> str:
+    name = "km.joblib" if system.clusterer == "km" else f"{system.clusterer}{system.softness}.safetensors"
+    return f"{road.base(system, iteration)}/{name}"
+
+
+def _shards(
+    study: Study, splits: Sequence[str], folder: str, suffix: str, command: Callable[..., Command]
+) -> Tuple[Tuple[Command, ...], Tuple[str, ...]]:
+    """Return a command for each shard of splits, and the files that they make."""
+    count = study.nshard
+    shards = [(split, rank) for split in splits for rank in range(count)]
+    files = tuple(f"{folder}/{split}_{rank}_{count}.{suffix}" for split, rank in shards)
+    return tuple(command(split, str(count), str(rank)) for split, rank in shards), files

@@ -1,0 +1,137 @@
+"""The stages that train models and measure them: pretraining, probing, fine-tuning, decoding, and the report."""
+
+from __future__ import annotations
+
+import re
+from pathlib import Path
+from typing import List, Optional, Sequence, Tuple
+
+from softhubert_plugin.configurations import configuration_folder
+from softhubert_plugin.recipes.stages import Command, Stage
+from softhubert_plugin.recipes.study import Road, Study, Training
+from softhubert_plugin.recipes.systems import System
+
+
+def pretrain(road: Road, system: System, iteration: int) -> Stage:
+    """Pretrain a model on its labels. A distilled student learns from the baseline's model of the first iteration instead."""
+    study, training = road.study, road.study.training
+    options: List[str] = []
+    if system.kind == "distil":
+        made = [road.pretrained(study.systems[0], 1)]
+        config = "distilhubert_tiny" if training.tiny else "distilhubert_base_librispeech"
+        options += [f"model.teacher={made[0]}"]
+    else:
+        labels = road.labels(system, iteration)
+        made = [f"{labels}/{split}.{system.label}" for split in (study.train, study.validation)]
+        config = _pretraining_config(training, system, iteration)
+        options += [f"task.label_dir={labels}", f"task.labels=[{system.label}]"]
+        options += ["model.encoder_layers=2"] if system.small and "distil_size" not in config else []
+        options += ["task.label_rate=50"] if iteration > 1 or system.is_derived else []
+        options += [f"task.label_pooling={system.pooling}"] if system.pooling else []
+        options += [f"+run={training.run}"] if training.run else []
+    options += ["task.pad_audio=false"] if training.tiny and training.crop else []
+    options += [f"dataset.train_subset={study.train}"]
+    updates = training.updates[min(iteration, len(training.updates)) - 1]
+    gpus = 1 if system.kind == "distil" else _world_size(f"pretrain/run/{training.run}")
+    checkpoint = road.pretrained(system, iteration)
+    return _train(road, road.name("pretrain", system, iteration), f"pretrain/{config}", checkpoint, options, updates, made, gpus)
+
+
+def _pretraining_config(training: Training, system: System, iteration: int) -> str:
+    if training.tiny:
+        return "soft_hubert_tiny"
+    name = "soft_hubert" if system.label == "gmm" else "hubert_km"
+    if system.small and iteration == 1:
+        return f"{name}_distil_size_librispeech"
+    return f"{name}_base_librispeech" + ("_iter2" if iteration > 1 else "")
+
+
+def fine_tune(road: Road, name: str, pretrained: str, checkpoint: str, updates: Optional[int]) -> Stage:
+    """Fine-tune a checkpoint with CTC."""
+    study, training = road.study, road.study.training
+    options = [f"task.label_dir={study.data}", f"model.w2v_path={pretrained}"]
+    options += [f"dataset.max_tokens={training.max_tokens}"] if training.max_tokens else []
+    options += [f"dataset.train_subset={study.train}"] if training.finetune_on_train else []
+    gpus = _world_size(f"finetune/{training.finetune}")
+    return _train(road, name, f"finetune/{training.finetune}", checkpoint, options, updates, [pretrained], gpus)
+
+
+def _train(
+    road: Road, name: str, config: str, checkpoint: str, options: Sequence[str], updates: Optional[int], made: Sequence[str], gpus: int
+) -> Stage:
+    study, training, dest = road.study, road.study.training, str(Path(checkpoint).parents[1])
+    file = configuration_folder() / config
+    length = [] if updates is None else [f"optimization.max_update={updates}"]
+    more = [f"dataset.valid_subset={study.validation}", f"common.seed={road.seed}", f"hydra.run.dir={dest}", *length]
+    named = ("--config-dir", str(file.parent), "--config-name", file.name)
+    command = ("fairseq-hydra-train", *named, f"task.data={study.data}", *options, *more)
+    return Stage(
+        name,
+        (command,) if training.continues else (("rm", "-rf", dest), command),
+        inputs=(*study.listed, *made),
+        outputs=(checkpoint,),
+        continues=training.continues,
+        gpus=0 if training.tiny else gpus,
+        threads=1 if training.tiny else 0,  # two runs at a thread each are faster than one after the other with two
+    )
+
+
+def _world_size(config: str) -> int:
+    """The GPUs that a configuration trains on; 1 if it does not say. Read without hydra, so that a dry run needs nothing installed."""
+    file = configuration_folder() / f"{config}.yaml"
+    found = re.search(r"^  distributed_world_size: *([0-9]+)", file.read_text(encoding="utf-8"), re.MULTILINE) if file.exists() else None
+    return int(found.group(1)) if found else 1
+
+
+def probe(road: Road, system: System, iteration: int, alignments: str, made: Sequence[str]) -> Stage:
+    """Probe the layers of an iteration's model on phones, and measure its labels against them.
+
+    Args:
+        alignments: folder of the alignments.
+        made: what a stage makes of them.
+    """
+    study, dest, checkpoint = road.study, road.results(system, iteration), road.pretrained(system, iteration)
+    where = study.probed if study.probed[0] else (study.data, study.train)
+    phones, options = ("--alignments", alignments), (*study.share, "--seed", str(road.seed), *study.on_device)
+    command = ("softhubert", "probe", *where, "1", "--checkpoint", checkpoint, *phones, "--dest", dest, *options)
+    commands, inputs, outputs = [command], [*made, checkpoint], [f"{dest}/layers.json"]
+    if system.clusterer:
+        labels, rate = road.label_file(system, iteration), "50" if iteration > 1 or system.is_derived else "100"
+        manifest = ("--manifest", f"{study.data}/{study.train}.tsv")
+        quality = ("softhubert", "labels", "quality", labels, *manifest, *phones, "--label-rate", rate, "--dest", f"{dest}/quality.json")
+        commands, inputs, outputs = [*commands, quality], [*inputs, labels], [*outputs, f"{dest}/quality.json"]
+    return Stage(road.name("probe", system, iteration), tuple(commands), tuple(inputs), tuple(outputs), gpus=1)
+
+
+def decode(road: Road, system: System) -> Stage:
+    """Decode and score the test splits, with a language model too if there is one."""
+    study, folder, checkpoint = road.study, road.system(system), road.checkpoint(system, "finetune")
+    lm, tuned = f"{study.exp}/lm", ("--tuned", f"{folder}/tuned.json")
+    search = ("--lm", f"{lm}/lm.arpa", "--lexicon", f"{lm}/lexicon.txt", "--beam", str(study.beam))
+    commands: List[Command] = []
+    if study.beam:
+        commands.append(("softhubert", "tune", study.data, study.valid, checkpoint, tuned[1], *search, *study.on_device))
+    searches: List[Tuple[str, Command]] = [("", ()), ("-lm", (*search, *tuned))]
+    scores = []
+    for test in study.tests:
+        for name, options in searches[: 1 + bool(study.beam)]:
+            dest = f"{folder}/decode/{test}{name}"
+            commands.append(("softhubert", "decode", study.data, test, checkpoint, dest, *options, *study.on_device))
+            scores.append(f"{folder}/scores/{test}{name}.json")
+            manifest = ("--manifest", f"{study.data}/{test}.tsv") if study.by_speaker else ()
+            commands.append(("softhubert", "score", f"{dest}/hypo.word", f"{dest}/ref.word", *manifest, "--dest", scores[-1]))
+    models = (f"{lm}/lm.arpa",) if study.beam else ()
+    return Stage(road.name("decode", system), tuple(commands), (*study.listed, checkpoint, *models), tuple(scores), gpus=1)
+
+
+def report(study: Study, measured: Sequence[Stage]) -> Stage:
+    """Describe each seed of each system, and report all, the baseline first.
+
+    Args:
+        measured: the stages whose outputs the report reads.
+    """
+    folders = [road.system(system) for system in study.systems for road in study.roads]
+    describe = ("softhubert", "recipe", "describe", study.exp, *study.facts)
+    inputs = tuple(output for stage in measured for output in stage.outputs)
+    reported = ("softhubert", "report", *folders, "--dest", f"{study.exp}/report")
+    return Stage("report", (describe, reported), inputs, (f"{study.exp}/report/index.html",))
