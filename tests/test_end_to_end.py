@@ -161,8 +161,9 @@ def _recipe(name: str, exp: Path, road: Path, *options: str) -> subprocess.Compl
 )
 def test_a_study_of_any_corpus_reports_over_seeds(jobs: List[str], road: Path, tmp_path: Path) -> None:
     small = ["--clusters", "8", "--pretrain-updates", "2", "--finetune-updates", "2", "--systems", "gmm gmm-shuffle", "--seeds", "1 2"]
-    done = _recipe("study", tmp_path, road, *small, *jobs)
+    done = _recipe("study", tmp_path, road, *small, *jobs, "--results", str(tmp_path / "results"))
     assert done.returncode == 0, done.stdout + done.stderr
+    assert len(list((tmp_path / "results").glob("*.json"))) == 4 and "done before" not in done.stdout
     results = json.loads((tmp_path / "report" / "results.json").read_text())
     names = [f"soft GMM{shuffled}, seed {seed}" for shuffled in ("", ", shuffled") for seed in (1, 2)]
     assert [system["name"] for system in results["systems"]] == names

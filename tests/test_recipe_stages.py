@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import itertools
+import json
 import os
 import re
 import shlex
@@ -130,6 +131,34 @@ def test_a_study_may_have_a_second_iteration_a_language_model_and_a_split_to_pro
     with pytest.raises(SystemExit):
         main(["recipe", "study", *options[:-2], "--iterations", "2", "--dry-run"])
     assert "needs --alignments" in capsys.readouterr().err
+
+
+def test_saved_runs_are_not_run_again(data: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    options = ["study", "--data", str(data), "--train", "mine", "--valid", "check", "--tests", "near", "--systems", "km gmm distil"]
+    options += ["--seeds", "1 2", "--results", str(data / "results")]
+    everything = _planned(capsys, *options)
+    saved = [everything[f"save-{system}{seed}"][0][-1] for seed in ("", "-seed2") for system in ("km", "gmm", "distil")]
+    assert [Path(file).name for file in saved] == [f"{system}-seed{seed}.json" for seed in (1, 2) for system in ("km", "gmm", "distil")]
+    assert everything["report"][0][2:-2] == [
+        f"{data}/results/{system}-seed{seed}.json" for system in ("km", "gmm", "distil") for seed in (1, 2)
+    ]
+    facts = dict(fact.split("=") for fact in everything["save-km"][0][4:-4])
+    (data / "results").mkdir()
+
+    def save(*names: str, **settings: str) -> None:
+        for name in names:
+            (data / "results" / f"{name}.json").write_text(json.dumps({"settings": {**facts, **settings}}))
+
+    save("km-seed1", "gmm-seed1", "gmm-seed2")
+    left = _planned(capsys, *options)
+    assert "pretrain-gmm" not in left and "mixture" not in left and "save-gmm-seed2" not in left
+    assert {"pretrain-km", "pretrain-distil", "save-distil", "save-km-seed2"} <= set(left)  # the student needs its teacher
+    save("km-seed1", "km-seed2", "distil-seed1", "distil-seed2")
+    assert set(_planned(capsys, *options)) == {"validation", "report"}
+    save("km-seed1", clusters="7")
+    with pytest.raises(SystemExit):
+        main(["recipe", *options, "--dry-run"])
+    assert re.search(r"km-seed1\.json: a run with clusters=7, but clusters=100 is asked for", capsys.readouterr().err)
 
 
 def test_any_corpus_with_manifests_goes_through_every_recipe(data: Path, capsys: pytest.CaptureFixture[str]) -> None:

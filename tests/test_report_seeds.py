@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import shutil
 from pathlib import Path
 from typing import Any, Dict, List, Optional, Sequence
 
@@ -14,6 +15,7 @@ from scipy import stats
 from softhubert_plugin.errors import SoftHubertError
 from softhubert_plugin.plotting import svg_element
 from softhubert_plugin.report import figures, write_report
+from softhubert_plugin.report.saved import save_experiment
 from softhubert_plugin.report.verdict import ONE_SEED
 
 SPEAKERS, UTTERANCES = 12, 5
@@ -224,6 +226,45 @@ def test_systems_with_one_seed_stand_beside_systems_with_several(tmp_path: Path)
     )
     assert lines[-1].endswith("seeds 1, 3 of km (WER %).")
     assert any(line.startswith("| argmax | 1 |") and "| – | – |" in line for line in _written(tmp_path)[0].splitlines())
+
+
+def test_saved_runs_give_the_report_that_their_folders_give(tmp_path: Path) -> None:
+    folders = [
+        _run(tmp_path, system, seed, rate, accuracies=(0.3, 0.4 + seed / 100), purity=0.5 + seed / 100, sets=("a", "b"))
+        for system, rate in (("km", 0.30), ("gmm", 0.28))
+        for seed in (1, 2, 3)
+    ]
+    files = [folder.with_suffix(".json") for folder in folders]
+    for folder, file in zip(folders, files):
+        save_experiment(folder, file)
+        assert file.stat().st_size < 4000
+    printed = write_report(folders, tmp_path / "report")
+    before = _results(tmp_path)
+    for folder in folders:
+        shutil.rmtree(folder)
+    assert write_report(files, tmp_path / "report") == printed
+    assert _results(tmp_path) == before
+    # Sums over speakers are all that intervals need; utterances are kept where speakers are not known.
+    assert len(json.loads(files[0].read_text())["scores"]["a"]["per_utterance"]["errors"]) == SPEAKERS
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        ({"kind": "something"}, "not an experiment"),
+        ({"scores": {"test": {"wer": 0.5}}}, "low"),
+        ({"stages": [["mfcc"]]}, "damaged"),
+        ({"layers": []}, "damaged"),
+        ({"labels": {"perplexity": "4"}}, "perplexity"),
+        ({"more": 1}, "damaged"),
+    ],
+)
+def test_a_damaged_saved_run_is_refused_in_one_line(change: Dict[str, Any], message: str, tmp_path: Path) -> None:
+    file = tmp_path / "run.json"
+    save_experiment(_run(tmp_path, "km", 1, 0.3), file)
+    file.write_text(json.dumps({**json.loads(file.read_text()), **change}))
+    with pytest.raises(SoftHubertError, match=rf"run\.json: .*{message}"):
+        write_report([file], tmp_path / "report")
 
 
 def test_the_same_runs_give_the_same_report(tmp_path: Path) -> None:

@@ -35,7 +35,7 @@ def add_recipes(commands: Commands) -> None:
     def describe(a: argparse.Namespace) -> str:
         from softhubert_plugin.recipes.describe import describe_systems
 
-        describe_systems(Path(a.exp), a.facts)
+        describe_systems(Path(a.exp), a.facts, a.system, a.save)
         return ""
 
     parser = commands.add(
@@ -45,6 +45,8 @@ def add_recipes(commands: Commands) -> None:
         describe,
     )
     parser.add_argument("exp", metavar="EXP_DIR", help="folder of the experiment")
+    parser.add_argument("--system", default="", metavar="DIR", help="folder of the only system to describe (default: all)")
+    parser.add_argument("--save", default="", metavar="FILE", help="save that system's run in one small file, which 'report' reads")
     parser.add_argument("facts", metavar="KEY=VALUE", nargs="*", help="what experiment.json says of all of them")
 
 
@@ -101,7 +103,13 @@ def _add_study(commands: Commands) -> None:
 
         data, splits = _data_splits(a)
         training = Training(True, (a.pretrain_updates,), a.finetune_updates, max_tokens=a.max_tokens, crop=True)
-        facts = (f"corpus={os.path.basename(data)} {a.train}",)
+        facts = (
+            f"corpus={os.path.basename(data)} {a.train}",
+            f"pretraining updates={_or(a.pretrain_updates, 'as configured')}",
+            f"fine-tuning updates={_or(a.finetune_updates, 'as configured')}",
+            f"clusters={a.clusters}",
+            f"iterations={a.iterations}",
+        )
         clusters, beam = (a.clusters,) * a.iterations, 10 if a.lm else 0
         exp = _exp(a, f"study-{os.path.basename(data)}")
         if a.iterations > 1 and not a.alignments:
@@ -233,6 +241,9 @@ def _add_common(
     parser.set_defaults(default_seeds=seeds)
     parser.add_argument("--exp", help="folder of the experiment (default: named by the settings, in --exps)")
     parser.add_argument("--exps", default="exp", help="folder of all experiments (default: %(default)s)")
+    parser.add_argument(
+        "--results", metavar="DIR", help="save finished runs there, a small file each; those that are there are not run again"
+    )
     parser.add_argument("--alignments", default="", help="phone alignments of the training split, to probe on and to measure labels with")
     parser.add_argument(
         "--valid-utterances", type=int, default=valid_utterances, metavar="N",
@@ -263,7 +274,8 @@ def _study(a: argparse.Namespace, exp: str, data: str, splits: Sequence[str], **
     return Study(
         exp, data, splits[0], splits[1], tuple(splits[2:]), _seeds(a), tuple(parse_systems(a.systems, a.perplexity)),
         valid_utterances=a.valid_utterances, percent=_or(a.percent, 0.0), device=a.device, nshard=a.nshard,
-        alignments=str(Path(a.alignments).resolve()) if a.alignments else "", **settings,
+        alignments=str(Path(a.alignments).resolve()) if a.alignments else "",
+        results=str(Path(a.results).resolve()) if a.results else "", **settings,
     )  # fmt: skip
 
 

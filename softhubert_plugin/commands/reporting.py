@@ -27,7 +27,7 @@ def add_reporting(commands: Commands) -> None:
         "experiments",
         metavar="EXP_DIR",
         nargs="+",
-        help='experiment folders, those of the baseline first; those that differ only in their "seed" are compared over seeds',
+        help='experiment folders or saved runs, those of the baseline first; runs with other "seed"s are compared over seeds',
     )
     parser.add_argument("--dest", required=True, help="folder to write the report to")
 

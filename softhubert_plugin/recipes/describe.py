@@ -12,18 +12,21 @@ from softhubert_plugin.labels.inspect import describe_labels
 from softhubert_plugin.manifests import SAMPLE_RATE, read_dictionary, read_manifest
 from softhubert_plugin.recipes.engine import RECIPE, REMEDY, Recipe, read_recipe
 from softhubert_plugin.recipes.stages import shell
+from softhubert_plugin.report.saved import save_experiment
 from softhubert_plugin.text_files import read_json
 
 
-def describe_systems(exp: Path, facts: Sequence[str]) -> None:
+def describe_systems(exp: Path, facts: Sequence[str], system: str = "", file: str = "") -> None:
     """Write ``experiment.json``, ``labels.json``, ``timings.tsv`` and ``commands.txt`` into each system's folder.
 
     Args:
         exp: folder of the experiment.
         facts: ``key=value``, of all systems.
+        system: folder of the only system to describe; empty for all.
+        file: file to save that system's run in; empty for none.
 
     Raises:
-        SoftHubertError: a fact is not of that form, or a file is missing.
+        SoftHubertError: a fact is not of that form, a file is missing, or there is no such system.
     """
     common: Dict[str, Any] = {}
     for key, equals, value in (fact.partition("=") for fact in facts):
@@ -31,17 +34,20 @@ def describe_systems(exp: Path, facts: Sequence[str]) -> None:
             raise SoftHubertError(f"{key}: expected KEY=VALUE")
         common[key] = int(value) if value.isdecimal() else value
     recipe, described = read_recipe(exp), read_json(exp / RECIPE, remedy=REMEDY)["settings"].get("experiments", [])
-    hours: Dict[str, str] = {}
-    for one in described:
-        folder, labels, manifest = Path(one["folder"]), Path(one["labels"]), one["manifest"]
-        if manifest not in hours:
-            hours[manifest] = f"{read_manifest(manifest).sizes.sum() / SAMPLE_RATE / 3600:.2f}"
-        write_json(folder / "experiment.json", {**one["about"], **common, "hours": hours[manifest]})
+    chosen = [one for one in described if system in ("", one["folder"])]
+    if not chosen or (file and not system):
+        raise SoftHubertError(f"{exp / RECIPE}: no such system{f' as {system}' if system else ''}; {REMEDY}")
+    hours = {manifest: read_manifest(manifest).sizes.sum() / SAMPLE_RATE / 3600 for manifest in {one["manifest"] for one in chosen}}
+    for one in chosen:
+        folder, labels = Path(one["folder"]), Path(one["labels"])
+        write_json(folder / "experiment.json", {**one["about"], **common, "hours": f"{hours[one['manifest']]:.2f}"})
         if labels.suffix == ".gmm":
             write_json(folder / "labels.json", describe_labels(labels))
         elif labels.suffix:
             write_json(folder / "labels.json", {"components": len(read_dictionary(labels.parent / "dict.km.txt")), "perplexity": 1.0})
         _write_stages(recipe, folder)
+        if file:
+            save_experiment(folder, file)
 
 
 def _write_stages(recipe: Recipe, folder: Path) -> None:

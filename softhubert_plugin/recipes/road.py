@@ -7,13 +7,16 @@
 from __future__ import annotations
 
 from dataclasses import replace
+from pathlib import Path
 from typing import List, Sequence
 
+from softhubert_plugin.errors import SoftHubertError
 from softhubert_plugin.recipes.stages import Stage
 from softhubert_plugin.recipes.study import Road, Study
 from softhubert_plugin.recipes.systems import System
 from softhubert_plugin.recipes.targets import cluster, label, layer_share, mfcc_share, removed
-from softhubert_plugin.recipes.training import decode, fine_tune, pretrain, probe, report
+from softhubert_plugin.recipes.training import decode, fine_tune, pretrain, probe, report, save
+from softhubert_plugin.text_files import read_json
 
 LAST_STAGE = 10
 
@@ -26,17 +29,18 @@ def all_stages(study: Study, data: Sequence[Stage] = (), aligner: Sequence[Stage
         aligner: the stages that align letters to probe on, where no alignments are given.
         alignments: the folder of those alignments.
     """
-    roads, (dumped, features) = study.roads, mfcc_share(study)
-    fitted = [stage for road in roads for system in study.systems for stage in cluster(road, system, 1, features)]
-    stages = [*_numbered(0, [*data, *_validation(study)]), *_numbered(1, [dumped])]
-    stages += _numbered(2, [*fitted, *removed("mfcc-removed", features, fitted)])
-    for road in roads:
-        stages += [stage for system in study.systems for stage in _numbered(3, label(road, system, 1, features))]
-        stages += [stage for system in study.systems for stage in _numbered(4, [pretrain(road, system, 1)])]
+    dumped, features = mfcc_share(study)
+    runs = [(road, _not_saved(road)) for road in study.roads]
+    fitted = [stage for road, systems in runs for system in systems for stage in cluster(road, system, 1, features)]
+    stages = [*_numbered(0, [*data, *_validation(study)]), *_numbered(1, [dumped] if fitted else [])]
+    stages += _numbered(2, [*fitted, *removed("mfcc-removed", features, fitted)] if fitted else [])
+    for road, systems in runs:
+        stages += [stage for system in systems for stage in _numbered(3, label(road, system, 1, features))]
+        stages += [stage for system in systems for stage in _numbered(4, [pretrain(road, system, 1)])]
         stages += _numbered(5, aligner)
-        for system in study.systems:
+        for system in systems:
             stages += _rest(road, system, study.alignments or alignments, [output for stage in aligner[-1:] for output in stage.outputs])
-    measured = [stage for stage in stages if stage.name.startswith(("probe-", "decode-"))]
+    measured = [stage for stage in stages if stage.name.startswith(("save-",) if study.results else ("probe-", "decode-"))]
     return list({stage.name: stage for stage in [*stages, *_numbered(10, [report(study, measured)])]}.values())  # what is common, once
 
 
@@ -54,7 +58,29 @@ def _rest(road: Road, system: System, alignments: str, aligned: Sequence[str]) -
             stages += _numbered(5 if iteration == 1 else 7, [probe(road, system, iteration, alignments, aligned)])
     pretrained, checkpoint = road.pretrained(system), road.checkpoint(system, "finetune")
     tuned = fine_tune(road, road.name("finetune", system), pretrained, checkpoint, road.study.training.finetune_updates)
-    return [*stages, *_numbered(8, [tuned]), *_numbered(9, [decode(road, system)])]
+    stages += [*_numbered(8, [tuned]), *_numbered(9, [decode(road, system)])]
+    return [*stages, *_numbered(9, save(road, system, [stage for stage in stages if stage.number in (5, 7, 9)]))]
+
+
+def _not_saved(road: Road) -> List[System]:
+    """The systems whose run is not saved yet, with the baseline if a student learns from it.
+
+    Raises:
+        SoftHubertError: a run was saved with other settings.
+    """
+    systems = [system for system in road.study.systems if not _is_saved(road.study, road.saved(system))]
+    baseline = road.study.systems[0]
+    return systems if baseline in systems or all(system.kind != "distil" for system in systems) else [baseline, *systems]
+
+
+def _is_saved(study: Study, file: str) -> bool:
+    if not file or not Path(file).exists():
+        return False
+    settings = read_json(file, remedy="remove it; the run will be done again").get("settings", {})
+    for key, _, value in (fact.partition("=") for fact in study.facts):
+        if str(settings.get(key)) != value:
+            raise SoftHubertError(f"{file}: a run with {key}={settings.get(key)}, but {key}={value} is asked for; give another --results")
+    return True
 
 
 def _validation(study: Study) -> List[Stage]:

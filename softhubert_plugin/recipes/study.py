@@ -63,6 +63,7 @@ class Study:
         device: of everything but training; empty for a GPU if there is one.
         nshard: shards of features and labels.
         facts: ``key=value`` for the report.
+        results: folder that finished runs are saved in, one file each; those that are there are not run again. Empty for none.
     """
 
     exp: str
@@ -86,6 +87,7 @@ class Study:
     device: str = ""
     nshard: int = 1
     facts: Tuple[str, ...] = ()
+    results: str = ""
 
     @property
     def validation(self) -> str:
@@ -177,6 +179,10 @@ class Road:
     def results(self, system: System, iteration: int) -> str:
         """The folder of what is measured of an iteration: for the last one, the system's, where the report looks."""
         return self.system(system) if iteration == self.study.iterations(system) else f"{self.system(system)}/iteration{iteration}"
+
+    def saved(self, system: System) -> str:
+        """The file that a finished run is saved in; empty if none is."""
+        return f"{self.study.results}/{system.name}-seed{self.seed}.json" if self.study.results else ""
 
     def checkpoint(self, system: System, run: str) -> str:
         """The best checkpoint of a training of a system."""

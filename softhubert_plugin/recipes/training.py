@@ -124,14 +124,28 @@ def decode(road: Road, system: System) -> Stage:
     return Stage(road.name("decode", system), tuple(commands), (*study.listed, checkpoint, *models), tuple(scores), gpus=1)
 
 
+def save(road: Road, system: System, measured: Sequence[Stage]) -> List[Stage]:
+    """Save a finished run, if runs are to be saved.
+
+    Args:
+        measured: the stages whose outputs are saved.
+    """
+    study, file = road.study, road.saved(system)
+    command = ("softhubert", "recipe", "describe", study.exp, *study.facts, "--system", road.system(system), "--save", file)
+    inputs = tuple(output for stage in measured for output in stage.outputs)
+    return [Stage(road.name("save", system), (command,), inputs, (file,))] if file else []
+
+
 def report(study: Study, measured: Sequence[Stage]) -> Stage:
     """Describe each seed of each system, and report all, the baseline first.
 
     Args:
-        measured: the stages whose outputs the report reads.
+        measured: the stages whose outputs the report reads, other than saved runs of before.
     """
-    folders = [road.system(system) for system in study.systems for road in study.roads]
+    runs = [(road, system) for system in study.systems for road in study.roads]
     describe = ("softhubert", "recipe", "describe", study.exp, *study.facts)
     inputs = tuple(output for stage in measured for output in stage.outputs)
+    reads = tuple(road.saved(system) for road, system in runs if study.results and road.saved(system) not in inputs)
+    folders = [road.saved(system) or road.system(system) for road, system in runs]
     reported = ("softhubert", "report", *folders, "--dest", f"{study.exp}/report")
-    return Stage("report", (describe, reported), inputs, (f"{study.exp}/report/index.html",))
+    return Stage("report", (reported,) if study.results else (describe, reported), inputs, (f"{study.exp}/report/index.html",), reads)

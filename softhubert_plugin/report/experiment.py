@@ -7,7 +7,8 @@ The folder holds these files::
     labels.json                          output of 'softhubert labels inspect' for the training labels
     quality.json                         from 'softhubert labels quality --dest'
     layers.json                          from 'softhubert probe'
-    pretrain/hydra_train.log             fairseq's log with common.log_format=json; beside it hydra's own .hydra/config.yaml
+    pretrain/hydra_train.log             fairseq's log with common.log_format=json; beside it hydra's own .hydra/config.yaml; pretrain2/ for
+                                         a second iteration, which is then the one that is shown
     finetune/hydra_train.log             the same for fine-tuning
     score.json                           from 'softhubert score --dest'; with several test sets, scores/{test set}.json for each
     timings.tsv                          stage and seconds, tab-separated, in order
@@ -126,17 +127,18 @@ def read_experiment(folder: PathLike) -> Experiment:
     folder = Path(folder)
     settings = dict(_object(folder / "experiment.json", 'an experiment folder needs experiment.json, at least {"name": "..."}'))
     commands = folder / "commands.txt"
+    pretrained = folder / ("pretrain2" if (folder / "pretrain2").is_dir() else "pretrain")
     return Experiment(
         folder=folder,
         name=str(settings.pop("name", folder.name)),
         settings=settings,
         labels=_optional(folder / "labels.json", "write it with 'softhubert labels inspect'", FileContent.check_description),
-        pretraining=read_log(folder / "pretrain" / "hydra_train.log"),
+        pretraining=read_log(pretrained / "hydra_train.log"),
         finetuning=read_log(folder / "finetune" / "hydra_train.log"),
         scores=_read_scores(folder),
         quality=_optional(folder / "quality.json", "write it with 'softhubert labels quality --dest'", FileContent.check_quality),
         layers=_optional(folder / "layers.json", "write it with 'softhubert probe'", FileContent.check_layers),
-        configuration={**_read_configuration(folder, "pretrain"), **_read_configuration(folder, "finetune")},
+        configuration={**_read_configuration(pretrained, "pretrain"), **_read_configuration(folder / "finetune", "finetune")},
         stages=_read_stages(folder / "timings.tsv"),
         commands=read_text_of(commands) if commands.exists() else "",
     )
@@ -179,8 +181,8 @@ def _read_scores(folder: Path) -> Dict[str, Dict[str, Any]]:
     return scores
 
 
-def _read_configuration(folder: Path, stage: str) -> Dict[str, str]:
-    path = folder / stage / ".hydra" / "config.yaml"
+def _read_configuration(run: Path, stage: str) -> Dict[str, str]:
+    path = run / ".hydra" / "config.yaml"
     if not path.exists():
         return {}
     return dict(_flatten(read_yaml(path, remedy="remove it or train again"), stage))

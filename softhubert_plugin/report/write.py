@@ -13,9 +13,10 @@ from typing import Any, Dict, List, Sequence
 from softhubert_plugin.errors import SoftHubertError
 from softhubert_plugin.files import PathLike, write_json, write_text
 from softhubert_plugin.report.comparisons import compare_systems
-from softhubert_plugin.report.experiment import Experiment, read_experiment
+from softhubert_plugin.report.experiment import Experiment
 from softhubert_plugin.report.over_seeds import HOW_TO_READ, left_out, seed_tables
 from softhubert_plugin.report.page import page
+from softhubert_plugin.report.saved import load_experiment
 from softhubert_plugin.report.systems import group_by_system
 from softhubert_plugin.report.table import markdown, rows, table_header, terminal, test_sets
 from softhubert_plugin.report.verdict import verdict
@@ -27,7 +28,8 @@ def write_report(folders: Sequence[PathLike], dest: PathLike) -> str:
     """Compare experiments and write the report. The first experiment's system is the baseline for the others.
 
     Args:
-        folders: experiment folders, as described in :mod:`softhubert_plugin.report.experiment`.
+        folders: experiment folders, as described in :mod:`softhubert_plugin.report.experiment`, or files of
+            :mod:`softhubert_plugin.report.saved`.
         dest: folder to write to.
 
     Returns:
@@ -37,7 +39,7 @@ def write_report(folders: Sequence[PathLike], dest: PathLike) -> str:
         SoftHubertError: a folder is not an experiment, two experiments of a system have the same seed, or two experiments have the same
             name.
     """
-    experiments = [read_experiment(folder) for folder in folders]
+    experiments = [load_experiment(folder) for folder in folders]
     group_by_system(experiments)  # refuses repeated seeds before repeated names
     experiments = _told_apart(experiments)
     for name, times in Counter(experiment.name for experiment in experiments).items():
