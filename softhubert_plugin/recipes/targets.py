@@ -78,9 +78,16 @@ def cluster(road: Road, system: System, iteration: int, features: Features) -> L
         name = road.name(f"kmeans-soft{system.softness}", owner, iteration)
         stages.append(Stage(name, (command,), (*features.made, kmeans), (path,), gpus=1))
     if system.clusterer == "gmm":
-        markov = ("--markov", system.markov) if system.markov else ()
-        command = ("softhubert", "gmm", "learn", *shards, path, clusters, *perplexity, *markov, *seed, *study.on_device)
-        stages.append(Stage(road.name(f"mixture{system.softness}", owner, iteration), (command,), features.made, (path,), gpus=1))
+        learn = ("softhubert", "gmm", "learn", *shards)
+        plain = f"{folder}/gmm.safetensors"  # fitted once; other perplexities and Markov mixtures start from it, and stay with its components
+        command = (*learn, plain, clusters, "--perplexity", "4", *seed, *study.on_device)
+        stages.append(Stage(road.name("mixture", owner, iteration), (command,), features.made, (plain,), gpus=1))
+        if path != plain:
+            markov = ("--markov", system.markov) if system.markov else ()
+            start = ("--init", plain, "--iterations", "0")
+            command = (*learn, path, clusters, *start, *perplexity, *markov, *seed, *study.on_device)
+            name = road.name(f"mixture{system.softness}", owner, iteration)
+            stages.append(Stage(name, (command,), (*features.made, plain), (path,), gpus=1))
     return stages
 
 
