@@ -36,8 +36,8 @@ def add_reporting(commands: Commands) -> None:
         metavar=("FIRST", "SECOND"),
         action="append",
         default=[],
-        help="compare these two systems, by the names in the report, by every measure; repeat it for more pairs (default: every system "
-        "with the first one)",
+        help="compare these two systems, by the names in the report, such as --compare argmax soft; repeat it for more pairs (default: every "
+        "system with the first one)",
     )
 
     def doctor(a: argparse.Namespace) -> str:
