@@ -36,7 +36,7 @@ def add_reporting(commands: Commands) -> None:
         metavar=("FIRST", "SECOND"),
         action="append",
         default=[],
-        help="compare these two systems, by the names in the report, such as --compare argmax soft; repeat it for more pairs (default: every "
+        help="compare these two systems, by the names in the report, such as --compare argmax soft; again for more pairs (default: every "
         "system with the first one)",
     )
 
