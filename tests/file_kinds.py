@@ -37,6 +37,7 @@ from softhubert_plugin.labels.soft import open_soft_labels
 from softhubert_plugin.manifests import read_dictionary, read_lines, read_manifest, write_cluster_dictionary, write_manifest
 from softhubert_plugin.report.comparisons import compare_systems
 from softhubert_plugin.report.experiment import read_experiment
+from softhubert_plugin.report.measures import measures
 from softhubert_plugin.report.over_seeds import seed_tables
 from softhubert_plugin.report.systems import SystemRuns
 from softhubert_plugin.report.table import quality_rows, rows, test_sets
@@ -406,8 +407,9 @@ def read_report(path: Path) -> Any:
     found = read_experiment(folder)
     compared = [compare_scores(score, score) for score in found.scores.values()]
     systems = [SystemRuns(name, {"1": found, "2": found}) for name in ("first", "second")]
-    over_seeds = seed_tables(systems, test_sets([found]), compare_systems(systems, test_sets([found])))
-    shown = rows([found]), quality_rows([found]), [(table.record(), table.cells()) for table in over_seeds]
+    compared_by = list(measures(test_sets([found])))
+    over_seeds = seed_tables(systems, compared_by, compare_systems([(systems[0], systems[1])], compared_by))
+    shown = rows([found]), quality_rows([found]), [(table.record(), table.tables()) for table in over_seeds]
     return vars(found), shown, compared
 
 

@@ -112,6 +112,26 @@ def test_wanted_utterances_have_the_values_that_they_have_among_all(spoken: Path
             np.testing.assert_array_equal(states[layer], everything[index][layer])
 
 
+def test_readers_without_alignments_are_left_out_on_request(
+    spoken: Path, stock_checkpoint: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    lines = (spoken / "phones.tsv").read_text().splitlines(keepends=True)
+    (spoken / "phones.tsv").write_text("".join(line for line in lines if line[0] in "abd"))
+    words = ["probe", spoken, "train", 1, "--checkpoint", stock_checkpoint, "--alignments", spoken / "phones.tsv", "--dest", spoken / "b"]
+    command = [str(word) for word in (*words, "--clusters", 4, "--max-frames", 300, "--device", "cpu")]
+    with pytest.raises(SystemExit, match="2"):
+        main(command)
+    assert "no alignment of 10 of the 25 utterances" in capsys.readouterr().err
+    assert main([*command, "--partial-alignments"]) == 0
+    result = _results(spoken / "b")
+    assert sorted(name for names in result["speakers"].values() for name in names) == ["a", "b", "d"]
+    assert all(len(names) == 1 for names in result["speakers"].values()) and result["without_alignment"] == 10
+    (spoken / "phones.tsv").write_text(lines[0].replace(lines[0].split("\t")[0], "stranger"))
+    with pytest.raises(SystemExit, match="2"):
+        main([*command, "--partial-alignments"])
+    assert "no alignment of 25 of the 25 utterances" in capsys.readouterr().err
+
+
 def test_options_that_do_not_go_together_are_refused(spoken: Path, stock_checkpoint: Path) -> None:
     with pytest.raises(SoftHubertError, match="--manifest is missing"):
         probe_layers(spoken, "train", 1, None, spoken / "phones.tsv", spoken / "b")

@@ -145,6 +145,19 @@ def test_independent_labels_have_no_mutual_information_and_equal_ones_have_all()
     assert (same.pnmi, same.phone_purity, same.cluster_purity) == pytest.approx((1, 1, 1), abs=1e-6)
 
 
+def test_labels_are_measured_on_the_aligned_utterances_on_request(lists: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    lines = (lists / "phones.tsv").read_text().splitlines(keepends=True)
+    (lists / "phones.tsv").write_text("".join(lines[:2]))
+    command = ["labels", "quality", str(lists / "train.km"), "--manifest", str(lists / "train.tsv"), "--label-rate", "50"]
+    command += ["--alignments", str(lists / "phones.tsv"), "--dest", str(lists / "quality.json")]
+    with pytest.raises(SystemExit, match="2"):
+        main(command)
+    assert "--partial-alignments to leave the others out" in capsys.readouterr().err
+    assert main([*command, "--partial-alignments"]) == 0
+    found = json.loads((lists / "quality.json").read_text())
+    assert (found["utterances"], found["without_alignment"]) == (2, len(lines) - 2)
+
+
 def test_hard_labels_need_their_rate_and_the_right_one(lists: Path) -> None:
     with pytest.raises(SoftHubertError, match="--label-rate"):
         measure_labels(lists / "train.km", lists / "train.tsv", lists / "phones.tsv")

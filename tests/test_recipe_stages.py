@@ -135,13 +135,13 @@ def test_a_study_may_have_a_second_iteration_a_language_model_and_a_split_to_pro
 
 def test_saved_runs_are_not_run_again(data: Path, capsys: pytest.CaptureFixture[str]) -> None:
     options = ["study", "--data", str(data), "--train", "mine", "--valid", "check", "--tests", "near", "--systems", "km gmm distil"]
+    options += ["--compare", "gmm", "distil", "--compare", "km", "gmm"]
     options += ["--seeds", "1 2", "--results", str(data / "results")]
     everything = _planned(capsys, *options)
     saved = [everything[f"save-{system}{seed}"][0][-1] for seed in ("", "-seed2") for system in ("km", "gmm", "distil")]
     assert [Path(file).name for file in saved] == [f"{system}-seed{seed}.json" for seed in (1, 2) for system in ("km", "gmm", "distil")]
-    assert everything["report"][0][2:-2] == [
-        f"{data}/results/{system}-seed{seed}.json" for system in ("km", "gmm", "distil") for seed in (1, 2)
-    ]
+    assert sorted(everything["report"][0][2:8]) == sorted(saved) and everything["report"][0][2].endswith("/km-seed1.json")
+    assert everything["report"][0][10:] == ["--compare", "soft GMM", "distilled student", "--compare", "hard k-means", "soft GMM"]
     facts = dict(fact.split("=") for fact in everything["save-km"][0][4:-4])
     (data / "results").mkdir()
 
@@ -183,6 +183,7 @@ def test_any_corpus_with_manifests_goes_through_every_recipe(data: Path, capsys:
         (["quickstart", "--systems", "gmm,perplexity=0.5"], r"expected perplexity=NUMBER \(from 1\)"),
         (["quickstart", "--systems", "km,markov=sticky"], "markov=sticky or markov=full"),
         (["quickstart", "--systems", "gmm-argmax,pooling=pick"], r"pooling=pick \(of soft labels\)"),
+        (["quickstart", "--compare", "km", "gmm,perplexity=8"], "gmm-p8 is not one of --systems 'km gmm'"),
         (["quickstart", "--systems", "@nowhere"], "no such file"),
         (["quickstart", "--seeds", "1 1"], "each once"),
         (["quickstart", "--seeds", "one"], "whole numbers"),

@@ -39,7 +39,7 @@ def _run(
             "id": [f"{ids}{number}" for number in range(count)], "errors": errors.tolist(), "words": words.tolist(),
             "speaker": [f"s{number // UTTERANCES}" for number in range(count)],
         }  # fmt: skip
-        score = {"wer": errors.sum() / words.sum(), "low": 0.0, "high": 1.0, "cer": 0.0, "per_utterance": each}
+        score = {"wer": errors.sum() / words.sum(), "low": 0.0, "high": 1.0, "cer": None, "per_utterance": each}
         (folder / "scores" / f"{name}.json").write_text(json.dumps(score))
     if accuracies:
         rows = [{"layer": layer, "accuracy": _measure(value)} for layer, value in enumerate(accuracies, start=1)]

@@ -57,6 +57,7 @@ class Alignments:
         manifest: the utterances.
         phone_set: one of :data:`~softhubert_plugin.alignments.phones.PHONE_SETS`; detected from the labels if not given.
         units_per_second: unit of time of ``.lab`` and ``.phn`` files; detected if not given (:mod:`softhubert_plugin.alignments.clock`).
+        partly: whether any share of the utterances may be without alignment; otherwise a few.
 
     Attributes:
         phones: the names of the phones, in the order of their numbers.
@@ -71,12 +72,19 @@ class Alignments:
     """
 
     def __init__(
-        self, source: PathLike, manifest: Manifest, *, phone_set: Optional[str] = None, units_per_second: Optional[float] = None
+        self,
+        source: PathLike,
+        manifest: Manifest,
+        *,
+        phone_set: Optional[str] = None,
+        units_per_second: Optional[float] = None,
+        partly: bool = False,
     ) -> None:
         self.source = Path(source)
         self.manifest = manifest
         if phone_set is not None and phone_set not in PHONE_SETS:
             raise SoftHubertError(f"--phones {phone_set}: expected one of {', '.join(PHONE_SETS)}")
+        self._most_missing = len(manifest) - 1 if partly else MAX_MISSING * len(manifest)
         self._source = open_source(self.source, units_per_second)
         self.missing: List[str] = []
         self.unit = ""
@@ -132,14 +140,14 @@ class Alignments:
         )
         missing = [index for index, number in enumerate(pairs) if number is None]
         self.missing += [ids[index] if times[ids[index]] == 1 else self.manifest.names[index] for index in missing]
-        if len(missing) > MAX_MISSING * len(pairs):
+        if len(missing) > self._most_missing:
             same = keys[missing[0]].rpartition("/")[2]
             elsewhere = next((number for number, key in enumerate(self._source.keys) if key.rpartition("/")[2] == same), None)
             near = "" if elsewhere is None else f" ({self._source.where(elsewhere)} has its name, but not its folder)"
             raise SoftHubertError(
                 f"{self.source}: no alignment of {len(missing)} of the {len(pairs)} utterances of {self.manifest.path}, the first "
                 f"{self.missing[0]}{near}{self._source.aside}; give the alignments of these utterances, or a manifest of the aligned "
-                "utterances"
+                "utterances, or --partial-alignments to leave the others out"
             )
         return {index: number for index, number in enumerate(pairs) if number is not None}
 

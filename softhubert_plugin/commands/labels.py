@@ -147,7 +147,12 @@ def add_labels(commands: Commands) -> None:
     def quality(a: argparse.Namespace) -> str:
         from softhubert_plugin.probing.label_quality import measure_labels
 
-        options = {"phone_set": a.phones, "units_per_second": a.units_per_second, "label_rate": a.label_rate}
+        options = {
+            "phone_set": a.phones,
+            "units_per_second": a.units_per_second,
+            "partly": a.partial_alignments,
+            "label_rate": a.label_rate,
+        }
         return measure_labels(a.labels, a.manifest, a.alignments, dest=a.dest, **options)
 
     parser = commands.add(

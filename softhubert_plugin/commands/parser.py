@@ -74,7 +74,7 @@ def add_speaker_argument(parser: argparse.ArgumentParser) -> None:
 
 
 def add_alignment_arguments(parser: argparse.ArgumentParser) -> None:
-    """Add ``--alignments``, ``--phones`` and ``--units-per-second``."""
+    """Add ``--alignments``, ``--phones``, ``--units-per-second`` and ``--partial-alignments``."""
     parser.add_argument(
         "--alignments",
         required=True,
@@ -89,3 +89,4 @@ def add_alignment_arguments(parser: argparse.ArgumentParser) -> None:
         help="unit of time of .lab and .phn files: 1, 1000 (ms), 10000000 (HTK), or the sample rate of the recordings that were aligned, "
         "such as 8000 (default: 1, 1000, 16000 or 10000000, whichever fits the audio)",
     )
+    parser.add_argument("--partial-alignments", action="store_true", help="leave out utterances without alignment, however many they are")

@@ -16,8 +16,8 @@ def add_probing(commands: Commands) -> None:
         return probe_layers(
             a.feat_dir, a.split, a.nshard, a.manifest, a.alignments, a.dest, checkpoint=a.checkpoint, layers=a.layers,
             percent=a.percent, mfcc_dir=a.mfcc, phone_set=a.phones,
-            units_per_second=a.units_per_second, speaker_from=a.speaker_from, max_frames=a.max_frames, clusters=a.clusters,
-            choose_by=a.by, seed=a.seed, device=a.device,
+            units_per_second=a.units_per_second, partly=a.partial_alignments, speaker_from=a.speaker_from, max_frames=a.max_frames,
+            clusters=a.clusters, choose_by=a.by, seed=a.seed, device=a.device,
         )  # fmt: skip
 
     parser = commands.add(

@@ -241,6 +241,15 @@ def _add_common(
     parser.set_defaults(default_seeds=seeds)
     parser.add_argument("--exp", help="folder of the experiment (default: named by the settings, in --exps)")
     parser.add_argument("--exps", default="exp", help="folder of all experiments (default: %(default)s)")
+    parser.add_argument("--partial-alignments", action="store_true", help="measure on those utterances that have alignments")
+    parser.add_argument(
+        "--compare",
+        nargs=2,
+        action="append",
+        default=[],
+        metavar="SYSTEM",
+        help="two of the systems, as --systems names them, that the report compares; again for more (default: all with the baseline)",
+    )
     parser.add_argument(
         "--results", metavar="DIR", help="save finished runs there, a small file each; those that are there are not run again"
     )
@@ -269,10 +278,15 @@ def _add_running(parser: argparse.ArgumentParser) -> None:
 
 def _study(a: argparse.Namespace, exp: str, data: str, splits: Sequence[str], **settings: Any) -> Study:
     from softhubert_plugin.recipes.study import Study
-    from softhubert_plugin.recipes.systems import parse_systems
+    from softhubert_plugin.recipes.systems import parse_system, parse_systems
 
+    systems = tuple(parse_systems(a.systems, a.perplexity))
+    pairs = tuple((parse_system(first, a.perplexity), parse_system(second, a.perplexity)) for first, second in a.compare)
+    strange = [system.name for pair in pairs for system in pair if system not in systems]
+    if strange:
+        raise SoftHubertError(f"--compare: {strange[0]} is not one of --systems {a.systems!r}")
     return Study(
-        exp, data, splits[0], splits[1], tuple(splits[2:]), _seeds(a), tuple(parse_systems(a.systems, a.perplexity)),
+        exp, data, splits[0], splits[1], tuple(splits[2:]), _seeds(a), systems, compare=pairs, partial_alignments=a.partial_alignments,
         valid_utterances=a.valid_utterances, percent=_or(a.percent, 0.0), device=a.device, nshard=a.nshard,
         alignments=str(Path(a.alignments).resolve()) if a.alignments else "",
         results=str(Path(a.results).resolve()) if a.results else "", **settings,

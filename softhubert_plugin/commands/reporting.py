@@ -15,7 +15,7 @@ def add_reporting(commands: Commands) -> None:
     def report(a: argparse.Namespace) -> str:
         from softhubert_plugin.report import write_report
 
-        return write_report(a.experiments, a.dest)
+        return write_report(a.experiments, a.dest, compare=a.compare)
 
     parser = commands.add(
         "report",
@@ -30,6 +30,15 @@ def add_reporting(commands: Commands) -> None:
         help='experiment folders or saved runs, those of the baseline first; runs with other "seed"s are compared over seeds',
     )
     parser.add_argument("--dest", required=True, help="folder to write the report to")
+    parser.add_argument(
+        "--compare",
+        nargs=2,
+        metavar=("FIRST", "SECOND"),
+        action="append",
+        default=[],
+        help="compare these two systems, by the names in the report, such as --compare argmax soft; again for more pairs (default: every "
+        "system with the first one)",
+    )
 
     def doctor(a: argparse.Namespace) -> str:
         from softhubert_plugin.doctor import diagnose

@@ -34,6 +34,7 @@ def measure_labels(
     *,
     phone_set: Optional[str] = None,
     units_per_second: Optional[float] = None,
+    partly: bool = False,
     label_rate: Optional[float] = None,
     dest: Optional[PathLike] = None,
 ) -> str:
@@ -41,7 +42,7 @@ def measure_labels(
 
     Args:
         path: ``{split}.gmm``, or ``{split}.km`` with its dictionary beside it.
-        alignments, phone_set, units_per_second: as :class:`~softhubert_plugin.alignments.utterances.Alignments` takes them.
+        alignments, phone_set, units_per_second, partly: as :class:`~softhubert_plugin.alignments.utterances.Alignments` takes them.
         label_rate: frames per second, which hard labels do not record.
         dest: where to also write the measures as JSON.
 
@@ -57,7 +58,7 @@ def measure_labels(
     label_rate = labels.rate(label_rate)
     manifest = read_manifest(manifest_path)
     verify_labels(labels, manifest, label_rate)
-    phones = Alignments(alignments, manifest, phone_set=phone_set, units_per_second=units_per_second)
+    phones = Alignments(alignments, manifest, phone_set=phone_set, units_per_second=units_per_second, partly=partly)
     aligned = [index for index in range(len(manifest)) if phones.has(index)]
     counts = {
         name: JointCounts(len(phones.phones), labels.n_components, len(aligned)) for name in (["argmax", "expected"] if soft else ["hard"])

@@ -71,6 +71,7 @@ def probe_layers(
     mfcc_dir: Optional[PathLike] = None,
     phone_set: Optional[str] = None,
     units_per_second: Optional[float] = None,
+    partly: bool = False,
     speaker_from: Optional[str] = None,
     max_frames: int = MAX_FRAMES,
     clusters: int = CLUSTERS,
@@ -85,7 +86,7 @@ def probe_layers(
         split: the split.
         nshard: the number of shards; with ``checkpoint``, 1.
         manifest_path: manifest of the shards; with ``checkpoint``, ``None`` for that of the split.
-        alignments, phone_set, units_per_second: as :class:`~softhubert_plugin.alignments.utterances.Alignments` takes them.
+        alignments, phone_set, units_per_second, partly: as :class:`~softhubert_plugin.alignments.utterances.Alignments` takes them.
         dest: folder for the results.
         checkpoint: probe layers of this model, computed from audio. Nothing of them is written.
         layers: which of its layers, as :func:`~softhubert_plugin.features.layers.parse_layers` reads them.
@@ -111,13 +112,14 @@ def probe_layers(
     manifest, source = _source(feat_dir, split, nshard, manifest_path, checkpoint, layers, percent, dest, device)
     floor = None if mfcc_dir is None else _mfcc(mfcc_dir, split, manifest)
     speakers = speakers_of(manifest, speaker_from)
-    chosen = probing_speakers(speakers.names, seed, source=speakers.source)
-    aligned = Alignments(alignments, manifest, phone_set=phone_set, units_per_second=units_per_second)
+    aligned = Alignments(alignments, manifest, phone_set=phone_set, units_per_second=units_per_second, partly=partly)
+    having = [index for index in range(len(manifest)) if aligned.has(index)]
+    chosen = probing_speakers([speakers.names[index] for index in having], seed, source=speakers.source)
     announce(speakers)
     part_of = {name: part for part, names in chosen.items() for name in names}
     parts: Dict[str, List[int]] = {part: [] for part in chosen}
-    for index, name in enumerate(speakers.names):
-        parts[part_of[name]].append(index)
+    for index in having:
+        parts[part_of[speakers.names[index]]].append(index)
     without, total = frames_without_phone(source, aligned)
     speech = _Speech(aligned, speakers.names, parts)
     probe = partial(_probe, speech=speech, max_frames=max_frames, clusters=clusters, seed=seed, device=device)

@@ -57,12 +57,14 @@ class Study:
         percent: share of the training speech that clusterers are fitted on, 0 to 1; 0 for all.
         layers_dtype: number format of the hidden states that clusterers are fitted on.
         alignments: phone alignments, to measure labels and probe models; empty for none.
+        partial_alignments: whether any share of the utterances may be without alignment.
         probed: folder and split that models are probed on; empty for the training split.
         beam: hypotheses kept in the search with a trigram of the training text; 0 for no language model.
         by_speaker: whether intervals are over speakers; of a handful, they would be as wide as can be.
         device: of everything but training; empty for a GPU if there is one.
         nshard: shards of features and labels.
         facts: ``key=value`` for the report.
+        compare: pairs of systems that the report compares; empty to compare each with the baseline.
         results: folder that finished runs are saved in, one file each; those that are there are not run again. Empty for none.
     """
 
@@ -81,12 +83,14 @@ class Study:
     percent: float = 0
     layers_dtype: str = "float16"
     alignments: str = ""
+    partial_alignments: bool = False
     probed: Tuple[str, str] = ("", "")
     beam: int = 0
     by_speaker: bool = True
     device: str = ""
     nshard: int = 1
     facts: Tuple[str, ...] = ()
+    compare: Tuple[Tuple[System, System], ...] = ()
     results: str = ""
 
     @property

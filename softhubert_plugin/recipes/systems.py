@@ -100,14 +100,22 @@ def parse_systems(text: str, perplexity: float = 4.0) -> List[System]:
         words = [word for line in read_lines_of(text[1:]) for word in line.partition("#")[0].replace(", ", ",").split()]
     else:
         words = text.split()
-    systems = [_parse(word, perplexity) for word in words]
+    systems = [parse_system(word, perplexity) for word in words]
     names = [system.name for system in systems]
     if not systems or len(set(names)) < len(names) or systems[0].kind == "distil":
         raise SoftHubertError(f"--systems {text!r}: expected systems, each once, first one with targets: {', '.join(_KINDS)}")
     return systems
 
 
-def _parse(word: str, perplexity: float) -> System:
+def parse_system(word: str, perplexity: float = 4.0) -> System:
+    """Read one system: ``gmm,perplexity=8``.
+
+    Args:
+        perplexity: of a system that does not name its own.
+
+    Raises:
+        SoftHubertError: the system or a setting is not known.
+    """
     kind, *settings = word.split(",")
     if kind not in _KINDS:
         raise SoftHubertError(f"--systems: '{kind}' is none of {', '.join(_KINDS)}")

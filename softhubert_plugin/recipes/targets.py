@@ -79,7 +79,7 @@ def cluster(road: Road, system: System, iteration: int, features: Features) -> L
         stages.append(Stage(name, (command,), (*features.made, kmeans), (path,), gpus=1))
     if system.clusterer == "gmm":
         learn = ("softhubert", "gmm", "learn", *shards)
-        plain = f"{folder}/gmm.safetensors"  # fitted once; other perplexities and Markov mixtures start from it, and stay with its components
+        plain = f"{folder}/gmm.safetensors"  # fitted once: mixtures of another perplexity, and Markov mixtures, have its components
         command = (*learn, plain, clusters, "--perplexity", "4", *seed, *study.on_device)
         stages.append(Stage(road.name("mixture", owner, iteration), (command,), features.made, (plain,), gpus=1))
         if path != plain:

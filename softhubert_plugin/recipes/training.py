@@ -92,7 +92,8 @@ def probe(road: Road, system: System, iteration: int, alignments: str, made: Seq
     """
     study, dest, checkpoint = road.study, road.results(system, iteration), road.pretrained(system, iteration)
     where = study.probed if study.probed[0] else (study.data, study.train)
-    phones, options = ("--alignments", alignments), (*study.share, "--seed", str(road.seed), *study.on_device)
+    phones = ("--alignments", alignments, *(("--partial-alignments",) if study.partial_alignments else ()))
+    options = (*study.share, "--seed", str(road.seed), *study.on_device)
     command = ("softhubert", "probe", *where, "1", "--checkpoint", checkpoint, *phones, "--dest", dest, *options)
     commands, inputs, outputs = [command], [*made, checkpoint], [f"{dest}/layers.json"]
     if system.clusterer:
@@ -147,5 +148,6 @@ def report(study: Study, measured: Sequence[Stage]) -> Stage:
     inputs = tuple(output for stage in measured for output in stage.outputs)
     reads = tuple(road.saved(system) for road, system in runs if study.results and road.saved(system) not in inputs)
     folders = [road.saved(system) or road.system(system) for road, system in runs]
-    reported = ("softhubert", "report", *folders, "--dest", f"{study.exp}/report")
+    pairs = tuple(word for first, second in study.compare for word in ("--compare", first.title, second.title))
+    reported = ("softhubert", "report", *folders, "--dest", f"{study.exp}/report", *pairs)
     return Stage("report", (reported,) if study.results else (describe, reported), inputs, (f"{study.exp}/report/index.html",), reads)

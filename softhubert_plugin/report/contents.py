@@ -38,6 +38,18 @@ class FileContent:
         errors, words = sum(each["errors"]), sum(each["words"])
         fits = words > 0 and math.isclose(score["wer"], errors / words, rel_tol=1e-6, abs_tol=1e-9)
         self._require("wer", score["wer"], fits, f"{errors} errors in {words} words")
+        if {"character_errors", "characters"} & each.keys():
+            self._check_characters(score.get("cer"), each, utterances)
+
+    def _check_characters(self, rate: Any, each: Mapping[str, Any], utterances: int) -> None:
+        """Check errors and characters of each utterance, which give the character error rate. Files of old versions do not have them."""
+        for key in ("character_errors", "characters"):
+            values = self._list(f"per_utterance.{key}", each.get(key))
+            fits = len(values) == utterances and all(map(_is_count, values))
+            self._require(f"per_utterance.{key}", values, fits, f"one value for each of {utterances} utterances")
+        errors, characters = sum(each["character_errors"]), sum(each["characters"])
+        fits = rate is None or (characters > 0 and math.isclose(rate, errors / characters, rel_tol=1e-6, abs_tol=1e-9))
+        self._require("cer", rate, fits, f"{errors} errors in {characters} characters")
 
     def check_description(self) -> None:
         """Check what ``softhubert labels inspect`` writes: the perplexity, and the histogram of entropies."""

@@ -34,7 +34,7 @@ def page(
         experiments: the experiments, the baseline first.
         table: rows of the table of results, one per experiment.
         seeds: tables over seeds.
-        sentences: comparisons with the baseline, in words.
+        sentences: comparisons in words.
         versions: versions of the software, by name.
 
     Returns:
@@ -53,7 +53,7 @@ def page(
         "Comparisons use NIST's matched-pairs test (Gillick and Cox 1989) if alignments are known. Updates: pretraining + fine-tuning.</p>",
     ]
     if seeds:
-        parts += ["<h2>Seeds</h2>", *(html_table(of_measure.header(), of_measure.cells()) for of_measure in seeds)]
+        parts += ["<h2>Seeds</h2>", *(html_table(*table) for of_measure in seeds for table in of_measure.tables())]
         parts.append(f'<p class="note">{html.escape(HOW_TO_READ)}</p>')
     for heading, caption, svg in [*([seed_figure(seeds)] if seeds else []), *figures(experiments)]:
         parts.append(f"<h2>{heading}</h2>\n<figure>{svg}<figcaption>{caption}</figcaption></figure>")

@@ -1,4 +1,4 @@
-"""Group experiments into systems. The experiments of a system differ in their seed only."""
+"""Group experiments into systems, and pair the systems. The experiments of a system differ in their seed only."""
 
 from __future__ import annotations
 
@@ -26,6 +26,9 @@ class SystemRuns:
     runs: Dict[str, Experiment]
 
 
+Pair = Tuple[SystemRuns, SystemRuns]
+
+
 def group_by_system(experiments: Sequence[Experiment]) -> List[SystemRuns]:
     """Group experiments by their system, in order of first appearance.
 
@@ -36,6 +39,35 @@ def group_by_system(experiments: Sequence[Experiment]) -> List[SystemRuns]:
     for experiment in experiments:
         runs.setdefault(experiment.system, []).append(experiment)
     return [SystemRuns(name, _by_seed(name, of_system)) for name, of_system in runs.items()]
+
+
+def pairs_to_compare(systems: Sequence[SystemRuns], asked_for: Sequence[Sequence[str]]) -> List[Pair]:
+    """Find the systems of the pairs that were asked for; without any, pair every system with the first one.
+
+    Args:
+        systems: the systems, the baseline first.
+        asked_for: names of the first and of the second system of each pair: of a system, or of a system's only run.
+
+    Raises:
+        SoftHubertError: there is no such system, or a pair is not one of two systems, or was asked for twice.
+    """
+    if not asked_for:
+        return [(systems[0], system) for system in systems[1:]]
+    only = {run.name: system for system in systems if len(system.runs) == 1 for run in system.runs.values()}
+    named = {**only, **{system.name: system for system in systems}}
+    unknown = list(dict.fromkeys(name for names in asked_for for name in names if name not in named))
+    if unknown:
+        names = ", ".join(repr(system.name) for system in systems)
+        raise SoftHubertError(f"--compare: no system is called {' or '.join(map(repr, unknown))}; choose from {names}")
+    pairs: List[Pair] = []
+    for first, second in asked_for:
+        pair = (named[first], named[second])
+        if pair[0] is pair[1]:
+            raise SoftHubertError(f"--compare {first!r} {second!r}: expected two systems, found one; name another")
+        if any({pair[0].name, pair[1].name} == {other.name for other in earlier} for earlier in pairs):
+            raise SoftHubertError(f"--compare {first!r} {second!r}: this pair is asked for twice; remove one")
+        pairs.append(pair)
+    return pairs
 
 
 def _by_seed(system: str, experiments: Sequence[Experiment]) -> Dict[str, Experiment]:

@@ -14,30 +14,33 @@ from softhubert_plugin.errors import SoftHubertError
 from softhubert_plugin.files import PathLike, write_json, write_text
 from softhubert_plugin.report.comparisons import compare_systems
 from softhubert_plugin.report.experiment import Experiment
-from softhubert_plugin.report.over_seeds import HOW_TO_READ, left_out, seed_tables
+from softhubert_plugin.report.measures import Measure, measures
+from softhubert_plugin.report.over_seeds import HOW_TO_READ, has_several_seeds, left_out, seed_tables
 from softhubert_plugin.report.page import page
 from softhubert_plugin.report.saved import load_experiment
-from softhubert_plugin.report.systems import group_by_system
+from softhubert_plugin.report.systems import group_by_system, pairs_to_compare
 from softhubert_plugin.report.table import markdown, rows, table_header, terminal, test_sets
 from softhubert_plugin.report.verdict import verdict
 
 _PACKAGES = ("softhubert", "fairseq", "fairseq-fixed", "torch", "torchaudio", "numpy", "scikit-learn")
 
 
-def write_report(folders: Sequence[PathLike], dest: PathLike) -> str:
-    """Compare experiments and write the report. The first experiment's system is the baseline for the others.
+def write_report(folders: Sequence[PathLike], dest: PathLike, *, compare: Sequence[Sequence[str]] = ()) -> str:
+    """Compare experiments and write the report. Unless pairs are given, the first system is the baseline for the others.
 
     Args:
         folders: experiment folders, as described in :mod:`softhubert_plugin.report.experiment`, or files of
             :mod:`softhubert_plugin.report.saved`.
         dest: folder to write to.
+        compare: names of the first and of the second system of each pair to compare. Then every measure has a table of these differences,
+            and character error rates and probing have sentences as word error rates have.
 
     Returns:
         The tables and the comparisons, as text for the terminal.
 
     Raises:
-        SoftHubertError: a folder is not an experiment, two experiments of a system have the same seed, or two experiments have the same
-            name.
+        SoftHubertError: a folder is not an experiment, two experiments of a system have the same seed, two experiments have the same
+            name, or there is no system of a name in ``compare``.
     """
     experiments = [load_experiment(folder) for folder in folders]
     group_by_system(experiments)  # refuses repeated seeds before repeated names
@@ -46,27 +49,41 @@ def write_report(folders: Sequence[PathLike], dest: PathLike) -> str:
         if times > 1:
             raise SoftHubertError(f"{times} experiments are called {name!r}; give each its own name in experiment.json")
     systems, sets = group_by_system(experiments), test_sets(experiments)
+    pairs, asked_for = pairs_to_compare(systems, compare), bool(compare)
     columns, table = table_header(experiments), rows(experiments)
-    comparisons = compare_systems(systems, sets)
-    seeds = seed_tables(systems, sets, comparisons)
-    verdicts = [verdict(comparison, f" on {comparison.test_set}" if len(sets) > 1 else "") for comparison in comparisons]
-    sentences = [*verdicts, *left_out(systems, seeds)]
+    shown = [measure for measure in measures(sets) if has_several_seeds(systems, measure) or _has_verdict(experiments, measure, asked_for)]
+    comparisons = compare_systems(pairs, shown)
+    seeds = seed_tables(systems, shown, comparisons, asked_for)
+    judged = [comparison for comparison in comparisons if _has_verdict(experiments, comparison.measure, asked_for)]
+    several = len(sets) > 1
+    verdicts = [verdict(each, f" on {each.measure.test_set}" if several and each.measure.test_set else "") for each in judged]
+    sentences = [*verdicts, *left_out(seeds)]
     versions = _versions()
     write_json(
         Path(dest) / "results.json",
         {
             "systems": [_summary(experiment) for experiment in experiments],
-            "comparisons": [{**comparison.record(), "verdict": text} for comparison, text in zip(comparisons, verdicts)],
+            "comparisons": [
+                {**({"measure": each.measure.title} if asked_for else {}), **each.record(), "verdict": text}
+                for each, text in zip(judged, verdicts)
+            ],
             "over_seeds": [of_measure.record() for of_measure in seeds],
             "left_out": sentences[len(verdicts) :],
             "versions": versions,
         },
     )
-    tables = [(columns, table), *((of_measure.header(), of_measure.cells()) for of_measure in seeds)]
+    tables = [(columns, table), *(each for of_measure in seeds for each in of_measure.tables())]
     notes = [HOW_TO_READ] if seeds else []
     write_text(Path(dest) / "results.md", "\n\n".join([*(markdown(*each) for each in tables), *notes, *sentences]) + "\n")
     write_text(Path(dest) / "index.html", page(experiments, table, seeds, sentences, versions))
     return "\n".join(["\n\n".join(terminal(*each) for each in tables), *([""] if seeds else []), *sentences])
+
+
+def _has_verdict(experiments: Sequence[Experiment], measure: Measure, asked_for: bool) -> bool:
+    """Whether sentences speak of a measure: always of word error rates, and where pairs were asked for, of all that is measured."""
+    if measure.unit == "words":
+        return True
+    return asked_for and measure.wording is not None and any(measure.value(experiment) is not None for experiment in experiments)
 
 
 def _told_apart(experiments: Sequence[Experiment]) -> List[Experiment]:

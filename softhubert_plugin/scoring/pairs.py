@@ -1,4 +1,4 @@
-"""Pair the saved scores of two systems utterance by utterance, before their errors are compared."""
+"""Pair the saved scores of two systems utterance by utterance, before their word or character errors are compared."""
 
 from __future__ import annotations
 
@@ -6,16 +6,19 @@ from typing import Any, Dict, List, NamedTuple, Optional
 
 import numpy as np
 
+_COUNTS = {"words": "errors", "characters": "character_errors"}  # of each unit, the key of its errors
+
 
 class PairedErrors(NamedTuple):
     """Errors of two systems on the same utterances, in the order of the first one's score.
 
     Attributes:
         ids: names of the utterances.
-        errors_a, errors_b: ``(utterances,)`` word errors of the first and of the second system.
-        words: ``(utterances,)`` reference words. Where references have alternatives, the mean of what the systems were aligned with.
+        errors_a, errors_b: ``(utterances,)`` word errors, or character errors, of the first and of the second system.
+        words: ``(utterances,)`` reference words, or reference characters. Where references have alternatives, the mean of what the systems
+            were aligned with.
         speakers: speaker of each utterance; ``None`` if not known.
-        steps_a, steps_b: alignments; ``None`` if one of the scores has none.
+        steps_a, steps_b: alignments of words; ``None`` if one of the scores has none, and for characters.
     """
 
     ids: List[str]
@@ -27,23 +30,34 @@ class PairedErrors(NamedTuple):
     steps_b: Optional[List[str]]
 
 
-def pair_scores(first: Dict[str, Any], second: Dict[str, Any]) -> Optional[PairedErrors]:
-    """Pair two saved scores by utterance. Return ``None`` if the utterances are not the same."""
+def pair_scores(first: Dict[str, Any], second: Dict[str, Any], unit: str = "words") -> Optional[PairedErrors]:
+    """Pair two saved scores by utterance.
+
+    Args:
+        first, second: scores, as :func:`softhubert_plugin.scoring.score.load_score` reads them.
+        unit: ``words``, or ``characters`` for character errors.
+
+    Returns:
+        The paired errors; ``None`` if the utterances are not the same, or if a score does not have the counts of the unit.
+    """
     a, b = first["per_utterance"], second["per_utterance"]
     place = {name: index for index, name in enumerate(b["id"])}
     if len(place) != len(a["id"]) or set(place) != set(a["id"]):
         return None
-    order = [place[name] for name in a["id"]]
-    words = [b["words"][index] for index in order]
-    # Where references have alternatives, the systems may have taken paths of different lengths.
-    if words != a["words"] and (first.get("references_sha256") is None or first["references_sha256"] != second.get("references_sha256")):
+    errors = _COUNTS[unit]
+    if not {errors, unit} <= a.keys() & b.keys():
         return None
-    aligned = "alignment" in a and "alignment" in b
+    order = [place[name] for name in a["id"]]
+    # Where references have alternatives, the systems may have taken paths of different lengths.
+    known = first.get("references_sha256") is not None and first["references_sha256"] == second.get("references_sha256")
+    if not known and any([b[key][index] for index in order] != a[key] for key in {"words", unit}):
+        return None
+    aligned = unit == "words" and "alignment" in a and "alignment" in b
     return PairedErrors(
         ids=a["id"],
-        errors_a=np.asarray(a["errors"]),
-        errors_b=np.asarray(b["errors"])[order],
-        words=(np.asarray(a["words"]) + np.asarray(words)) / 2,
+        errors_a=np.asarray(a[errors]),
+        errors_b=np.asarray(b[errors])[order],
+        words=(np.asarray(a[unit]) + np.asarray(b[unit])[order]) / 2,
         speakers=a.get("speaker"),
         steps_a=a["alignment"] if aligned else None,
         steps_b=[b["alignment"][index] for index in order] if aligned else None,

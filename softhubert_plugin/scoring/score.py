@@ -240,9 +240,13 @@ def load_score(path: PathLike) -> Dict[str, Any]:
     return value
 
 
-def compare_scores(first: Dict[str, Any], second: Dict[str, Any]) -> Optional[Comparison]:
-    """Compare two saved scores, with utterances paired by id. Return ``None`` if the utterances are not the same."""
-    pair = pair_scores(first, second)
+def compare_scores(first: Dict[str, Any], second: Dict[str, Any], unit: str = "words") -> Optional[Comparison]:
+    """Compare two saved scores by their errors in a unit, ``words`` or ``characters``, with utterances paired by id.
+
+    Returns:
+        The comparison; ``None`` if the utterances are not the same, or if a score does not have the counts of the unit.
+    """
+    pair = pair_scores(first, second, unit)
     if pair is None:
         return None
     return compare_errors(pair.errors_a, pair.errors_b, pair.words, speakers=pair.speakers, steps_a=pair.steps_a, steps_b=pair.steps_b)

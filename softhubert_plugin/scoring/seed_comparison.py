@@ -1,4 +1,7 @@
-"""Compare the word error rates of two systems that were run with the same seeds, and say when a difference may be claimed."""
+"""Compare two systems that were run with the same seeds, and say when a difference may be claimed.
+
+Error rates of words and of characters are compared over seeds and speakers. Other measures are one number per seed.
+"""
 
 from __future__ import annotations
 
@@ -15,13 +18,14 @@ from softhubert_plugin.scoring.seeds import SeedMean, mean_over_seeds
 
 @dataclass(frozen=True)
 class SeedComparison:
-    """The mean difference between the word error rates of two systems over seeds.
+    """The mean difference between two systems over seeds.
 
     Attributes:
         by_seed: the paired differences by seed, second minus first, with Student's t: what other seeds would give on this test set.
         low, high, p_value: 95 % interval and two-sided p-value for other seeds and other speakers
             (:mod:`softhubert_plugin.scoring.crossed`). Without the same speakers or utterances in all seeds, those of ``by_seed``.
         method: in words, how ``low``, ``high`` and ``p_value`` were computed.
+        crossed: whether they speak of other speakers, or utterances, as well; otherwise they are those of ``by_seed``.
     """
 
     by_seed: SeedMean
@@ -29,10 +33,11 @@ class SeedComparison:
     high: float
     p_value: float
     method: str
+    crossed: bool = True
 
 
 def compare_seeds(pairs: Sequence[PairedErrors]) -> SeedComparison:
-    """Compare two systems over seeds.
+    """Compare the error rates of two systems over seeds.
 
     Args:
         pairs: errors of both systems for each seed number that both were run with, at least two.
@@ -40,15 +45,22 @@ def compare_seeds(pairs: Sequence[PairedErrors]) -> SeedComparison:
     by_seed = mean_over_seeds([float((pair.errors_b - pair.errors_a).sum() / pair.words.sum()) for pair in pairs])
     crossed = _crossed(pairs)
     if crossed is None:
-        low, high = by_seed.low, by_seed.high
-        assert low is not None and high is not None, "at least two pairs are expected"
-        return SeedComparison(by_seed, low, high, by_seed.p_value, f"Student's t over {len(pairs)} seeds, each with its own test set")
+        return _by_seed_alone(by_seed, ", each with its own test set")
     differences, words, units = crossed
     found = crossed_interval(difference_table(differences, words))
     count = differences.shape[1]
     how = "Student's t" if count < FEW else "hierarchical bootstrap"
     method = f"{how} over {len(pairs)} seeds and {count} {units}"
     return SeedComparison(by_seed, float(found.low), float(found.high), float(found.p_value), method)
+
+
+def compare_values(differences: Sequence[float]) -> SeedComparison:
+    """Compare two systems by a measure that is one number per seed.
+
+    Args:
+        differences: of each seed number that both were run with, second minus first, at least two.
+    """
+    return _by_seed_alone(mean_over_seeds(differences))
 
 
 def claimed_difference(comparison: SeedComparison, corrected: Tuple[float, float]) -> int:
@@ -61,11 +73,17 @@ def claimed_difference(comparison: SeedComparison, corrected: Tuple[float, float
         corrected: p-values by seed, and by seeds and speakers, after Holm's correction over all comparisons of the report.
 
     Returns:
-        -1 if the second system makes fewer errors, 1 if it makes more, 0 if no difference may be claimed.
+        -1 if the second system has a lower value (fewer errors), 1 if it has a higher one, 0 if no difference may be claimed.
     """
     if max(corrected) > 1 - CONFIDENCE or comparison.low <= 0 <= comparison.high:
         return 0
     return 1 if comparison.by_seed.mean > 0 else -1
+
+
+def _by_seed_alone(by_seed: SeedMean, of_seeds: str = "") -> SeedComparison:
+    assert by_seed.low is not None and by_seed.high is not None, "at least two seeds are expected"
+    method = f"Student's t over {by_seed.seeds} seeds{of_seeds}"
+    return SeedComparison(by_seed, by_seed.low, by_seed.high, by_seed.p_value, method, crossed=False)
 
 
 def _crossed(pairs: Sequence[PairedErrors]) -> Optional[Tuple[np.ndarray, np.ndarray, str]]:
