@@ -78,7 +78,11 @@ def _class_of_unknown_set(label: str) -> str:
         phone = fold(label, name)
         if phone in inventory:
             return phone_class(phone, name)
-    known = [_IPA[letter] for letter in label if letter in _IPA]
-    if not known or label[0] not in _IPA or any(letter.isascii() and letter not in _IPA for letter in label):
+    if label[0] not in _IPA or any(letter.isascii() and letter not in _IPA for letter in label):
         return OTHER
-    return AFFRICATE if known[0] == STOP and FRICATIVE in known[1:2] else known[0]
+    known = [_IPA[letter] for letter in label if letter in _IPA]
+    if known[:2] == [STOP, FRICATIVE] and len(known) == 2:
+        return AFFRICATE
+    # Long vowels, diphthongs and double consonants are phones; anything longer, or a vowel beside a consonant, is a syllable or a word.
+    one_sound = len(known) <= 3 if set(known) == {VOWEL} else len(known) <= 2 and (VOWEL not in known)
+    return known[0] if one_sound else OTHER

@@ -143,14 +143,13 @@ class Alignments:
             index: the utterance's number in the manifest.
         """
         starts, ends, labels = self._timed[index]
-        lasting = ends > starts
-        if not lasting.any():
-            return PhoneIntervals(starts[:1], np.asarray([self.silence]), float(ends[-1]))
-        starts, ends, phones = starts[lasting], ends[lasting], self._phone_of_label[labels[lasting]]
+        phones, end = self._phone_of_label[labels], float(ends[-1])
         gaps = 1 + np.flatnonzero(starts[1:] > ends[:-1])
         starts, phones = np.insert(starts, gaps, ends[gaps - 1]), np.insert(phones, gaps, self.silence)
+        lasting = np.diff(np.append(starts, end)) > 0
+        starts, phones = (starts[lasting], phones[lasting]) if lasting.any() else (starts[:1], phones[:1])
         changes = np.concatenate([[True], phones[1:] != phones[:-1]])
-        return PhoneIntervals(starts[changes], phones[changes], float(self._timed[index].ends[-1]))
+        return PhoneIntervals(starts[changes], phones[changes], end)
 
     def _matched(self) -> Dict[int, int]:
         """Find the number of each utterance's alignment in the source. Utterances without one go to :attr:`missing`."""

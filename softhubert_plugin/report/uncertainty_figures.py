@@ -57,8 +57,6 @@ def _having(named: Named, *parts: str) -> List[Tuple[int, str, Results]]:
 def _measures(axes: Axes, places: Sequence[float], measures: Sequence[Any], factor: float = 1.0, **style: Any) -> None:
     """Draw measures that are there as points on a line, with their intervals."""
     having = [(place, found) for place, found in zip(places, measures) if found is not None]
-    if not having:
-        return
     values = np.asarray([found["value"] for _, found in having])
     known = [found if found["low"] is not None else {"low": found["value"], "high": found["value"]} for _, found in having]
     spread = [[max(value - found["low"], 0) * factor for value, found in zip(values, known)]]
@@ -97,7 +95,7 @@ def _boundary(named: Named) -> Optional[Figure]:
         panel.set_xticks(range(len(rows)), ticks, rotation=45)
     panels[1, 0].set_xlabel("distance to the nearest phone boundary (ms)")
     panels[1, 1].set_xlabel("place within the phone (0 start, 1 end)")
-    panels[1, 0].legend()
+    panels[0, 0].legend()
     return figure
 
 
@@ -128,11 +126,11 @@ def _phones(named: Named) -> Optional[Figure]:
     having = _having(named, "phones", "entropy")
     if len(named) > 1 or not having:
         return None
-    rows = having[0][2]["phones"]
+    rows = [row for row in having[0][2]["phones"] if row["entropy"] is not None]
     judged = any(row["right"] is not None for row in rows)
     figure = Figure(figsize=(8, 4.5), layout="constrained")
     axes = figure.subplots()
-    most = max(row["frames"] for row in rows)
+    most = max((row["frames"] for row in rows), default=0) or 1
     for number, name in enumerate(CLASS_ORDER):
         of_class = [row for row in rows if row["class"] == name]
         heights = [100 * (row["right"] or 0) if judged else row["frames"] for row in of_class]
@@ -207,7 +205,8 @@ def _speakers(named: Named) -> Optional[Figure]:
     figure = Figure(figsize=(8, 3), layout="constrained")
     ranked, runs = figure.subplots(1, 2)
     for place, name, results in having:
-        rows = sorted(results["speakers"]["rows"], key=lambda row: (row["entropy"], row["speaker"]))
+        known = [row for row in results["speakers"]["rows"] if row["entropy"] is not None]
+        rows = sorted(known, key=lambda row: (row["entropy"], row["speaker"]))
         style = {"color": colour(place), "marker": "o", "markersize": 4 if len(rows) < 100 else 2}
         ranked.plot(range(1, len(rows) + 1), [row["entropy"] for row in rows], label=label_text(name), **style)
         runs.plot([row["entropy"] for row in rows], [row["run_frames"] for row in rows], linestyle="none", **style)

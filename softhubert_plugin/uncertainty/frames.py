@@ -96,7 +96,7 @@ def frames_in_phones(phones: Alignments, index: int, frames: int, rate: float) -
     place = np.maximum(np.searchsorted(starts, centres + 5e-10, side="right") - 1, 0)
     bounds = np.append(starts, end)
     length = bounds[place + 1] - bounds[place]
-    within = np.hold_out(centres - bounds[place], length, out=np.zeros(frames), where=length > 0).clip(0, 1)
+    within = np.divide(centres - bounds[place], length, out=np.zeros(frames), where=length > 0).clip(0, 1)
     changes = np.concatenate([[-np.inf], starts[1:], [np.inf]])
     distance = np.minimum(centres - changes[place], changes[place + 1] - centres)
     return FramesInPhones(phones.frames(index, frames, rate), np.maximum(distance, 0.0), within)

@@ -14,6 +14,7 @@ from softhubert_plugin.uncertainty.means import Means, value_of
 # Upper ends of the distances to the nearest boundary, in seconds; the last class has no end.
 DISTANCES = (0.01, 0.02, 0.03, 0.04, 0.06, 0.08, 0.1, 0.15)
 PLACES = 10
+_ROUNDING = 5e-10  # a distance of 20 ms is 20 ms, whatever differences of seconds are in binary
 Rows = List[Dict[str, Any]]
 
 
@@ -64,7 +65,7 @@ class InPhones:
         """
         known, silence = where.known, self.phones.silence
         bounded, speech = known & np.isfinite(where.distance), known & (where.phone != silence)
-        distance = np.searchsorted(DISTANCES, where.distance, side="right")
+        distance = np.searchsorted(DISTANCES, where.distance + _ROUNDING, side="right")
         self.distance["all"].add(group, distance, frames, right, bounded)
         self.distance["speech"].add(group, distance, frames, right, bounded & speech)
         self.place.add(group, (where.place * PLACES).astype(np.int64).clip(0, PLACES - 1), frames, right, speech)

@@ -18,9 +18,9 @@ BINS = 10
 def confidence_bin(confidence: np.ndarray) -> np.ndarray:
     """The bin ``((m) / BINS, (m + 1) / BINS]`` of each probability, counted from 0.
 
-    Probabilities in label files are rounded, so one within a millionth of a bin's upper end belongs to that bin.
+    Label files hold probabilities in units of 1/65535, so one that is rounded to just above a bin's upper end still belongs to that bin.
     """
-    return (np.ceil(confidence * BINS - 1e-5).astype(np.int64) - 1).clip(0, BINS - 1)
+    return (np.ceil((confidence - 1e-5) * BINS).astype(np.int64) - 1).clip(0, BINS - 1)
 
 
 class Reliability:
