@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Any, Dict, Sequence, Tuple
 
-from softhubert_plugin.report.contents import FileContent, is_count, is_number, is_text
+from softhubert_plugin.report.contents import FileContent, is_json_count, is_json_number, is_json_text
 
 _QUANTITIES = ("entropy", "confidence", "right")
 _BINS = ("confidence", "right")
@@ -48,7 +48,7 @@ class UncertaintyContent(FileContent):
             counts = self._inside("entropy.histogram.counts")
             self._histogram("entropy.histogram.counts", counts)
             edges = self._list("entropy.histogram.edges", self._inside("entropy.histogram.edges"))
-            rising = len(edges) == len(counts) + 1 and all(map(is_number, edges)) and edges == sorted(edges)
+            rising = len(edges) == len(counts) + 1 and all(map(is_json_number, edges)) and edges == sorted(edges)
             self._require("entropy.histogram.edges", edges, rising, "rising numbers, one more than counts")
         if self._inside("reliability") is not None:
             self._require("reliability.bins", self._inside("reliability.bins"), bool(self._inside("reliability.bins")), "rows")
@@ -70,11 +70,11 @@ class UncertaintyContent(FileContent):
 
     def _row(self, name: str, row: Any, keys: Sequence[str], intervals: bool) -> None:
         self._object(name, row)
-        self._require(f"{name}.frames", row.get("frames"), is_count(row.get("frames")), "a count")
+        self._require(f"{name}.frames", row.get("frames"), is_json_count(row.get("frames")), "a count")
         for key in keys:
             value, of = row.get(key), f"{name}.{key}"
             if key in ("class", "phone", "speaker"):
-                self._require(of, value, is_text(value), "text")
+                self._require(of, value, is_json_text(value), "text")
             elif key in ("from", "run_frames") or (key == "to" and not name.startswith("boundary")):
                 self._number(of, value)
             elif value is not None and intervals and key in ("entropy", "right"):
@@ -88,11 +88,11 @@ class UncertaintyContent(FileContent):
         self._number(f"{name}.value", estimate.get("value"))
         for end in ("low", "high"):
             found = estimate.get(end)
-            self._require(f"{name}.{end}", found, found is None or is_number(found), "a number")
+            self._require(f"{name}.{end}", found, found is None or is_json_number(found), "a number")
 
     def _number(self, name: str, value: Any) -> None:
-        self._require(name, value, is_number(value), "a number")
+        self._require(name, value, is_json_number(value), "a number")
 
     def _histogram(self, name: str, counts: Any) -> None:
-        fits = isinstance(counts, list) and 0 < len(counts) < 10_000 and all(map(is_count, counts))
+        fits = isinstance(counts, list) and 0 < len(counts) < 10_000 and all(map(is_json_count, counts))
         self._require(name, counts, fits, "counts")
