@@ -69,8 +69,7 @@ def align(folder: Path, phones: Dict[str, str]) -> Path:
 def results_of(folder: Path, labels: Path, alignments: Optional[Path] = None, **options: Any) -> Dict[str, Any]:
     """Measure labels, without drawing anything, and return the results as JSON holds them."""
     given = {"phone_set": None, "units_per_second": None, "label_rate": None, "speaker_from": None, **options}
-    results, _ = collect(open_corpus(labels, folder / "train.tsv", alignments, **given))
-    found: Dict[str, Any] = json.loads(json.dumps(results))
+    found: Dict[str, Any] = json.loads(json.dumps(collect(open_corpus(labels, folder / "train.tsv", alignments, **given)).results))
     return found
 
 

@@ -169,13 +169,14 @@ def _add_uncertainty(commands: Commands) -> None:
         from softhubert_plugin.uncertainty.measure import measure_uncertainty
 
         options = {"phone_set": a.phones, "units_per_second": a.units_per_second, "label_rate": a.label_rate}
-        return measure_uncertainty(a.labels, a.manifest, a.dest, alignments=a.alignments, speaker_from=a.speaker_from, **options)
+        options.update(speaker_from=a.speaker_from, listen=a.listen)
+        return measure_uncertainty(a.labels, a.manifest, a.dest, alignments=a.alignments, **options)
 
     parser = commands.add(
         "uncertainty",
         "find out where labels are unsure: at phone boundaries, in which phones, for which speakers, and whether they are right when sure",
         "softhubert labels uncertainty exp/labels/valid.gmm --manifest exp/data/valid.tsv --alignments exp/data/alignments "
-        "--dest exp/uncertainty",
+        "--dest exp/uncertainty --listen 6",
         uncertainty,
     )
     parser.add_argument("labels", metavar="LABELS", help="a .gmm file, packed or not, or a .km file with its dictionary beside it")
@@ -184,3 +185,11 @@ def _add_uncertainty(commands: Commands) -> None:
     add_speaker_argument(parser)
     parser.add_argument("--label-rate", type=float, help="frames per second; needed for .km (default: the rate in the .gmm file)")
     parser.add_argument("--dest", required=True, help="folder to write uncertainty.json, uncertainty.md and SVG figures to")
+    parser.add_argument(
+        "--listen",
+        type=int,
+        default=0,
+        metavar="N",
+        help="also write listen.html, one page with the sound of N utterances, the least and the most unsure ones of many speakers, and a "
+        "cursor that moves with it over spectrogram, posteriors, entropy and phones (default: no page)",
+    )

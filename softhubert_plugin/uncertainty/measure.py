@@ -7,24 +7,30 @@ each fold, then to judge every utterance by the counts of the other folds. Only 
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Any, Dict, Iterable, List, Optional, Tuple
+from typing import Any, Dict, Iterable, List, NamedTuple, Optional
 
 import numpy as np
 from tqdm import tqdm
 
+from softhubert_plugin.audio.check import audio_length
 from softhubert_plugin.errors import SoftHubertError
 from softhubert_plugin.files import PathLike, write_json, write_text
+from softhubert_plugin.manifests import SAMPLE_RATE
 from softhubert_plugin.report.uncertainty_figures import uncertainty_documents
 from softhubert_plugin.uncertainty.by_speaker import BySpeaker
 from softhubert_plugin.uncertainty.corpus import LabelledCorpus, open_corpus
-from softhubert_plugin.uncertainty.frames import frames_in_phones, unsure_frames
+from softhubert_plugin.uncertainty.frames import UnsureFrames, frames_in_phones, unsure_frames
 from softhubert_plugin.uncertainty.in_phones import InPhones
 from softhubert_plugin.uncertainty.information import HeldOutInformation
+from softhubert_plugin.uncertainty.listen_choice import choose_utterances
+from softhubert_plugin.uncertainty.listen_page import listen_page
 from softhubert_plugin.uncertainty.overview import Overview
 from softhubert_plugin.uncertainty.phone_guess import PhoneCounts, PhoneGuess
 from softhubert_plugin.uncertainty.reliability import Reliability
 from softhubert_plugin.uncertainty.table import uncertainty_markdown, uncertainty_text
 
+MOST_TO_LISTEN_TO = 100
+_OF_PHONES = ("boundary", "place", "phones", "classes", "reliability", "information")
 _HARD = "hard labels are certain in every frame"
 _ALONE = "there is a single aligned utterance, and nothing to hold out"
 _UNALIGNED = "no alignments were given"
@@ -40,6 +46,7 @@ def measure_uncertainty(
     units_per_second: Optional[float] = None,
     label_rate: Optional[float] = None,
     speaker_from: Optional[str] = None,
+    listen: int = 0,
 ) -> str:
     """Estimate where the targets of a label file are unsure.
 
@@ -50,6 +57,7 @@ def measure_uncertainty(
             alignments, what needs them is left out.
         label_rate: frames per second, which hard labels do not record.
         speaker_from: as :func:`~softhubert_plugin.speakers.known_speakers` takes it.
+        listen: write ``listen.html`` too, with the sound of this many utterances.
 
     Returns:
         The main numbers as text.
@@ -57,24 +65,43 @@ def measure_uncertainty(
     Raises:
         SoftHubertError: labels, manifest or alignments are not usable, or do not belong together.
     """
+    if not 0 <= listen <= MOST_TO_LISTEN_TO:
+        raise SoftHubertError(f"--listen {listen}: expected 0 to {MOST_TO_LISTEN_TO} utterances, whose sound is in one page")
     corpus = open_corpus(
         path, manifest_path, alignments, phone_set=phone_set, units_per_second=units_per_second, label_rate=label_rate,
         speaker_from=speaker_from,
     )  # fmt: skip
-    results, _ = collect(corpus)
+    if listen:
+        audio_length(corpus.manifest.audio_path(0))  # so that audio that is not there is noticed before the labels are read
+    found = collect(corpus)
     folder = Path(dest)
-    for name, document in uncertainty_documents(results):
+    for name, document in uncertainty_documents(found.results):
         write_text(folder / name, document)
-    write_text(folder / "uncertainty.md", uncertainty_markdown(results))
-    write_json(folder / "uncertainty.json", results)
-    return uncertainty_text(results)
+    write_text(folder / "uncertainty.md", uncertainty_markdown(found.results))
+    if listen:
+        speakers = None if corpus.speakers is None else corpus.speakers.names
+        chosen = choose_utterances(listen, found.entropies, corpus.manifest.sizes / SAMPLE_RATE, speakers)
+        write_text(folder / "listen.html", listen_page(corpus, chosen, found.phone_of))
+    write_json(folder / "uncertainty.json", found.results)
+    return uncertainty_text(found.results)
 
 
-def collect(corpus: LabelledCorpus) -> Tuple[Dict[str, Any], np.ndarray]:
-    """Estimate a corpus.
+class Collected(NamedTuple):
+    """What was measured.
 
-    Returns:
-        The results, as docs/formats.md describes them, and ``(utterances,)`` the mean entropy of each utterance, in nats.
+    Attributes:
+        results: what ``uncertainty.json`` holds, as docs/formats.md describes it.
+        entropies: ``(utterances,)`` the mean entropy of each utterance, in nats.
+        phone_of: the phone that most frames of each component have, in all utterances; ``None`` without alignments.
+    """
+
+    results: Dict[str, Any]
+    entropies: np.ndarray
+    phone_of: Optional[List[str]]
+
+
+def collect(corpus: LabelledCorpus) -> Collected:
+    """Measure a corpus.
 
     Raises:
         SoftHubertError: the labels are damaged, or no frame has a phone.
@@ -90,7 +117,6 @@ def collect(corpus: LabelledCorpus) -> Tuple[Dict[str, Any], np.ndarray]:
         right = None if judge is None else judge.add(index, frames)
         if speakers is not None:
             speakers.add(index, frames, right)
-    missing = {} if judge is not None else dict.fromkeys(("boundary", "place", "phones", "classes", "reliability", "information"))
     results: Dict[str, Any] = {
         "labels": str(corpus.labels.path),
         "kind": "soft" if corpus.soft else "hard",
@@ -98,11 +124,10 @@ def collect(corpus: LabelledCorpus) -> Tuple[Dict[str, Any], np.ndarray]:
         "label_rate": corpus.rate,
         **overview.summary(),
         "speakers": None if speakers is None else speakers.summary(),
-        "alignments": None,
-        **(missing if judge is None else judge.summary()),
+        **(dict.fromkeys(("alignments", *_OF_PHONES)) if judge is None else judge.summary()),
     }
     results["not_applicable"] = _not_applicable(corpus, results)
-    return (results if corpus.soft else _without_softness(results)), entropies
+    return Collected(results if corpus.soft else _without_softness(results), entropies, None if judge is None else judge.phone_of())
 
 
 class _Judge:
@@ -135,7 +160,7 @@ class _Judge:
                 f"{self.phones.source}: no frame of {self.corpus.labels.path} has a phone; give the alignments of this corpus"
             )
 
-    def add(self, index: int, frames: Any) -> Optional[np.ndarray]:
+    def add(self, index: int, frames: UnsureFrames) -> Optional[np.ndarray]:
         """Judge an utterance, and return which of its frames with a phone are right; ``None`` if that cannot be said."""
         where = frames_in_phones(self.phones, index, len(frames), self.corpus.rate)
         if where is None:
@@ -151,6 +176,10 @@ class _Judge:
         self.reliability.add(group, frames.confidence[where.known], right[where.known])
         self.information.add(group, frames, where.phone, where.known, guess)
         return right[where.known]
+
+    def phone_of(self) -> List[str]:
+        """The phone that most frames of each component have."""
+        return [self.phones.phones[phone] for phone in self.counts.argmax.sum(0).argmax(0)]
 
     def summary(self) -> Dict[str, Any]:
         """The parts of the results that need the phones."""
@@ -187,7 +216,7 @@ def _not_applicable(corpus: LabelledCorpus, results: Dict[str, Any]) -> Dict[str
     """Why parts of the results are missing."""
     reasons: Dict[str, str] = {}
     if corpus.phones is None:
-        reasons.update(dict.fromkeys(("boundary", "place", "phones", "classes", "reliability", "information"), _UNALIGNED))
+        reasons.update(dict.fromkeys(_OF_PHONES, _UNALIGNED))
     elif results["information"] is None:
         reasons.update(dict.fromkeys(("reliability", "information"), _ALONE))
     if corpus.speakers is None:
