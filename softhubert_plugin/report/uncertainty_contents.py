@@ -73,6 +73,7 @@ class UncertaintyContent(FileContent):
         self._require(f"{name}.frames", row.get("frames"), is_json_count(row.get("frames")), "a count")
         for key in keys:
             value, of = row.get(key), f"{name}.{key}"
+            self._require(of, value, key in row, "a value, or null")
             if key in ("class", "phone", "speaker"):
                 self._require(of, value, is_json_text(value), "text")
             elif key in ("from", "run_frames") or (key == "to" and not name.startswith("boundary")):
@@ -86,9 +87,8 @@ class UncertaintyContent(FileContent):
         """Check a value with its interval, whose ends are missing where there is a single group of utterances."""
         self._object(name, estimate)
         self._number(f"{name}.value", estimate.get("value"))
-        for end in ("low", "high"):
-            found = estimate.get(end)
-            self._require(f"{name}.{end}", found, found is None or is_json_number(found), "a number")
+        ends = [estimate.get("low", ""), estimate.get("high", "")]
+        self._require(f"{name}.low and .high", ends, ends == [None, None] or all(map(is_json_number, ends)), "two numbers, or two nulls")
 
     def _number(self, name: str, value: Any) -> None:
         self._require(name, value, is_json_number(value), "a number")

@@ -9,14 +9,13 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.ticker import MaxNLocator
 
+from softhubert_plugin.alignments.phone_classes import CLASSES
 from softhubert_plugin.plotting import colour, label_text, plot_style, svg_document
 
 Results = Dict[str, Any]
 # Name and results of each label file. One alone has the empty name.
 Named = Sequence[Tuple[str, Results]]
 Draw = Callable[[Named], Optional[Figure]]
-
-CLASS_ORDER = ("vowels", "approximants", "nasals", "fricatives", "affricates", "stops", "silence", "noise", "other")
 
 
 class UncertaintyFigure(NamedTuple):
@@ -103,7 +102,7 @@ def _classes(named: Named) -> Optional[Figure]:
     having = _having(named, "classes")
     if not having:
         return None
-    present = [name for name in CLASS_ORDER if any(row["class"] == name for *_, results in having for row in results["classes"])]
+    present = [name for name in CLASSES if any(row["class"] == name for *_, results in having for row in results["classes"])]
     figure = Figure(figsize=(8, 3), layout="constrained")
     panels = figure.subplots(1, 2)
     for place, name, results in having:
@@ -131,7 +130,7 @@ def _phones(named: Named) -> Optional[Figure]:
     figure = Figure(figsize=(8, 4.5), layout="constrained")
     axes = figure.subplots()
     most = max((row["frames"] for row in rows), default=0) or 1
-    for number, name in enumerate(CLASS_ORDER):
+    for number, name in enumerate(CLASSES):
         of_class = [row for row in rows if row["class"] == name]
         heights = [100 * (row["right"] or 0) if judged else row["frames"] for row in of_class]
         sizes = [12 + 150 * row["frames"] / most for row in of_class]
