@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import math
+import tracemalloc
 from pathlib import Path
 from typing import Any, Dict, List, Optional, Sequence, Set, Tuple
 
@@ -491,3 +492,20 @@ def test_results_that_were_changed_are_refused_by_name(part: str, value: Any, tw
     (experiment / "uncertainty" / "uncertainty.json").write_text(json.dumps({**found, part: value}))
     with pytest.raises(SoftHubertError, match=rf"uncertainty\.json: {part}.*expected.*write it with 'softhubert labels uncertainty'"):
         write_report([experiment], folder / "report")
+
+
+def test_ten_times_the_utterances_take_no_more_memory(tmp_path: Path) -> None:
+    peaks = []
+    for times in (4, 40):
+        folder = tmp_path / str(times)
+        folder.mkdir()
+        names = [f"s{number % 4}-{number}" for number in range(4 * times)]
+        labels = write_labels(folder, {f"{name}.flac": SPEAKER_A * 10 for name in names}, components=200)
+        alignments = align(folder, dict.fromkeys(names, "0 0.3 B\n0.3 0.82 S\n"))
+        given = {"phone_set": None, "units_per_second": None, "label_rate": None, "speaker_from": None}
+        corpus = open_corpus(labels, folder / "train.tsv", alignments, **given)
+        tracemalloc.start()
+        collect(corpus)
+        peaks.append(tracemalloc.get_traced_memory()[1])
+        tracemalloc.stop()
+    assert peaks[1] < 1.2 * peaks[0]

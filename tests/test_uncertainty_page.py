@@ -14,7 +14,7 @@ import browser as headless
 import numpy as np
 import pytest
 import soundfile
-from test_uncertainty import align
+from test_uncertainty import align, write_labels
 
 from softhubert_plugin.cli import main
 from softhubert_plugin.labels.convert import convert_labels
@@ -22,8 +22,10 @@ from softhubert_plugin.labels.soft_layout import SoftLabelInfo, quantised
 from softhubert_plugin.labels.soft_writing import write_soft_labels
 from softhubert_plugin.labels.targets import FrameTargets
 from softhubert_plugin.manifests import read_manifest, write_manifest
+from softhubert_plugin.uncertainty.corpus import open_corpus
 from softhubert_plugin.uncertainty.listen_choice import choose_utterances
 from softhubert_plugin.uncertainty.listen_media import spectrogram
+from softhubert_plugin.uncertainty.measure import collect
 
 ODD = "<script>alert(1)</script>&\"'\u202e日-1.flac"
 SECONDS = 2.5
@@ -107,6 +109,14 @@ def test_the_page_says_what_the_script_reads(page: Path) -> None:
     assert first["largest"][0] == [[0, 1.0]] and first["largest"][1] == [[0, 0.5], [1, 0.5]]
     assert first["phones"] == ["B", "AA", "spn"] and first["starts"] == [0, 0.5, 1.5] and first["end"] == SECONDS
     assert data["names"]["0"].split()[1] in ("B", "AA", "spn")
+
+
+def test_a_component_that_is_never_the_most_probable_one_stands_for_no_phone(tmp_path: Path) -> None:
+    frames: List[Dict[int, float]] = [{0: 0.6, 2: 0.4}] * 4
+    labels = write_labels(tmp_path, {"anna-1.flac": frames, "ben-1.flac": frames}, components=4)
+    phones = align(tmp_path, {"anna-1": "0 0.1 S\n", "ben-1": "0 0.1 S\n"})
+    given = {"phone_set": None, "units_per_second": None, "label_rate": None, "speaker_from": None}
+    assert collect(open_corpus(labels, tmp_path / "train.tsv", phones, **given)).phone_of == ["S", "", "", ""]
 
 
 def test_hard_labels_and_no_alignments_make_a_page_too(tmp_path: Path) -> None:

@@ -12,7 +12,6 @@ from matplotlib.image import imsave
 from softhubert_plugin.manifests import SAMPLE_RATE
 
 WINDOW, HOP, FFT = 400, 160, 512
-HOP_SECONDS = HOP / SAMPLE_RATE
 _BINS_A_ROW = 2
 _DECIBELS = 70.0
 _COLUMNS_AT_ONCE = 4096

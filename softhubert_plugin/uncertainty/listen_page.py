@@ -9,7 +9,7 @@ import html
 import json
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Dict, List, Optional, Sequence
+from typing import Any, Dict, List, Optional, Sequence, Tuple
 
 import numpy as np
 
@@ -18,7 +18,7 @@ from softhubert_plugin.audio.read import read_waveform
 from softhubert_plugin.manifests import SAMPLE_RATE
 from softhubert_plugin.uncertainty.corpus import LabelledCorpus
 from softhubert_plugin.uncertainty.frames import UnsureFrames, unsure_frames
-from softhubert_plugin.uncertainty.listen_media import HOP_SECONDS, posteriorgram_uri, spectrogram_uri, wav_uri
+from softhubert_plugin.uncertainty.listen_media import HOP, WINDOW, posteriorgram_uri, spectrogram_uri, wav_uri
 
 ROWS = 24  # components in a posteriorgram; the last row is all others together
 _LARGEST = 3  # components in the line below the sound
@@ -61,12 +61,13 @@ def listen_page(corpus: LabelledCorpus, chosen: Sequence[int], phone_of: Optiona
     Args:
         corpus: the labels and what belongs to them.
         chosen: the utterances to show, in this order.
-        phone_of: the phone that each component stands for; ``None`` if that is not known.
+        phone_of: the phone that each component stands for, empty for a component that is never the most probable one; ``None`` without
+            alignments.
 
     Raises:
         SoftHubertError: the audio of an utterance cannot be read, or has another length than in the manifest.
     """
-    names = {} if phone_of is None else {number: f"{number} {phone}" for number, phone in enumerate(phone_of)}
+    names = {} if phone_of is None else {number: f"{number} {phone}" for number, phone in enumerate(phone_of) if phone}
     utterances = [_utterance(corpus, index) for index in chosen]
     records = [_record(utterance) for utterance in utterances]
     top = max(float(utterance.frames.entropy.max()) for utterance in utterances) or 1.0
@@ -102,7 +103,7 @@ def _explained(corpus: LabelledCorpus, names: Dict[int, str]) -> str:
         f"{corpus.labels.n_components} components. From top to bottom: spectrogram, 0 to 8 kHz; posteriors, of which the {ROWS - 1} "
         f"components that the utterance uses most have a row of their own ({rows}; darker is more probable), and the last row is all "
         "others; entropy in nats, with lines at perplexity 2, 4 and 8; phones, where there is an alignment. The utterances are in turn the "
-        "least and the most unsure ones of 2 to 20 seconds, by mean entropy, spread over the speakers."
+        "least sure and the surest ones by mean entropy, spread over the speakers, of 2 to 20 seconds if there are enough."
     )
 
 
@@ -151,8 +152,8 @@ def _largest(frames: UnsureFrames) -> List[List[List[float]]]:
 def _section(utterance: _Utterance, corpus: LabelledCorpus, names: Dict[int, str], number: int, top: float) -> str:
     rows, posteriors = _posteriors(utterance.frames, corpus.labels.n_components, names)
     first, seconds = FRAME_CENTRE - 0.5 / corpus.rate, len(utterance.frames) / corpus.rate
-    columns = 1 + max(0, len(utterance.samples) - 400) // 160
-    heard = _place(FRAME_CENTRE - HOP_SECONDS / 2, columns * HOP_SECONDS, utterance.seconds)
+    columns = 1 + max(0, len(utterance.samples) - WINDOW) // HOP
+    heard = _place(FRAME_CENTRE - 0.5 * HOP / SAMPLE_RATE, columns * HOP / SAMPLE_RATE, utterance.seconds)
     labelled = _place(first, seconds, utterance.seconds)
     title = _text(utterance.title)
     tracks = [
@@ -183,7 +184,7 @@ def _section(utterance: _Utterance, corpus: LabelledCorpus, names: Dict[int, str
     )
 
 
-def _posteriors(frames: UnsureFrames, n_components: int, names: Dict[int, str]) -> Any:
+def _posteriors(frames: UnsureFrames, n_components: int, names: Dict[int, str]) -> Tuple[List[str], np.ndarray]:
     """The rows of the posteriorgram: their names, and ``(rows, frames)`` probabilities.
 
     Rows with the same phone are neighbours. The last row, of all other components, is left out where there are none.

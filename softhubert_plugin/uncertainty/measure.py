@@ -92,7 +92,8 @@ class Collected(NamedTuple):
     Attributes:
         results: what ``uncertainty.json`` holds, as docs/formats.md describes it.
         entropies: ``(utterances,)`` the mean entropy of each utterance, in nats.
-        phone_of: the phone that most frames of each component have, in all utterances; ``None`` without alignments.
+        phone_of: the phone that most frames of each component have, in all utterances, and empty for a component that is never the most
+            probable one; ``None`` without alignments.
     """
 
     results: Dict[str, Any]
@@ -178,8 +179,9 @@ class _Judge:
         return right[where.known]
 
     def phone_of(self) -> List[str]:
-        """The phone that most frames of each component have."""
-        return [self.phones.phones[phone] for phone in self.counts.argmax.sum(0).argmax(0)]
+        """The phone that most frames of each component have; empty for a component that is never the most probable one."""
+        counts = self.counts.argmax.sum(0)
+        return [self.phones.phones[phone] if used else "" for phone, used in zip(counts.argmax(0), counts.any(0))]
 
     def summary(self) -> Dict[str, Any]:
         """The parts of the results that need the phones."""
