@@ -68,55 +68,60 @@ def _named_lines(axes: Axes, named: Named) -> None:
         axes.legend()
 
 
+def _drawn_quantities(tables: Sequence[Sequence[Dict[str, Any]]]) -> List[Tuple[str, float, str]]:
+    """Key, factor and label of what the rows of tables have: hard labels have no entropy, a single utterance is not judged."""
+    kinds = (("entropy", 1.0, "entropy (nats)"), ("right", 100.0, "phone right (%)"))
+    return [kind for kind in kinds if any(row[kind[0]] is not None for table in tables for row in table)]
+
+
 def _boundary(named: Named) -> Optional[Figure]:
     """Entropy and share of right frames against the distance to a boundary, then against the place within the phone."""
     having = _having(named, "boundary", "place")
-    if not having:
+    kinds = _drawn_quantities([table for *_, results in having for table in (results["boundary"]["all"], results["place"])])
+    if not kinds:
         return None
-    figure = Figure(figsize=(8, 5.2), layout="constrained")
-    panels = figure.subplots(2, 2, sharey="row")
-    for row, (key, factor, label) in enumerate((("entropy", 1.0, "entropy (nats)"), ("right", 100.0, "phone right (%)"))):
+    figure = Figure(figsize=(8, 2.6 * len(kinds)), layout="constrained")
+    panels = figure.subplots(len(kinds), 2, sharey="row", squeeze=False)
+    for (distance, within), (key, factor, label) in zip(panels, kinds):
         for place, name, results in having:
-            rows = results["boundary"]["speech"]
-            style = {"color": colour(place), "label": label_text(name) or "speech"}
-            _measures(panels[row, 0], range(len(rows)), [each[key] for each in rows], factor, **style)
+            near = {"speech": (colour(place), label_text(name) or "speech", "-")}
             if len(named) == 1:
-                rows = results["boundary"]["all"]
-                style = {"color": colour(1), "label": "with silence", "linestyle": ":"}
-                _measures(panels[row, 0], range(len(rows)), [each[key] for each in rows], factor, **style)
-            rows = results["place"]
-            centres = [(each["from"] + each["to"]) / 2 for each in rows]
-            _measures(panels[row, 1], centres, [each[key] for each in rows], factor, color=colour(place))
-        panels[row, 0].set_ylabel(label)
-    rows = having[0][2]["boundary"]["speech"]
-    for panel in panels[:, 0]:
-        ticks = [f"{1000 * each['from']:.0f}–{1000 * each['to']:.0f}" if each["to"] else f"> {1000 * each['from']:.0f}" for each in rows]
-        panel.set_xticks(range(len(rows)), ticks, rotation=45)
-    panels[1, 0].set_xlabel("distance to the nearest phone boundary (ms)")
-    panels[1, 1].set_xlabel("place within the phone (0 start, 1 end)")
+                near["all"] = (colour(1), "with silence", ":")
+            for which, (shade, legend, line) in near.items():
+                rows = results["boundary"][which]
+                measured = [row[key] for row in rows]
+                _measures(distance, range(len(rows)), measured, factor, color=shade, label=legend, linestyle=line)
+            centres = [(row["from"] + row["to"]) / 2 for row in results["place"]]
+            _measures(within, centres, [row[key] for row in results["place"]], factor, color=colour(place))
+        distance.set_ylabel(label)
+        rows = having[0][2]["boundary"]["speech"]
+        ticks = [f"{1000 * row['from']:.0f}–{1000 * row['to']:.0f}" if row["to"] else f"> {1000 * row['from']:.0f}" for row in rows]
+        distance.set_xticks(range(len(rows)), ticks, rotation=45)
+    panels[-1, 0].set_xlabel("distance to the nearest phone boundary (ms)")
+    panels[-1, 1].set_xlabel("place within the phone (0 start, 1 end)")
     panels[0, 0].legend()
     return figure
 
 
 def _classes(named: Named) -> Optional[Figure]:
     having = _having(named, "classes")
-    if not having:
+    kinds = _drawn_quantities([results["classes"] for *_, results in having])
+    if not kinds:
         return None
     present = [name for name in CLASSES if any(row["class"] == name for *_, results in having for row in results["classes"])]
-    figure = Figure(figsize=(8, 3), layout="constrained")
-    panels = figure.subplots(1, 2)
-    for place, name, results in having:
-        shift = (place - (len(named) - 1) / 2) * min(0.15, 0.6 / len(named))
-        found = {row["class"]: row for row in results["classes"]}
-        for panel, key, factor in ((panels[0], "entropy", 1.0), (panels[1], "right", 100.0)):
-            measures = [found.get(each, {}).get(key) for each in present]
+    figure = Figure(figsize=(4 * len(kinds), 3), layout="constrained")
+    panels = figure.subplots(1, len(kinds), squeeze=False)[0]
+    for panel, (key, factor, label) in zip(panels, kinds):
+        for place, name, results in having:
+            shift = (place - (len(named) - 1) / 2) * min(0.15, 0.6 / len(named))
+            found = {row["class"]: row[key] for row in results["classes"]}
             places = [number + shift for number in range(len(present))]
-            _measures(panel, places, measures, factor, color=colour(place), linestyle="none", label=label_text(name))
-    for panel, label in zip(panels, ("entropy (nats)", "phone right (%)")):
+            measured = [found.get(each) for each in present]
+            _measures(panel, places, measured, factor, color=colour(place), linestyle="none", label=label_text(name))
         panel.set_xticks(range(len(present)), present, rotation=45)
         panel.set_ylabel(label)
         panel.set_ylim(bottom=0)
-    _named_lines(panels[1], named)
+    _named_lines(panels[-1], named)
     return figure
 
 
@@ -225,21 +230,24 @@ def _overview(named: Named) -> Optional[Figure]:
     having = _having(named, "runs")
     if not having:
         return None
-    figure = Figure(figsize=(8, 3), layout="constrained")
-    entropy, runs = figure.subplots(1, 2)
+    soft = any(results.get("entropy") is not None for *_, results in having)
+    figure = Figure(figsize=(8 if soft else 4, 3), layout="constrained")
+    panels = figure.subplots(1, 2 if soft else 1, squeeze=False)[0]
     for place, name, results in having:
-        style = {"color": colour(place), "fill": len(having) == 1, "alpha": 0.8}
-        if results["entropy"] is not None:
-            histogram = results["entropy"]["histogram"]
-            entropy.stairs(100 * np.asarray(histogram["counts"]) / max(sum(histogram["counts"]), 1), histogram["edges"], **style)
         counts = results["runs"]["counts"]
-        edges = np.arange(len(counts) + 1) + 0.5
-        runs.stairs(100 * np.asarray(counts) / max(sum(counts), 1), edges, label=label_text(name), **style)
-    entropy.set_xlabel("entropy of a frame's target (nats)")
-    entropy.set_ylabel("frames (%)")
-    runs.set_xlabel("frames that a label lasts (the last: or more)")
-    runs.set_ylabel("runs (%)")
-    _named_lines(runs, named)
+        bounds: List[float] = [run + 0.5 for run in range(len(counts) + 1)]
+        drawn = [(counts, bounds, panels[-1], label_text(name))]
+        if results.get("entropy") is not None:
+            histogram = results["entropy"]["histogram"]
+            drawn.append((histogram["counts"], histogram["edges"], panels[0], ""))
+        for heights, edges, panel, label in drawn:
+            shares = 100 * np.asarray(heights) / max(sum(heights), 1)
+            panel.stairs(shares, edges, color=colour(place), fill=len(having) == 1, alpha=0.8, label=label or None)
+    panels[0].set_xlabel("entropy of a frame's target (nats)")
+    panels[0].set_ylabel("frames (%)")
+    panels[-1].set_xlabel("frames that a label lasts (the last: or more)")
+    panels[-1].set_ylabel("runs (%)")
+    _named_lines(panels[-1], named)
     return figure
 
 
@@ -247,7 +255,7 @@ UNCERTAINTY_FIGURES: Sequence[UncertaintyFigure] = (
     UncertaintyFigure(
         "overview",
         "Uncertainty: frames and runs",
-        "Left: entropy of the targets; hard labels have none. Right: for how many frames the most probable component stays the same.",
+        "Entropy of the targets, which hard labels do not have, and for how many frames the most probable component stays the same.",
         _overview,
     ),
     UncertaintyFigure(

@@ -49,10 +49,10 @@ def _phone_lines(results: Dict[str, Any]) -> List[str]:
         lines.append(f"speech: entropy {_interval(near['entropy'])} within 10 ms of a boundary, {_interval(far['entropy'])} at 40 to 60 ms")
     if results["information"] is not None:
         found = results["information"]
-        readings = ", ".join(f"{name} {found[name]['pnmi']['value']:.4f}" for name in ("argmax", "expected", "posterior"))
-        lines.append(
-            f"PNMI held out: {readings}; the posterior says {_interval(found['beyond_argmax'], signed=True)} nats more than its argmax"
-        )
+        readings = ("argmax", "expected", "posterior") if results["kind"] == "soft" else ("argmax",)
+        lines.append("PNMI held out: " + ", ".join(f"{name} {_interval(found[name]['pnmi'])}" for name in readings))
+        if results["kind"] == "soft":
+            lines.append(f"the posterior says {_interval(found['beyond_argmax'], signed=True)} nats more than its argmax")
     if results["reliability"] is not None:
         found = results["reliability"]
         lines.append(
