@@ -85,7 +85,7 @@ setup(
     package_dir={"softhubert_plugin.config": "config", "hydra_plugins": "softhubert_plugin/compat/hydra_plugins"},
     # hydra imports what it finds in this namespace, to which many packages add.
     py_modules=["hydra_plugins.softhubert_last_line"],
-    package_data={"softhubert_plugin": ["py.typed"], "softhubert_plugin.config": ["**/*.yaml"]},
+    package_data={"softhubert_plugin": ["py.typed", "uncertainty/listen.*s"], "softhubert_plugin.config": ["**/*.yaml"]},
     zip_safe=False,
     python_requires=">=3.8,<3.14",
     install_requires=REQUIREMENTS,

@@ -34,7 +34,7 @@ def build_parser() -> argparse.ArgumentParser:
     add_manifest(commands.group("manifest", "write manifests and transcripts in fairseq's formats"))
     add_features(commands.group("features", "compute features of a split, shard by shard"))
     add_gmm(commands.group("gmm", "fit a Gaussian mixture, and label frames with its posteriors"))
-    add_labels(commands.group("labels", "merge, inspect, convert, pack, verify and measure label files"))
+    add_labels(commands.group("labels", "merge, inspect, convert, pack, verify and measure label files, and see where they are unsure"))
     add_probing(commands)
     add_recognition(commands)
     add_recipes(commands.group("recipe", "run a whole experiment: quickstart, study or librispeech"))

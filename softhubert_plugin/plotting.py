@@ -6,6 +6,8 @@ Figures are made with :class:`matplotlib.figure.Figure` and never with ``pyplot`
 from __future__ import annotations
 
 import io
+import re
+import warnings
 from typing import Any
 
 import matplotlib
@@ -13,6 +15,7 @@ from matplotlib.figure import Figure
 
 # The colours of Okabe and Ito, which colour-blind readers can distinguish.
 COLOURS = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9", "#000000")
+_NOT_IN_XML = re.compile("[\x00-\x08\x0b\x0c\x0e-\x1f\x7f\ud800-\udfff\ufffe\uffff]")
 STYLE = {
     "svg.fonttype": "none",  # text stays text: smaller, searchable, in the page's font
     "svg.hashsalt": "softhubert",  # the same data give the same file
@@ -36,10 +39,22 @@ def colour(index: int) -> str:
     return COLOURS[index % len(COLOURS)]
 
 
+def label_text(text: str) -> str:
+    """Return text from a file as matplotlib shows it unchanged: a dollar sign is no formula, and control characters are left out.
+
+    XML has no control characters, and a surrogate, which stands for bytes that are not UTF-8, cannot be written.
+    """
+    return _NOT_IN_XML.sub("\N{REPLACEMENT CHARACTER}", text).replace("$", r"\$")
+
+
 def svg_document(figure: Figure, title: str) -> str:
     """Return a figure as the text of an SVG file. It contains no date, so that the same data give the same bytes."""
     stream = io.StringIO()
-    figure.savefig(stream, format="svg", metadata={"Date": None, "Title": title})
+    with warnings.catch_warnings():
+        # Its own font measures the text, but the viewer's font shows it.
+        warnings.filterwarnings("ignore", message="Glyph .* missing from")
+        warnings.filterwarnings("ignore", message="Matplotlib currently does not support")
+        figure.savefig(stream, format="svg", metadata={"Date": None, "Title": title})
     return stream.getvalue()
 
 

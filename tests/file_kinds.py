@@ -367,6 +367,23 @@ _FRAMES = "".join(f"{name}\t{','.join(['sil'] * 10 + ['AH0'] * 15 + ['S'] * 15 +
 _MEASURE = {"value": 0.5, "low": 0.4, "high": 0.6}
 _MEASURES = {"phone_purity": _MEASURE, "cluster_purity": _MEASURE, "pnmi": _MEASURE}
 _LAYERS = {"layer": 2, "layers": [{"layer": 1, "accuracy": _MEASURE, "pnmi": _MEASURE}], "mfcc": {"accuracy": _MEASURE, "pnmi": _MEASURE}}
+_QUANTITIES = {"frames": 8, "entropy": _MEASURE, "confidence": 0.6, "right": _MEASURE}
+_DISTANCES = [{"from": 0.0, "to": 0.01, **_QUANTITIES}, {"from": 0.01, "to": None, **_QUANTITIES}]
+_READING = {"mutual_information": _MEASURE, "pnmi": _MEASURE}
+_UNCERTAINTY = {
+    "entropy": {"mean": 1.0, "histogram": {"edges": [0, 0.5, 1], "counts": [3, 5]}},
+    "runs": {"mean_frames": 2.0, "counts": [3, 1]},
+    "boundary": {"all": _DISTANCES, "speech": _DISTANCES},
+    "place": [{"from": 0.0, "to": 1.0, **_QUANTITIES}],
+    "classes": [{"class": "vowels", **_QUANTITIES}],
+    "phones": [{"phone": "AH", "class": "vowels", **_QUANTITIES, "entropy": 1.0, "right": 0.5}],
+    "speakers": {"rows": [{"speaker": "anna", "run_frames": 2.0, **_QUANTITIES, "entropy": 1.0, "right": 0.5}]},
+    "reliability": {
+        "bins": [{"from": 0.0, "to": 1.0, **_QUANTITIES}],
+        **dict.fromkeys(("expected_calibration_error", "confidence", "right"), _MEASURE),
+    },
+    "information": dict.fromkeys(("argmax", "expected", "posterior"), _READING),
+}
 _LOG = "".join(
     f'[2026-01-01 00:00:00,000][{kind}][INFO] - {{"{prefix}loss": "{loss}", "{prefix}num_updates": "{update}"}}\n'
     for update, loss in ((10, 2.5), (20, 1.5))
@@ -377,6 +394,7 @@ _EXPERIMENT: Dict[str, str] = {
     "labels.json": json.dumps({"perplexity": 3.5, "entropy_histogram": {"edges": [0, 0.5, 1], "counts": [3, 5]}}),
     "quality.json": json.dumps({"argmax": _MEASURES, "expected": _MEASURES}),
     "layers.json": json.dumps(_LAYERS),
+    "uncertainty/uncertainty.json": json.dumps(_UNCERTAINTY),
     "timings.tsv": "corpus\t60\npretrain\t120.5\n",
     "commands.txt": "softhubert features mfcc exp/data train 1 0 exp/mfcc\n",
     "pretrain/hydra_train.log": _LOG,

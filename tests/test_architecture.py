@@ -18,6 +18,7 @@ cli
 commands
 recipes
 api exchange tasks
+uncertainty
 asr probing gmm data
 labels models
 features

@@ -47,6 +47,20 @@ class _Timed(NamedTuple):
     labels: np.ndarray
 
 
+class PhoneIntervals(NamedTuple):
+    """The phones of an utterance in time, without gaps: each lasts until the next begins, and neighbours are different phones.
+
+    Attributes:
+        starts: ``(n,)`` seconds at which each phone begins.
+        phones: ``(n,)`` numbers into :attr:`Alignments.phones`.
+        end: seconds at which the last phone ends.
+    """
+
+    starts: np.ndarray
+    phones: np.ndarray
+    end: float
+
+
 class Alignments:
     """Phones of a manifest's utterances in time.
 
@@ -129,6 +143,21 @@ class Alignments:
         place = np.maximum(place, 0)
         phones = np.where(centres + 5e-10 < ends[place], self._phone_of_label[labels[place]], self.silence)
         return np.where(inside, phones, UNLABELLED)
+
+    def intervals(self, index: int) -> PhoneIntervals:
+        """The phones of an utterance in time: those that :meth:`frames` gives, whatever the frame rate.
+
+        Args:
+            index: the utterance's number in the manifest.
+        """
+        starts, ends, labels = self._timed[index]
+        phones, end = self._phone_of_label[labels], float(ends[-1])
+        gaps = 1 + np.flatnonzero(starts[1:] > ends[:-1])
+        starts, phones = np.insert(starts, gaps, ends[gaps - 1]), np.insert(phones, gaps, self.silence)
+        lasting = np.diff(np.append(starts, end)) > 0
+        starts, phones = (starts[lasting], phones[lasting]) if lasting.any() else (starts[:1], phones[:1])
+        changes = np.concatenate([[True], phones[1:] != phones[:-1]])
+        return PhoneIntervals(starts[changes], phones[changes], end)
 
     def _matched(self) -> Dict[int, int]:
         """Find the number of each utterance's alignment in the source. Utterances without one go to :attr:`missing`."""

@@ -5,11 +5,11 @@ from __future__ import annotations
 import argparse
 import json
 
-from softhubert_plugin.commands.parser import Commands, add_alignment_arguments
+from softhubert_plugin.commands.parser import Commands, add_alignment_arguments, add_speaker_argument
 
 
 def add_labels(commands: Commands) -> None:
-    """Add the subcommands ``merge``, ``inspect``, ``convert``, ``pack``, ``control``, ``verify`` and ``quality``."""
+    """Add the subcommands ``merge``, ``inspect``, ``convert``, ``pack``, ``control``, ``verify``, ``quality`` and ``uncertainty``."""
 
     def merge(a: argparse.Namespace) -> str:
         from softhubert_plugin.labels.merge import merge_labels
@@ -166,3 +166,40 @@ def add_labels(commands: Commands) -> None:
     add_alignment_arguments(parser)
     parser.add_argument("--label-rate", type=float, help="frames per second; needed for .km (default: the rate in the .gmm file)")
     parser.add_argument("--dest", help="file to write the measures to, as JSON (default: only print them)")
+    _add_uncertainty(commands)
+
+
+def _add_uncertainty(commands: Commands) -> None:
+    def uncertainty(a: argparse.Namespace) -> str:
+        from softhubert_plugin.uncertainty.measure import measure_uncertainty
+
+        options = {
+            "phone_set": a.phones,
+            "units_per_second": a.units_per_second,
+            "partly": a.partial_alignments,
+            "label_rate": a.label_rate,
+        }
+        options.update(speaker_from=a.speaker_from, listen=a.listen)
+        return measure_uncertainty(a.labels, a.manifest, a.dest, alignments=a.alignments, **options)
+
+    parser = commands.add(
+        "uncertainty",
+        "find out where labels are unsure: at phone boundaries, in which phones, for which speakers, and whether they are right when sure",
+        "softhubert labels uncertainty exp/labels/valid.gmm --manifest exp/data/valid.tsv --alignments exp/data/alignments "
+        "--dest exp/uncertainty --listen 6",
+        uncertainty,
+    )
+    parser.add_argument("labels", metavar="LABELS", help="a .gmm file, packed or not, or a .km file with its dictionary beside it")
+    parser.add_argument("--manifest", required=True, help="the split's .tsv")
+    add_alignment_arguments(parser, without="only what needs no phones")
+    add_speaker_argument(parser)
+    parser.add_argument("--label-rate", type=float, help="frames per second; needed for .km (default: the rate in the .gmm file)")
+    parser.add_argument("--dest", required=True, help="folder to write uncertainty.json, uncertainty.md and SVG figures to")
+    parser.add_argument(
+        "--listen",
+        type=int,
+        default=0,
+        metavar="N",
+        help="also write listen.html, one page with the sound of N utterances, the least and the most unsure ones of many speakers, and a "
+        "cursor that moves with it over spectrogram, posteriors, entropy and phones (default: no page)",
+    )

@@ -73,13 +73,17 @@ def add_speaker_argument(parser: argparse.ArgumentParser) -> None:
     )
 
 
-def add_alignment_arguments(parser: argparse.ArgumentParser) -> None:
-    """Add ``--alignments``, ``--phones``, ``--units-per-second`` and ``--partial-alignments``."""
+def add_alignment_arguments(parser: argparse.ArgumentParser, *, without: str = "") -> None:
+    """Add ``--alignments``, ``--phones``, ``--units-per-second`` and ``--partial-alignments``.
+
+    Args:
+        without: what the command does without alignments; by default it needs them.
+    """
     parser.add_argument(
         "--alignments",
-        required=True,
+        required=not without,
         help="folder of .TextGrid, .lab or .phn files named as the audio is (by relative path, or by name if that is unique), a .ctm file, "
-        "or fairseq's 'utterance<TAB>phone,phone,…' file",
+        f"or fairseq's 'utterance<TAB>phone,phone,…' file{f' (default: {without})' if without else ''}",
     )
     parser.add_argument("--phones", help="phone set: arpabet, timit, espeak, letters or asis (default: detected from the alignments)")
     parser.add_argument(

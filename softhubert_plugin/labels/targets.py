@@ -19,8 +19,11 @@ def most_probable(counts: np.ndarray, components: np.ndarray, weights: np.ndarra
         components: ``(entries,)``, frame after frame.
         weights: ``(entries,)`` signed or floating.
     """
-    order = np.lexsort((components, -weights, np.repeat(np.arange(len(counts)), counts)))
-    return components[order][np.cumsum(counts) - counts]
+    starts = np.cumsum(counts) - counts
+    largest = np.repeat(np.maximum.reduceat(weights, starts), counts)
+    candidates = np.where(weights == largest, components, np.iinfo(components.dtype).max)
+    best: np.ndarray = np.minimum.reduceat(candidates, starts)
+    return best
 
 
 @dataclass(frozen=True)

@@ -27,13 +27,13 @@ class FileContent:
         """Check what ``softhubert score`` writes: rates, and errors and words of each utterance, which give the word error rate."""
         score = self.value
         for key in ("wer", "low", "high"):
-            self._require(key, score.get(key), _is_number(score.get(key)), "a number")
-        self._require("cer", score.get("cer"), score.get("cer") is None or _is_number(score["cer"]), "a number")
+            self._require(key, score.get(key), is_json_number(score.get(key)), "a number")
+        self._require("cer", score.get("cer"), score.get("cer") is None or is_json_number(score["cer"]), "a number")
         each = self._object("per_utterance", score.get("per_utterance"))
         utterances = len(self._list("per_utterance.id", each.get("id")))
         for key in ("id", "errors", "words", *({"alignment", "speaker"} & each.keys())):
             values = self._list(f"per_utterance.{key}", each.get(key))
-            fits = len(values) == utterances and all(map(_is_count if key in ("errors", "words") else _is_text, values))
+            fits = len(values) == utterances and all(map(is_json_count if key in ("errors", "words") else is_json_text, values))
             self._require(f"per_utterance.{key}", values, fits, f"one value for each of {utterances} utterances")
         errors, words = sum(each["errors"]), sum(each["words"])
         fits = words > 0 and math.isclose(score["wer"], errors / words, rel_tol=1e-6, abs_tol=1e-9)
@@ -45,7 +45,7 @@ class FileContent:
         """Check errors and characters of each utterance, which give the character error rate. Files of old versions do not have them."""
         for key in ("character_errors", "characters"):
             values = self._list(f"per_utterance.{key}", each.get(key))
-            fits = len(values) == utterances and all(map(_is_count, values))
+            fits = len(values) == utterances and all(map(is_json_count, values))
             self._require(f"per_utterance.{key}", values, fits, f"one value for each of {utterances} utterances")
         errors, characters = sum(each["character_errors"]), sum(each["characters"])
         fits = rate is None or (characters > 0 and math.isclose(rate, errors / characters, rel_tol=1e-6, abs_tol=1e-9))
@@ -54,14 +54,14 @@ class FileContent:
     def check_description(self) -> None:
         """Check what ``softhubert labels inspect`` writes: the perplexity, and the histogram of entropies."""
         perplexity = self.value.get("perplexity")
-        self._require("perplexity", perplexity, perplexity is None or _is_number(perplexity), "a number")
+        self._require("perplexity", perplexity, perplexity is None or is_json_number(perplexity), "a number")
         if "entropy_histogram" in self.value:
             histogram = self._object("entropy_histogram", self.value["entropy_histogram"])
             edges = self._list("entropy_histogram.edges", histogram.get("edges"))
             counts = self._list("entropy_histogram.counts", histogram.get("counts"))
-            rising = all(map(_is_number, edges)) and edges == sorted(edges)
+            rising = all(map(is_json_number, edges)) and edges == sorted(edges)
             self._require("entropy_histogram.edges", edges, rising and len(edges) < 10_000, "rising numbers")
-            fits = all(map(_is_count, counts)) and len(counts) == len(edges) - 1
+            fits = all(map(is_json_count, counts)) and len(counts) == len(edges) - 1
             self._require("entropy_histogram.counts", counts, fits, "a count between any two edges")
 
     def check_quality(self) -> None:
@@ -74,7 +74,7 @@ class FileContent:
         """Check what ``softhubert probe`` writes: the number of each layer, and measures with their intervals."""
         for number, row in enumerate(self._list("layers", self.value.get("layers") or [])):
             self._measures(f"layers[{number}]", row, ("accuracy", "pnmi"))
-            self._require(f"layers[{number}].layer", row.get("layer"), _is_count(row.get("layer")), "a layer's number")
+            self._require(f"layers[{number}].layer", row.get("layer"), is_json_count(row.get("layer")), "a layer's number")
         if self.value.get("mfcc"):
             self._measures("mfcc", self.value["mfcc"], ("accuracy", "pnmi"))
 
@@ -84,7 +84,7 @@ class FileContent:
             if measures.get(key):
                 measure = self._object(f"{name}.{key}", measures[key])
                 for part in ("value", "low", "high"):
-                    self._require(f"{name}.{key}.{part}", measure.get(part), _is_number(measure.get(part)), "a number")
+                    self._require(f"{name}.{key}.{part}", measure.get(part), is_json_number(measure.get(part)), "a number")
 
     def _object(self, name: str, value: Any) -> Any:
         return self._require(name, value, isinstance(value, dict), "an object")
@@ -98,13 +98,16 @@ class FileContent:
         return value
 
 
-def _is_number(value: Any) -> bool:
+def is_json_number(value: Any) -> bool:
+    """Whether a JSON value is a number that can be drawn."""
     return type(value) in (int, float) and -1e15 < value < 1e15  # not so of NaN
 
 
-def _is_count(value: Any) -> bool:
+def is_json_count(value: Any) -> bool:
+    """Whether a JSON value is a whole number that is not negative."""
     return type(value) is int and 0 <= value < 1e15
 
 
-def _is_text(value: Any) -> bool:
+def is_json_text(value: Any) -> bool:
+    """Whether a JSON value is text."""
     return isinstance(value, str)

@@ -7,6 +7,7 @@ The folder holds these files::
     labels.json                          output of 'softhubert labels inspect' for the training labels
     quality.json                         from 'softhubert labels quality --dest'
     layers.json                          from 'softhubert probe'
+    uncertainty/uncertainty.json         from 'softhubert labels uncertainty --dest'
     pretrain/hydra_train.log             fairseq's log with common.log_format=json; beside it hydra's own .hydra/config.yaml; pretrain2/ for
                                          a second iteration, which is then the one that is shown
     finetune/hydra_train.log             the same for fine-tuning
@@ -22,13 +23,14 @@ from __future__ import annotations
 import json
 import math
 import re
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Callable, Dict, Iterator, List, Optional, Tuple
 
 from softhubert_plugin.errors import SoftHubertError
 from softhubert_plugin.files import PathLike
 from softhubert_plugin.report.contents import FileContent
+from softhubert_plugin.report.uncertainty_contents import check_uncertainty
 from softhubert_plugin.scoring.score import load_score
 from softhubert_plugin.text_files import read_json, read_lines_of, read_text_of, read_yaml
 
@@ -77,6 +79,7 @@ class Experiment:
         scores: score of each test set, by the set's name; the name is ``test`` if there is only ``score.json``.
         quality: label quality; empty if it was not measured.
         layers: results of the layer probes; empty if there are none.
+        uncertainty: where the targets are unsure; empty if it was not measured.
         configuration: hydra's configurations of both trainings, as dotted names and JSON values.
         stages: name and seconds of each stage.
         commands: content of ``commands.txt``.
@@ -94,6 +97,7 @@ class Experiment:
     configuration: Dict[str, str]
     stages: List[Tuple[str, float]]
     commands: str
+    uncertainty: Dict[str, Any] = field(default_factory=dict)
 
     @property
     def system(self) -> str:
@@ -141,6 +145,9 @@ def read_experiment(folder: PathLike) -> Experiment:
         configuration={**_read_configuration(pretrained, "pretrain"), **_read_configuration(folder / "finetune", "finetune")},
         stages=_read_stages(folder / "timings.tsv"),
         commands=read_text_of(commands) if commands.exists() else "",
+        uncertainty=_optional(
+            folder / "uncertainty" / "uncertainty.json", "write it with 'softhubert labels uncertainty'", check_uncertainty
+        ),
     )
 
 

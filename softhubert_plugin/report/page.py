@@ -9,6 +9,7 @@ from softhubert_plugin.report.experiment import Experiment
 from softhubert_plugin.report.figures import figures, seed_figure
 from softhubert_plugin.report.over_seeds import HOW_TO_READ, SeedTable
 from softhubert_plugin.report.table import MISSING, html_table, quality_rows, table_header
+from softhubert_plugin.report.uncertainty import UNCERTAINTY_COLUMNS, UNCERTAINTY_NOTE, uncertainty_elements, uncertainty_rows
 
 _STYLE = """
 body { font: 16px/1.5 system-ui, sans-serif; color: #1a1a1a; max-width: 60rem; margin: 2rem auto; padding: 0 1rem; }
@@ -60,6 +61,12 @@ def page(
     quality = quality_rows(experiments)
     if quality:
         parts += ["<h2>Label quality</h2>", html_table(["", "counts", "phone purity", "cluster purity", "PNMI"], quality)]
+    unsure = uncertainty_rows(experiments)
+    if unsure:
+        parts += ["<h2>Where the targets are unsure</h2>", html_table(UNCERTAINTY_COLUMNS, unsure)]
+        parts.append(f'<p class="note">{html.escape(UNCERTAINTY_NOTE)}</p>')
+        for heading, caption, svg in uncertainty_elements(experiments):
+            parts.append(f"<h3>{heading}</h3>\n<figure>{svg}<figcaption>{caption}</figcaption></figure>")
     if any(experiment.settings for experiment in experiments):
         parts += ["<h2>Settings</h2>", html_table(["", *(experiment.name for experiment in experiments)], _settings(experiments))]
     differing = _differing_configuration(experiments)

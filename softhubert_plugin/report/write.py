@@ -20,6 +20,7 @@ from softhubert_plugin.report.page import page
 from softhubert_plugin.report.saved import load_experiment
 from softhubert_plugin.report.systems import group_by_system, pairs_to_compare
 from softhubert_plugin.report.table import markdown, rows, table_header, terminal, test_sets
+from softhubert_plugin.report.uncertainty import UNCERTAINTY_COLUMNS, uncertainty_rows
 from softhubert_plugin.report.verdict import verdict
 
 _PACKAGES = ("softhubert", "fairseq", "fairseq-fixed", "torch", "torchaudio", "numpy", "scikit-learn")
@@ -72,7 +73,9 @@ def write_report(folders: Sequence[PathLike], dest: PathLike, *, compare: Sequen
             "versions": versions,
         },
     )
+    unsure = uncertainty_rows(experiments)
     tables = [(columns, table), *(each for of_measure in seeds for each in of_measure.tables())]
+    tables += [(UNCERTAINTY_COLUMNS, unsure)] if unsure else []
     notes = [HOW_TO_READ] if seeds else []
     write_text(Path(dest) / "results.md", "\n\n".join([*(markdown(*each) for each in tables), *notes, *sentences]) + "\n")
     write_text(Path(dest) / "index.html", page(experiments, table, seeds, sentences, versions))
@@ -117,6 +120,7 @@ def _summary(experiment: Experiment) -> Dict[str, Any]:
         "finetuning_updates": experiment.finetuning.updates,
         "label_quality": experiment.quality,
         "layers": experiment.layers,
+        "uncertainty": {part: value for part, value in experiment.uncertainty.items() if part != "speakers"},
         "configuration": experiment.configuration,
         "seconds": dict(experiment.stages),
     }
