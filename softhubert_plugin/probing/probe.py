@@ -324,7 +324,7 @@ def _nearest(features: np.ndarray, centres: np.ndarray) -> np.ndarray:
 
 def probe_table(result: Dict[str, Any]) -> str:
     """The content of ``layers.json`` as a table of text."""
-    lines = [f"{'layer':>5}  {'frame accuracy %':<24}{'phone error %':<24}PNMI"]
+    lines = [f"{'layer':>5}  {'frame accuracy %':<24}{'phone error %':<27}PNMI"]
     rows = [("MFCC", result["mfcc"])] if result["mfcc"] else []
     for name, row in [*rows, *((row["layer"], row) for row in result["layers"])]:
         cells = [
@@ -333,7 +333,7 @@ def probe_table(result: Dict[str, Any]) -> str:
         ]
         pnmi = "{value:.3f} ({low:.3f} to {high:.3f})".format(**row["pnmi"]) if "pnmi" in row else "-"
         mark = "  <- chosen" if name == result["layer"] else ""
-        lines.append(f"{name:>5}  {cells[0]:<24}{cells[1]:<24}{pnmi}{mark}")
+        lines.append(f"{name:>5}  {cells[0]:<24}{cells[1]:<27}{pnmi}{mark}")
     row, tested = result["layers"][0], result["speakers"]["test"]
     lines.append(
         f"{row['frames']} test frames of {len(tested)} speakers; 95 % intervals over {row['intervals_over']}, of PNMI over utterances"
