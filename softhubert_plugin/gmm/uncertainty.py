@@ -7,7 +7,7 @@ clusterer. A temperature, found here by bisection, brings their mean perplexity 
 from __future__ import annotations
 
 import math
-from typing import Dict
+from typing import Callable, Dict
 
 import torch
 
@@ -39,7 +39,11 @@ def describe_posteriors(log_joint: torch.Tensor, temperature: float) -> Dict[str
     Returns:
         ``perplexity``, ``entropy`` (nats), and ``top_1``, ``top_4`` and ``top_16``: the sums of the 1, 4 and 16 largest probabilities.
     """
-    posteriors = torch.softmax(log_joint / temperature, dim=-1)
+    return describe(torch.softmax(log_joint / temperature, dim=-1))
+
+
+def describe(posteriors: torch.Tensor) -> Dict[str, float]:
+    """What :func:`describe_posteriors` says of posteriors ``(frames, K)``."""
     entropies = entropy(posteriors)
     largest = posteriors.topk(min(16, posteriors.shape[-1]), dim=-1).values
     masses = {f"top_{count}": float(largest[:, :count].sum(-1).mean()) for count in (1, 4, 16)}
@@ -47,7 +51,7 @@ def describe_posteriors(log_joint: torch.Tensor, temperature: float) -> Dict[str
 
 
 def calibrate_temperature(log_joint: torch.Tensor, target: float, *, tolerance: float = 1e-4) -> float:
-    """The temperature at which the mean perplexity equals ``target``, by bisection (perplexity grows with temperature).
+    """The temperature at which the mean perplexity of frames taken one by one equals ``target``.
 
     Args:
         log_joint: ``(frames, K)`` unnormalised log posteriors of held-out frames at temperature 1, in nats.
@@ -57,13 +61,27 @@ def calibrate_temperature(log_joint: torch.Tensor, target: float, *, tolerance: 
     Raises:
         SoftHubertError: no temperature gives that perplexity.
     """
-    components = log_joint.shape[-1]
+    return temperature_for(lambda temperature: mean_perplexity(log_joint, temperature), target, log_joint.shape[-1], tolerance=tolerance)
+
+
+def temperature_for(perplexity_at: Callable[[float], float], target: float, components: int, *, tolerance: float = 1e-4) -> float:
+    """The temperature at which a mean perplexity that grows with it equals ``target``, by bisection.
+
+    Args:
+        perplexity_at: the mean perplexity at a temperature.
+        target: above 1 and below K.
+        components: K.
+        tolerance: relative error of the perplexity reached.
+
+    Raises:
+        SoftHubertError: no temperature gives that perplexity.
+    """
     if not 1 < target < components:
         raise SoftHubertError(f"perplexity {target}: expected more than 1 (certain) and less than {components} (uniform)")
     low, high = math.log(1e-3), math.log(1e6)
     for _ in range(100):
         middle = (low + high) / 2
-        reached = mean_perplexity(log_joint, math.exp(middle))
+        reached = perplexity_at(math.exp(middle))
         if abs(reached - target) <= tolerance * target:
             return math.exp(middle)
         low, high = (middle, high) if reached < target else (low, middle)

@@ -1,0 +1,160 @@
+"""Posteriors of whole utterances under a Markov mixture: the forward and the backward pass, over many utterances at once.
+
+The passes are Rabiner's (1989, https://doi.org/10.1109/5.18626, equations 19 to 27 with the scaling of section V-A), written in terms of
+*lifts*. Let ``p_t`` be the frame-wise tempered posteriors, ``p_t(j) ∝ π_j b_j(x_t)``, with ``π`` the tempered weights and ``b_j`` the
+tempered densities. The lift that the past gives a component is ``ρ_t(j) = P(j | x_1 … x_{t-1}) / π_j``; the lift that the future gives it
+is its likelihood ratio ``φ_t(j) ∝ P(x_{t+1} … x_T | j)``. Then
+
+    γ_t(j) ∝ p_t(j) ρ_t(j) φ_t(j),    ρ_1 = φ_T = 1,
+    ρ_{t+1}(j) = Σ_i u(i) a_ij / π_j    with u ∝ p_t ρ_t that sums to one (the scaled α_t),
+    φ_{t-1}(i) = Σ_j a_ij / π_j v(j)    with v ∝ p_t φ_t that sums to one.
+
+For sticky transitions both are ``stay u(j) / π_j + 1 - stay``: O(K) per frame, and the backward pass is a forward pass over the reversed
+utterance. A lift never falls under the share of transitions that is drawn from the weights, so that no sum underflows, however far apart
+densities are, and single precision is enough.
+
+All arithmetic is element by element or over one frame's components, so that an utterance's bytes do not depend on the utterances beside it.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Tuple, Union
+
+import numpy as np
+
+from softhubert_plugin.gmm.transitions import Sticky, Transitions
+
+# The least share of transitions that is drawn from the weights, whatever a file says: no sequence of components is then impossible.
+LEAST_DRAWN = 1e-6
+# Weights under this are raised to it where they are divided by: lifts and their products stay within single precision.
+LEAST_WEIGHT = 1e-12
+# Shares of a frame are raised to e^-69 = 1e-30 of its best one. Less would become subnormal numbers, with which processors are slow.
+DEEPEST = -69.0
+# Rows of a full matrix's products. The number is fixed, because libraries of linear algebra may round differently for another number.
+_PRODUCT_ROWS = 16
+
+
+class StickyChain:
+    """Sticky transitions in the form that passes apply.
+
+    Args:
+        stay: the probability to stay.
+        prior: ``(K,)``, ``π``; its type is that of the computation.
+    """
+
+    def __init__(self, stay: float, prior: np.ndarray) -> None:
+        stay = min(stay, 1 - LEAST_DRAWN)
+        self.lift = (stay / np.maximum(prior, LEAST_WEIGHT)).astype(prior.dtype)
+        self.drawn = prior.dtype.type(1 - stay)
+
+    @property
+    def repeated(self) -> np.ndarray:
+        """``(K,)``: ``a_jj / π_j``."""
+        repeated: np.ndarray = self.lift + self.drawn
+        return repeated
+
+    def step(self, u: np.ndarray, out: np.ndarray) -> None:
+        """Write the lifts that follow from ``u`` ``(n, K)``, which need not sum to one, to ``out``; rows may run in either direction."""
+        total = np.add.reduce(u, axis=1, keepdims=True)
+        np.multiply(u, self.lift, out=out)
+        np.divide(out, total, out=out)
+        np.add(out, self.drawn, out=out)
+
+
+class FullChain:
+    """A matrix of transitions in the form that passes apply.
+
+    Args:
+        matrix: ``(K, K)`` float64.
+        prior: ``(K,)``, ``π``; its type is that of the computation.
+    """
+
+    def __init__(self, matrix: np.ndarray, prior: np.ndarray) -> None:
+        lifts = (1 - LEAST_DRAWN) * matrix / np.maximum(prior, LEAST_WEIGHT).astype(np.float64) + LEAST_DRAWN
+        self.lifts = np.ascontiguousarray(lifts, dtype=prior.dtype)
+        self._backwards = np.ascontiguousarray(self.lifts.T)
+
+    @property
+    def repeated(self) -> np.ndarray:
+        """``(K,)``: ``a_jj / π_j``."""
+        return self.lifts.diagonal()
+
+    def step(self, u: np.ndarray, out: np.ndarray) -> None:
+        """Write the lifts that follow from ``u`` ``(n, K)`` to ``out``; rows run forwards and backwards by turns."""
+        u /= np.add.reduce(u, axis=1, keepdims=True)
+        for direction, matrix in enumerate((self.lifts, self._backwards)):
+            rows, found = u[direction::2], out[direction::2]
+            padded = np.zeros((_PRODUCT_ROWS, u.shape[1]), dtype=u.dtype)
+            for first in range(0, len(rows), _PRODUCT_ROWS):
+                some = rows[first : first + _PRODUCT_ROWS]
+                padded[: len(some)] = some
+                found[first : first + len(some)] = (padded @ matrix)[: len(some)]
+
+
+Chain = Union[StickyChain, FullChain]
+
+
+def chain_of(transitions: Transitions, prior: np.ndarray) -> Chain:
+    """The transitions in the form that passes apply.
+
+    Args:
+        prior: ``(K,)``, the tempered weights ``π``; its type is that of the computation.
+    """
+    return StickyChain(transitions.stay, prior) if isinstance(transitions, Sticky) else FullChain(transitions.matrix.numpy(), prior)
+
+
+@dataclass(frozen=True)
+class Lifts:
+    """The lifts of all frames of some utterances.
+
+    Attributes:
+        lengths: ``(utterances,)`` frames of each utterance.
+        values: ``(2 * frames, K)`` in the order in which they are computed: step by step, at each step the past of the longest utterance,
+            its future, the past of the second longest …
+        starts: ``(longest,)`` the first row of each step.
+        rank: ``(utterances,)`` the place of each utterance by falling length.
+    """
+
+    lengths: np.ndarray
+    values: np.ndarray
+    starts: np.ndarray
+    rank: np.ndarray
+
+    def of(self, utterance: int, first: int = 0, end: int = -1) -> Tuple[np.ndarray, np.ndarray]:
+        """The lifts ``ρ`` and ``φ`` of an utterance's frames ``first … end - 1``, ``(n, K)`` each; to the last frame by default."""
+        length = int(self.lengths[utterance])
+        end = length if end < 0 else end
+        place = 2 * self.rank[utterance]
+        return self.values[self.starts[first:end] + place], self.values[self.starts[length - end : length - first][::-1] + place + 1]
+
+
+def lifts(shares: np.ndarray, lengths: np.ndarray, chain: Chain) -> Lifts:
+    """Run both passes over some utterances, all utterances and both directions together.
+
+    Args:
+        shares: ``(frames, K)`` frame-wise posteriors, utterance after utterance, up to a factor per frame; the largest of each frame is
+            about one. Its type is that of the computation.
+        lengths: ``(utterances,)`` frames of each utterance, at least one.
+        chain: their transitions.
+    """
+    order = np.argsort(-lengths, kind="stable")
+    rank = np.empty_like(order)
+    rank[order] = np.arange(len(order))
+    longest = int(lengths[order[0]])
+    active = 2 * (len(lengths) - np.cumsum(np.bincount(lengths, minlength=longest + 1))[:longest])
+    starts = np.cumsum(active) - active
+    values = np.empty((2 * len(shares), shares.shape[1]), dtype=shares.dtype)
+    values[: active[0]] = 1
+    scratch = np.empty((int(active[0]), shares.shape[1]), dtype=shares.dtype)
+    # The frames that are at hand in each step: the first ones, and from the end the last ones.
+    ends = np.cumsum(lengths)[order]
+    frames = np.stack([ends - lengths[order], ends - 1], axis=1).reshape(-1)
+    onwards = np.tile([1, -1], len(lengths))
+    for here, there, count in zip(starts.tolist(), starts[1:].tolist(), active[1:].tolist()):
+        u = scratch[:count]
+        shares.take(frames[:count], axis=0, out=u, mode="clip")
+        np.multiply(u, values[here : here + count], out=u)
+        chain.step(u, values[there : there + count])
+        frames += onwards
+    return Lifts(lengths, values, starts, rank)

@@ -1,0 +1,133 @@
+"""Posteriors of frames that hear their neighbours: a mixture with transitions, applied to whole utterances."""
+
+from __future__ import annotations
+
+import threading
+from dataclasses import replace
+from typing import Iterator, List, Sequence, Tuple
+
+import numpy as np
+import torch
+
+from softhubert_plugin.gmm.engine import Engine
+from softhubert_plugin.gmm.forward_backward import DEEPEST, Chain, StickyChain, chain_of, lifts
+from softhubert_plugin.gmm.mixture import GaussianMixture
+from softhubert_plugin.labels.truncation import exponential
+
+# The key of a mixture's metadata for the posteriors of frames taken one by one, where it has transitions.
+FRAME_WISE = "frame_wise"
+# Frames whose values are held at once, besides those of the passes; they are few enough to fit into caches.
+TOGETHER = 4096
+# The sticky passes take many short steps. Threads that take them at the same time hand the interpreter's lock over at each of them, and
+# are ten times slower than one after the other.
+_STEPS = threading.Lock()
+
+
+def frame_wise_shares(joint: torch.Tensor, temperature: float) -> np.ndarray:
+    """Tempered posteriors of frames taken one by one, as shares of each frame's largest one, ``(n, K)``; not under ``e^DEEPEST``.
+
+    Args:
+        joint: ``(n, K)`` log joint densities in nats, of any float type and on any device; overwritten.
+    """
+    falls = joint.sub_(joint.amax(1, keepdim=True)).mul_(1 / temperature).clamp_(min=DEEPEST)
+    return exponential(falls).cpu().numpy()
+
+
+class Smoother:
+    """The posteriors of whole utterances under a mixture with transitions, in single precision.
+
+    Each utterance is computed alone, except for passes that do not mix utterances, so that its bytes do not depend on the others.
+
+    Args:
+        engine: of the mixture.
+    """
+
+    def __init__(self, engine: Engine) -> None:
+        assert engine.mixture.transitions is not None
+        self.engine = engine
+        self.chain = chain_of(engine.mixture.transitions, engine.mixture.tempered_weights.numpy().astype(np.float32))
+
+    def __call__(self, rows: np.ndarray, lengths: np.ndarray) -> Iterator[np.ndarray]:
+        """Yield the posteriors ``(n, K)`` float32, up to a factor per frame, of the frames in order, in parts of utterances.
+
+        Args:
+            rows: ``(frames, input dimension)``, utterance after utterance.
+            lengths: frames of each utterance.
+        """
+        yield from smoothed(shares_of(self.engine, rows, lengths), lengths, self.chain)
+
+
+def shares_of(engine: Engine, rows: np.ndarray, lengths: np.ndarray) -> np.ndarray:
+    """The frame-wise posteriors of whole utterances, as :func:`frame_wise_shares`: ``(frames, K)`` float32; each utterance alone.
+
+    Args:
+        rows: ``(frames, input dimension)``, utterance after utterance.
+        lengths: frames of each utterance.
+    """
+    shares = np.empty((len(rows), engine.mixture.n_components), dtype=np.float32)
+    for start, end in _bounds(lengths):
+        for first, last in _parts(start, end):
+            shares[first:last] = frame_wise_shares(engine.log_joint(rows[first:last]), engine.mixture.temperature)
+    return shares
+
+
+def utterance_joints(engine: Engine, rows: np.ndarray, lengths: np.ndarray) -> Iterator[torch.Tensor]:
+    """Yield the log joint densities ``(frames, K)`` of each utterance; arguments as in :func:`shares_of`."""
+    for start, end in _bounds(lengths):
+        yield torch.cat([engine.log_joint(rows[first:last]).cpu() for first, last in _parts(start, end)])
+
+
+def frame_by_frame(mixture: GaussianMixture) -> GaussianMixture:
+    """The mixture without its transitions, at the temperature that was calibrated for frames taken one by one, if one was."""
+    recorded = mixture.metadata.get(FRAME_WISE, {})
+    return replace(mixture, transitions=None, temperature=recorded.get("temperature", mixture.temperature))
+
+
+def smoothed(shares: np.ndarray, lengths: np.ndarray, chain: Chain) -> Iterator[np.ndarray]:
+    """Yield posteriors of whole utterances, ``(n, K)``, up to a factor per frame, in parts of utterances.
+
+    Args:
+        shares, lengths, chain: as :func:`~softhubert_plugin.gmm.forward_backward.lifts` takes them; shares are overwritten.
+    """
+    if isinstance(chain, StickyChain):
+        with _STEPS:
+            found = lifts(shares, lengths, chain)
+    else:
+        found = lifts(shares, lengths, chain)
+    for utterance, (start, end) in enumerate(_bounds(lengths)):
+        for first, last in _parts(start, end):
+            part = shares[first:last]
+            for lift in found.of(utterance, first - start, last - start):
+                part *= lift
+            yield part
+
+
+def utterance_posteriors(mixture: GaussianMixture, utterances: Sequence[torch.Tensor]) -> List[torch.Tensor]:
+    """The posteriors of whole utterances in double precision; the mixture must have transitions.
+
+    Args:
+        utterances: ``(frames, input dimension)`` each.
+
+    Returns:
+        ``(frames, K)`` float64 for each utterance, summing to one in each frame.
+    """
+    assert mixture.transitions is not None
+    chain = chain_of(mixture.transitions, mixture.tempered_weights.numpy())
+    found = []
+    for frames in utterances:
+        shares = frame_wise_shares(mixture.log_joint(frames), mixture.temperature)
+        posteriors = np.concatenate(list(smoothed(shares, np.asarray([len(frames)]), chain)))
+        found.append(torch.from_numpy(posteriors / posteriors.sum(1, keepdims=True)))
+    return found
+
+
+def _bounds(lengths: np.ndarray) -> Iterator[Tuple[int, int]]:
+    """Yield the first row of each utterance, and the row after its last one."""
+    ends = np.cumsum(lengths).tolist()
+    yield from zip([0, *ends], ends)
+
+
+def _parts(start: int, end: int) -> Iterator[Tuple[int, int]]:
+    """Cut frames ``start … end - 1`` into parts of at most :data:`TOGETHER`."""
+    for first in range(start, end, TOGETHER):
+        yield first, min(first + TOGETHER, end)
