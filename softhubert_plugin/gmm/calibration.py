@@ -14,7 +14,7 @@ from softhubert_plugin.gmm.engine import Engine
 from softhubert_plugin.gmm.markov_calibration import HeldOut, with_transitions
 from softhubert_plugin.gmm.mixture import GaussianMixture
 from softhubert_plugin.gmm.training_data import TrainingData
-from softhubert_plugin.gmm.transitions import Full, Sticky, check_size
+from softhubert_plugin.gmm.transitions import FullTransitions, StickyTransitions, check_size
 from softhubert_plugin.gmm.uncertainty import WARN_BELOW_PERPLEXITY, calibrate_temperature, describe_posteriors
 
 # The maximum number of entries of the (frames, K) matrix that calibration keeps. It bounds the memory to some hundred MB for any K.
@@ -101,11 +101,11 @@ def check_transitions(kind: Optional[str], stay: Optional[float], n_components: 
     Raises:
         SoftHubertError: an option is out of range, or does not go with the others.
     """
-    if kind not in (None, Sticky.kind, Full.kind):
+    if kind not in (None, StickyTransitions.kind, FullTransitions.kind):
         raise SoftHubertError(f"--markov {kind}: expected sticky or full")
-    if stay is not None and kind != Sticky.kind:
+    if stay is not None and kind != StickyTransitions.kind:
         raise SoftHubertError("--stay is the probability to stay of sticky transitions; give --markov sticky too, or leave it out")
     if stay is not None and not 0 <= stay < 1:
         raise SoftHubertError(f"--stay {stay:g}: expected a probability from 0 to below 1")
-    if kind == Full.kind:
+    if kind == FullTransitions.kind:
         check_size(n_components)

@@ -23,7 +23,7 @@ from typing import Tuple, Union
 
 import numpy as np
 
-from softhubert_plugin.gmm.transitions import Sticky, Transitions
+from softhubert_plugin.gmm.transitions import StickyTransitions, Transitions
 
 # The least share of transitions that is drawn from the weights, whatever a file says: no sequence of components is then impossible.
 LEAST_DRAWN = 1e-6
@@ -101,7 +101,9 @@ def chain_of(transitions: Transitions, prior: np.ndarray) -> Chain:
     Args:
         prior: ``(K,)``, the tempered weights ``π``; its type is that of the computation.
     """
-    return StickyChain(transitions.stay, prior) if isinstance(transitions, Sticky) else FullChain(transitions.matrix.numpy(), prior)
+    if isinstance(transitions, StickyTransitions):
+        return StickyChain(transitions.stay, prior)
+    return FullChain(transitions.matrix.numpy(), prior)
 
 
 @dataclass(frozen=True)

@@ -17,7 +17,7 @@ from safetensors import SafetensorError, safe_open
 from softhubert_plugin.errors import SoftHubertError, blaming
 from softhubert_plugin.files import PathLike
 from softhubert_plugin.gmm.described_tensors import load_described, save_described
-from softhubert_plugin.gmm.transitions import Full, Transitions, as_stored, from_stored
+from softhubert_plugin.gmm.transitions import FullTransitions, Transitions, as_stored, from_stored
 
 if TYPE_CHECKING:
     import sklearn.mixture
@@ -107,7 +107,7 @@ class GaussianMixture:
                 raise SoftHubertError(f"a mixture's {name} must be finite float64 numbers, found {value.dtype}, or NaN or infinity")
         if not self.temperature > 0 or not math.isfinite(self.temperature):
             raise SoftHubertError(f"temperature {self.temperature}: expected a positive number")
-        if isinstance(self.transitions, Full) and len(self.transitions.matrix) != components:
+        if isinstance(self.transitions, FullTransitions) and len(self.transitions.matrix) != components:
             raise SoftHubertError(
                 f"a mixture of {components} components needs transitions ({components}, {components}), found "
                 f"{tuple(self.transitions.matrix.shape)}"
@@ -197,7 +197,7 @@ class GaussianMixture:
         described = {"covariance_type": self.covariance_type, "temperature": self.temperature, "metadata": dict(self.metadata)}
         if self.transitions is not None:  # without them, the file is what it was before there were any
             described[_OF_TRANSITIONS] = as_stored(self.transitions)
-            if isinstance(self.transitions, Full):
+            if isinstance(self.transitions, FullTransitions):
                 tensors[_OF_TRANSITIONS] = self.transitions.matrix
         save_described(path, MIXTURE_FORMAT, tensors, described)
 

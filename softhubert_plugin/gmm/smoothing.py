@@ -16,8 +16,11 @@ from softhubert_plugin.labels.truncation import exponential
 
 # The key of a mixture's metadata for the posteriors of frames taken one by one, where it has transitions.
 FRAME_WISE = "frame_wise"
-# Frames whose values are held at once, besides those of the passes; they are few enough to fit into caches.
-TOGETHER = 4096
+# Frames, and entries of a (frames, K) matrix, that are worked on at once between the passes; they are few enough to fit into caches.
+_PART_FRAMES = 4096
+_PART_ENTRIES = 1 << 22
+# Entries of the (frames, K) matrix of utterances that are passed through together. The passes hold three times as many, 100 MB.
+_ENTRIES = 1 << 23
 # The sticky passes take many short steps. Threads that take them at the same time hand the interpreter's lock over at each of them, and
 # are ten times slower than one after the other.
 _STEPS = threading.Lock()
@@ -54,7 +57,10 @@ class Smoother:
             rows: ``(frames, input dimension)``, utterance after utterance.
             lengths: frames of each utterance.
         """
-        yield from smoothed(shares_of(self.engine, rows, lengths), lengths, self.chain)
+        components = self.engine.mixture.n_components
+        for start, end in _groups(lengths, max(1, _ENTRIES // components)):
+            frames = slice(int(lengths[:start].sum()), int(lengths[:end].sum()))
+            yield from smoothed(shares_of(self.engine, rows[frames], lengths[start:end]), lengths[start:end], self.chain)
 
 
 def shares_of(engine: Engine, rows: np.ndarray, lengths: np.ndarray) -> np.ndarray:
@@ -66,7 +72,7 @@ def shares_of(engine: Engine, rows: np.ndarray, lengths: np.ndarray) -> np.ndarr
     """
     shares = np.empty((len(rows), engine.mixture.n_components), dtype=np.float32)
     for start, end in _bounds(lengths):
-        for first, last in _parts(start, end):
+        for first, last in _parts(start, end, shares.shape[1]):
             shares[first:last] = frame_wise_shares(engine.log_joint(rows[first:last]), engine.mixture.temperature)
     return shares
 
@@ -74,7 +80,7 @@ def shares_of(engine: Engine, rows: np.ndarray, lengths: np.ndarray) -> np.ndarr
 def utterance_joints(engine: Engine, rows: np.ndarray, lengths: np.ndarray) -> Iterator[torch.Tensor]:
     """Yield the log joint densities ``(frames, K)`` of each utterance; arguments as in :func:`shares_of`."""
     for start, end in _bounds(lengths):
-        yield torch.cat([engine.log_joint(rows[first:last]).cpu() for first, last in _parts(start, end)])
+        yield torch.cat([engine.log_joint(rows[first:last]).cpu() for first, last in _parts(start, end, engine.mixture.n_components)])
 
 
 def frame_by_frame(mixture: GaussianMixture) -> GaussianMixture:
@@ -95,7 +101,7 @@ def smoothed(shares: np.ndarray, lengths: np.ndarray, chain: Chain) -> Iterator[
     else:
         found = lifts(shares, lengths, chain)
     for utterance, (start, end) in enumerate(_bounds(lengths)):
-        for first, last in _parts(start, end):
+        for first, last in _parts(start, end, shares.shape[1]):
             part = shares[first:last]
             for lift in found.of(utterance, first - start, last - start):
                 part *= lift
@@ -127,7 +133,19 @@ def _bounds(lengths: np.ndarray) -> Iterator[Tuple[int, int]]:
     yield from zip([0, *ends], ends)
 
 
-def _parts(start: int, end: int) -> Iterator[Tuple[int, int]]:
-    """Cut frames ``start … end - 1`` into parts of at most :data:`TOGETHER`."""
-    for first in range(start, end, TOGETHER):
-        yield first, min(first + TOGETHER, end)
+def _groups(lengths: np.ndarray, frames: int) -> Iterator[Tuple[int, int]]:
+    """Yield first and end of groups of utterances with at most so many frames; a longer utterance is a group of its own."""
+    start = held = 0
+    for utterance, length in enumerate(lengths.tolist()):
+        if held and held + length > frames:
+            yield start, utterance
+            start, held = utterance, 0
+        held += length
+    yield start, len(lengths)
+
+
+def _parts(start: int, end: int, components: int) -> Iterator[Tuple[int, int]]:
+    """Cut the frames ``start … end - 1`` of an utterance into parts; where, depends on nothing else."""
+    step = max(1, min(_PART_FRAMES, _PART_ENTRIES // components))
+    for first in range(start, end, step):
+        yield first, min(first + step, end)

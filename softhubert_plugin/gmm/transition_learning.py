@@ -18,7 +18,7 @@ from softhubert_plugin.gmm.engine import Engine
 from softhubert_plugin.gmm.forward_backward import Chain, StickyChain, chain_of, lifts
 from softhubert_plugin.gmm.mixture import GaussianMixture
 from softhubert_plugin.gmm.smoothing import shares_of
-from softhubert_plugin.gmm.transitions import Full, Sticky
+from softhubert_plugin.gmm.transitions import FullTransitions, StickyTransitions
 
 logger = logging.getLogger(__name__)
 
@@ -45,7 +45,7 @@ class Pair:
     after: np.ndarray
 
 
-def pairs(shares: np.ndarray, lengths: np.ndarray, chain: Chain) -> Iterator[Pair]:
+def posteriors_of_pairs(shares: np.ndarray, lengths: np.ndarray, chain: Chain) -> Iterator[Pair]:
     """Yield the posteriors of neighbouring frames of each utterance that has several.
 
     Args:
@@ -64,7 +64,7 @@ def pairs(shares: np.ndarray, lengths: np.ndarray, chain: Chain) -> Iterator[Pai
             yield Pair(before, after)
 
 
-def learn_sticky(mixture: GaussianMixture, chunks: Sequence[Chunk], device: str) -> Sticky:
+def learn_sticky(mixture: GaussianMixture, chunks: Sequence[Chunk], device: str) -> StickyTransitions:
     """Fit the probability to stay: the mean posterior probability, over pairs of neighbours, that the second frame was not drawn anew.
 
     Args:
@@ -79,23 +79,23 @@ def learn_sticky(mixture: GaussianMixture, chunks: Sequence[Chunk], device: str)
         chain = StickyChain(stay, prior)
         stays, count = 0.0, 0
         for rows, lengths in utterances_of(chunks):
-            for pair in pairs(shares_of(engine, rows, lengths), lengths, chain):
+            for pair in posteriors_of_pairs(shares_of(engine, rows, lengths), lengths, chain):
                 stays += float((pair.before * chain.lift * pair.after).sum(dtype=np.float64))
                 count += len(pair.before)
         before, stay = stay, min(stays / max(count, 1), 1 - 1e-6)
         if abs(stay - before) < STAY_TOLERANCE:
             break
-    return Sticky(stay)
+    return StickyTransitions(stay)
 
 
-def learn_full(mixture: GaussianMixture, chunks: Sequence[Chunk], device: str) -> Full:
+def learn_full(mixture: GaussianMixture, chunks: Sequence[Chunk], device: str) -> FullTransitions:
     """Fit a matrix of transitions: expected counts of pairs, to which each row gets :data:`SMOOTHING_FRAMES` frames of the weights.
 
     It starts from sticky transitions. Arguments are those of :func:`learn_sticky`.
     """
     weights = mixture.weights
     stay = learn_sticky(mixture, chunks, device).stay
-    found = Full(stay * torch.eye(len(weights), dtype=torch.float64) + (1 - stay) * weights.expand(len(weights), -1))
+    found = FullTransitions(stay * torch.eye(len(weights), dtype=torch.float64) + (1 - stay) * weights.expand(len(weights), -1))
     engine = Engine(mixture, device)
     prior = weights.numpy().astype(np.float32)
     for _ in range(MOST_ITERATIONS):
@@ -103,10 +103,10 @@ def learn_full(mixture: GaussianMixture, chunks: Sequence[Chunk], device: str) -
         assert not isinstance(chain, StickyChain)
         counts = np.zeros(found.matrix.shape)
         for rows, lengths in utterances_of(chunks):
-            for pair in pairs(shares_of(engine, rows, lengths), lengths, chain):
+            for pair in posteriors_of_pairs(shares_of(engine, rows, lengths), lengths, chain):
                 counts += pair.before.T @ pair.after
         smoothed = torch.from_numpy(counts * chain.lifts) + SMOOTHING_FRAMES * weights
-        before, found = found, Full(smoothed / smoothed.sum(1, keepdim=True))
+        before, found = found, FullTransitions(smoothed / smoothed.sum(1, keepdim=True))
         moved = float((weights * (found.matrix - before.matrix).diagonal().abs()).sum())
         if moved < STAY_TOLERANCE:
             break

@@ -15,13 +15,13 @@ import torch
 from softhubert_plugin.errors import SoftHubertError
 
 # A full matrix of more components could neither be estimated nor used in reasonable time.
-MOST_COMPONENTS = 2_000
+MOST_LINKED = 2_000
 # A stored row may miss one by the rounding of whoever wrote it.
 _ROUNDING = 1e-6
 
 
 @dataclass(frozen=True)
-class Sticky:
+class StickyTransitions:
     """A component goes on with probability ``stay``; otherwise the next one is drawn anew: ``a_ij = stay [i = j] + (1 - stay) π_j``.
 
     ``π`` are the mixture's weights, tempered as its posteriors are. With ``stay = 0`` frames do not depend on each other.
@@ -44,7 +44,7 @@ class Sticky:
 
 
 @dataclass(frozen=True)
-class Full:
+class FullTransitions:
     """Any component may follow any other with a probability of its own.
 
     Attributes:
@@ -75,7 +75,7 @@ class Full:
         return f"a matrix, mean probability to stay {float(self.matrix.diagonal().mean()):.3f}"
 
 
-Transitions = Union[Sticky, Full]
+Transitions = Union[StickyTransitions, FullTransitions]
 
 
 def check_size(n_components: int) -> None:
@@ -84,15 +84,15 @@ def check_size(n_components: int) -> None:
     Raises:
         SoftHubertError: it is not.
     """
-    if n_components > MOST_COMPONENTS:
+    if n_components > MOST_LINKED:
         raise SoftHubertError(
-            f"a full matrix of transitions for {n_components} components: the maximum is {MOST_COMPONENTS}; use sticky transitions"
+            f"a full matrix of transitions for {n_components} components: the maximum is {MOST_LINKED}; use sticky transitions"
         )
 
 
 def as_stored(transitions: Transitions) -> Dict[str, Any]:
     """The description of transitions in a mixture's file, as JSON values; the matrix is a tensor beside it."""
-    return {"kind": "sticky", "stay": transitions.stay} if isinstance(transitions, Sticky) else {"kind": "full"}
+    return {"kind": "sticky", "stay": transitions.stay} if isinstance(transitions, StickyTransitions) else {"kind": "full"}
 
 
 def from_stored(description: Any, matrix: Optional[torch.Tensor]) -> Transitions:
@@ -111,7 +111,7 @@ def from_stored(description: Any, matrix: Optional[torch.Tensor]) -> Transitions
         and description.keys() == {"kind", "stay"}
         and matrix is None
     ):
-        return Sticky(description["stay"])
+        return StickyTransitions(description["stay"])
     if description == {"kind": "full"} and matrix is not None:
-        return Full(matrix)
+        return FullTransitions(matrix)
     raise ValueError(f"its transitions are described as {str(description)[:60]!r}, with{'out' if matrix is None else ''} a matrix")
