@@ -22,17 +22,16 @@ from dataclasses import dataclass
 from typing import Tuple, Union
 
 import numpy as np
+import torch
 
 from softhubert_plugin.gmm.transitions import StickyTransitions, Transitions
 
 # The least share of transitions that is drawn from the weights, whatever a file says: no sequence of components is then impossible.
-LEAST_DRAWN = 1e-6
+LEAST_DRAWN = 1e-8
 # Weights under this are raised to it where they are divided by: lifts and their products stay within single precision.
 LEAST_WEIGHT = 1e-12
 # Shares of a frame are raised to e^-69 = 1e-30 of its best one. Less would become subnormal numbers, with which processors are slow.
 DEEPEST = -69.0
-# Rows of a full matrix's products. The number is fixed, because libraries of linear algebra may round differently for another number.
-_PRODUCT_ROWS = 16
 
 
 class StickyChain:
@@ -73,7 +72,7 @@ class FullChain:
     def __init__(self, matrix: np.ndarray, prior: np.ndarray) -> None:
         lifts = (1 - LEAST_DRAWN) * matrix / np.maximum(prior, LEAST_WEIGHT).astype(np.float64) + LEAST_DRAWN
         self.lifts = np.ascontiguousarray(lifts, dtype=prior.dtype)
-        self._backwards = np.ascontiguousarray(self.lifts.T)
+        self._matrices = [torch.from_numpy(self.lifts), torch.from_numpy(np.ascontiguousarray(self.lifts.T))]
 
     @property
     def repeated(self) -> np.ndarray:
@@ -81,15 +80,14 @@ class FullChain:
         return self.lifts.diagonal()
 
     def step(self, u: np.ndarray, out: np.ndarray) -> None:
-        """Write the lifts that follow from ``u`` ``(n, K)`` to ``out``; rows run forwards and backwards by turns."""
+        """Write the lifts that follow from ``u`` ``(n, K)`` to ``out``; rows run forwards and backwards by turns.
+
+        Each row is a product of its own: in a product of many rows, a row's rounding may depend on its place.
+        """
         u /= np.add.reduce(u, axis=1, keepdims=True)
-        for direction, matrix in enumerate((self.lifts, self._backwards)):
-            rows, found = u[direction::2], out[direction::2]
-            padded = np.zeros((_PRODUCT_ROWS, u.shape[1]), dtype=u.dtype)
-            for first in range(0, len(rows), _PRODUCT_ROWS):
-                some = rows[first : first + _PRODUCT_ROWS]
-                padded[: len(some)] = some
-                found[first : first + len(some)] = (padded @ matrix)[: len(some)]
+        for direction, matrix in enumerate(self._matrices):
+            rows = torch.from_numpy(u[direction::2])[:, None]
+            torch.bmm(rows, matrix.expand(len(rows), -1, -1), out=torch.from_numpy(out[direction::2])[:, None])
 
 
 Chain = Union[StickyChain, FullChain]
