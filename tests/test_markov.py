@@ -544,3 +544,16 @@ def test_a_model_gives_the_posteriors_of_whole_utterances(corpus: Path, stock_ch
     expected = frame_by_frame(mixture).predict_proba(features[0, : int(frames[0])])
     torch.testing.assert_close(frame_wise[0, : int(frames[0])].double(), expected, atol=1e-6, rtol=0)
     assert float((frame_wise - posteriors).abs().max()) > 1e-3
+
+
+def test_transitions_are_added_to_a_mixture_that_stays_as_it_is(speech: Path) -> None:
+    learn_gmm(speech, "train", 1, speech / "first", GmmOptions(4, perplexity=2.0, markov="full"))
+    options = GmmOptions(4, perplexity=2.0, iterations=0, init=str(speech / "first"), markov="sticky")
+    learn_gmm(speech, "train", 1, speech / "second", options)
+    first, second = (GaussianMixture.load(speech / name) for name in ("first", "second"))
+    assert torch.equal(first.means, second.means) and torch.equal(first.covariances, second.covariances)
+    assert isinstance(second.transitions, StickyTransitions) and second.metadata["iterations"] == 0
+    learn_gmm(speech, "train", 1, speech / "third", replace(options, markov=None))
+    third = GaussianMixture.load(speech / "third")
+    assert third.transitions is None and "frame_wise" not in third.metadata
+    assert third.temperature == frame_by_frame(second).temperature

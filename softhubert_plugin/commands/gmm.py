@@ -75,7 +75,12 @@ def add_gmm(commands: Commands) -> None:
         default=4.0,
         help="mean perplexity that the posteriors are calibrated to; 0 for no calibration (default: %(default)s)",
     )
-    parser.add_argument("--iterations", type=int, default=100, help="maximum number of EM iterations (default: %(default)s)")
+    parser.add_argument(
+        "--iterations",
+        type=int,
+        default=100,
+        help="maximum number of EM iterations; 0 keeps the start, such as that of --init (default: %(default)s)",
+    )
     parser.add_argument(
         "--tolerance",
         type=float,

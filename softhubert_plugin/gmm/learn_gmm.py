@@ -54,7 +54,7 @@ class GmmOptions:
         standardise: scale each dimension to unit variance first.
         init: file to start from, instead of k-means on a sample: a mixture, or a k-means model of fairseq's.
         perplexity: target for the mean perplexity of held-out posteriors; ``None`` keeps temperature 1.
-        iterations: the maximum number of EM iterations.
+        iterations: the maximum number of EM iterations; 0 keeps the Gaussians of the start.
         tolerance: stop when an iteration gains less than this share of the held-out log-likelihood.
         seed: of the draw of held-out utterances, of the sample and of the start.
         markov: transitions to fit on top: ``sticky``, ``full``, or ``None`` for none.
@@ -108,7 +108,7 @@ def learn_gmm(feat_dir: PathLike, split: str, nshard: int, gmm_path: PathLike, o
         progress_path = path.with_name(f".{path.name}.fit")
         fit = _resumed(progress_path, request)
         if fit is None:
-            fit = Fit(_start(data.chunks, options, feat_dir, device), [])
+            fit = Fit(_start(data.chunks, options, feat_dir, device), [], finished=options.iterations == 0)
         keep: Callable[[Fit], None] = (lambda fit: _keep(progress_path, fit, request)) if distributed.rank() == 0 else (lambda fit: None)
         keep(fit)
         fit = fit_mixture(
