@@ -24,7 +24,7 @@ from softhubert_plugin.features.shards import ShardWriter, read_shard
 from softhubert_plugin.gmm.calibration import calibrated_with_transitions
 from softhubert_plugin.gmm.dump_gmm_posteriors import dump_gmm_posteriors
 from softhubert_plugin.gmm.engine import Engine
-from softhubert_plugin.gmm.forward_backward import chain_of, lifts
+from softhubert_plugin.gmm.forward_backward import lifts
 from softhubert_plugin.gmm.learn_gmm import GmmOptions, learn_gmm
 from softhubert_plugin.gmm.mixture import GaussianMixture
 from softhubert_plugin.gmm.smoothing import Smoother, frame_by_frame, utterance_posteriors
@@ -519,10 +519,9 @@ def test_memory_is_bounded_by_groups_of_utterances(monkeypatch: pytest.MonkeyPat
     assert held == [5, 90, 36, 60]
 
 
-def test_an_engine_of_one_component_is_certain() -> None:
+def test_a_mixture_of_one_component_is_certain() -> None:
     mixture = _mixture(StickyTransitions(0.5), components=1)
     assert utterance_posteriors(mixture, [torch.randn(3, D)])[0].tolist() == [[1.0]] * 3
-    assert chain_of(StickyTransitions(0.5), np.ones(1)).repeated.tolist() == [1.0]
 
 
 def test_a_model_gives_the_posteriors_of_whole_utterances(corpus: Path, stock_checkpoint: Path) -> None:

@@ -22,7 +22,7 @@ from softhubert_plugin.gmm.engine import Engine
 from softhubert_plugin.gmm.kmeans_file import is_kmeans_file, read_kmeans
 from softhubert_plugin.gmm.largest import largest, largest_of
 from softhubert_plugin.gmm.mixture import GaussianMixture
-from softhubert_plugin.gmm.smoothing import Smoother, frame_by_frame, utterance_joints
+from softhubert_plugin.gmm.smoothing import Smoother, frame_by_frame, joined, utterance_joints
 from softhubert_plugin.gmm.sources import Block, FrameStream, from_audio, from_mfcc, from_shard
 from softhubert_plugin.gmm.start import mixture_from_centroids
 from softhubert_plugin.gmm.uncertainty import WARN_BELOW_PERPLEXITY
@@ -128,7 +128,10 @@ def dump_gmm_posteriors(
     if _is_complete(path, wanted):
         return f"{path}: already there"
     statistics = EntropyStatistics(mixture.n_components)
-    targets = _soft_targets(Engine(mixture, device), _progress(source, "posteriors"), mass, max_components, statistics)
+    blocks = _progress(source, "posteriors")
+    if mixture.transitions is not None:
+        blocks = joined(blocks, mixture.n_components)
+    targets = _soft_targets(Engine(mixture, device), blocks, mass, max_components, statistics)
 
     def info() -> SoftLabelInfo:
         return SoftLabelInfo(split=split, n_components=mixture.n_components, **wanted, **statistics.summary())

@@ -18,6 +18,7 @@ All arithmetic is element by element or over one frame's components, so that an 
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass
 from typing import Tuple, Union
 
@@ -30,12 +31,15 @@ from softhubert_plugin.gmm.transitions import StickyTransitions, Transitions
 LEAST_DRAWN = 1e-8
 # Weights under this are raised to it where they are divided by: lifts and their products stay within single precision.
 LEAST_WEIGHT = 1e-12
+# The largest lift of a component over the others, and of a sum of lifts over a few steps: both and their product fit single precision.
+MOST_LIFT = 1e12
+MOST_GROWTH = 1e24
 # Shares of a frame are raised to e^-69 = 1e-30 of its best one. Less would become subnormal numbers, with which processors are slow.
 DEEPEST = -69.0
 
 
 class StickyChain:
-    """Sticky transitions in the form that passes apply.
+    """Sticky transitions in the form that passes apply. Their lifts are up to a factor per frame.
 
     Args:
         stay: the probability to stay.
@@ -43,22 +47,35 @@ class StickyChain:
     """
 
     def __init__(self, stay: float, prior: np.ndarray) -> None:
-        stay = min(stay, 1 - LEAST_DRAWN)
-        self.lift = (stay / np.maximum(prior, LEAST_WEIGHT)).astype(prior.dtype)
-        self.drawn = prior.dtype.type(1 - stay)
+        lift = stay / ((1 - stay) * np.maximum(prior, LEAST_WEIGHT).astype(np.float64))
+        # stay / π over 1 - stay: how much more probable a component is if it was certain just before.
+        self.lift = np.minimum(lift, MOST_LIFT).astype(prior.dtype)
+        # Lifts grow by at most this factor in a step, so that a sum needs to be divided out only every few steps.
+        growth = len(prior) * (1 + float(self.lift.max()))
+        self._every = max(1, int(math.log(MOST_GROWTH) / math.log(2 * growth)))
 
     @property
     def repeated(self) -> np.ndarray:
-        """``(K,)``: ``a_jj / π_j``."""
-        repeated: np.ndarray = self.lift + self.drawn
+        """``(K,)``: ``a_jj / π_j``, up to the same factor for all."""
+        repeated: np.ndarray = self.lift + 1
         return repeated
 
-    def step(self, u: np.ndarray, out: np.ndarray) -> None:
-        """Write the lifts that follow from ``u`` ``(n, K)``, which need not sum to one, to ``out``; rows may run in either direction."""
-        total = np.add.reduce(u, axis=1, keepdims=True)
+    def step(self, number: int, u: np.ndarray, out: np.ndarray) -> None:
+        """Write the lifts that follow from ``u`` ``(n, K)``, which need not sum to one, to ``out``; rows may run in either direction.
+
+        Args:
+            number: of the step, counted from the first frame.
+        """
+        total = np.einsum("ij->i", u)[:, None]
         np.multiply(u, self.lift, out=out)
-        np.divide(out, total, out=out)
-        np.add(out, self.drawn, out=out)
+        np.add(out, total, out=out)
+        if number % self._every == 0:
+            np.divide(out, total, out=out)
+
+    def likelihoods(self, before: np.ndarray, after: np.ndarray) -> np.ndarray:
+        """``Σ_ij before(i) a_ij / π_j after(j)`` of each row, ``(n,)``, up to the factor of :attr:`repeated`; both sum to one."""
+        found: np.ndarray = (before * self.lift * after).sum(1) + 1
+        return found
 
 
 class FullChain:
@@ -79,7 +96,12 @@ class FullChain:
         """``(K,)``: ``a_jj / π_j``."""
         return self.lifts.diagonal()
 
-    def step(self, u: np.ndarray, out: np.ndarray) -> None:
+    def likelihoods(self, before: np.ndarray, after: np.ndarray) -> np.ndarray:
+        """As :meth:`StickyChain.likelihoods`."""
+        found: np.ndarray = ((before @ self.lifts) * after).sum(1)
+        return found
+
+    def step(self, number: int, u: np.ndarray, out: np.ndarray) -> None:
         """Write the lifts that follow from ``u`` ``(n, K)`` to ``out``; rows run forwards and backwards by turns.
 
         Each row is a product of its own: in a product of many rows, a row's rounding may depend on its place.
@@ -106,7 +128,7 @@ def chain_of(transitions: Transitions, prior: np.ndarray) -> Chain:
 
 @dataclass(frozen=True)
 class Lifts:
-    """The lifts of all frames of some utterances.
+    """The lifts of all frames of some utterances, each frame's up to a factor.
 
     Attributes:
         lengths: ``(utterances,)`` frames of each utterance.
@@ -151,10 +173,10 @@ def lifts(shares: np.ndarray, lengths: np.ndarray, chain: Chain) -> Lifts:
     ends = np.cumsum(lengths)[order]
     frames = np.stack([ends - lengths[order], ends - 1], axis=1).reshape(-1)
     onwards = np.tile([1, -1], len(lengths))
-    for here, there, count in zip(starts.tolist(), starts[1:].tolist(), active[1:].tolist()):
+    for step, (here, there, count) in enumerate(zip(starts.tolist(), starts[1:].tolist(), active[1:].tolist())):
         u = scratch[:count]
         shares.take(frames[:count], axis=0, out=u, mode="clip")
         np.multiply(u, values[here : here + count], out=u)
-        chain.step(u, values[there : there + count])
+        chain.step(step, u, values[there : there + count])
         frames += onwards
     return Lifts(lengths, values, starts, rank)

@@ -45,8 +45,9 @@ def largest_of(posteriors: np.ndarray, count: int) -> Largest:
     Returns:
         The components, the best first, on the CPU.
     """
-    np.divide(posteriors, posteriors.max(1, keepdims=True), out=posteriors)
-    falls = np.log(np.maximum(posteriors, np.float32(math.exp(-DEPTH))))
+    posteriors /= posteriors.max(1, keepdims=True)
+    falls = np.maximum(posteriors, np.float32(math.exp(-DEPTH)))
+    np.log(falls, out=falls)
     return _largest(torch.from_numpy(falls), torch.from_numpy(posteriors), count)
 
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import threading
 from dataclasses import replace
-from typing import Iterator, List, Sequence, Tuple
+from typing import Iterable, Iterator, List, Sequence, Tuple
 
 import numpy as np
 import torch
@@ -12,6 +12,7 @@ import torch
 from softhubert_plugin.gmm.engine import Engine
 from softhubert_plugin.gmm.forward_backward import DEEPEST, Chain, StickyChain, chain_of, lifts
 from softhubert_plugin.gmm.mixture import GaussianMixture
+from softhubert_plugin.gmm.sources import Block
 from softhubert_plugin.labels.truncation import exponential
 
 # The key of a mixture's metadata for the posteriors of frames taken one by one, where it has transitions.
@@ -34,6 +35,28 @@ def frame_wise_shares(joint: torch.Tensor, temperature: float) -> np.ndarray:
     """
     falls = joint.sub_(joint.amax(1, keepdim=True)).mul_(1 / temperature).clamp_(min=DEEPEST)
     return exponential(falls).cpu().numpy()
+
+
+def joined(blocks: Iterable[Block], components: int) -> Iterator[Block]:
+    """Join blocks as far as their utterances can be passed through together: the more utterances, the less each step costs.
+
+    Args:
+        blocks: frames ``(n, input dimension)`` of whole utterances, and the number of frames of each.
+        components: K.
+    """
+    held: List[Block] = []
+    for block in blocks:
+        if held and (sum(len(rows) for rows, _ in held) + len(block[0])) * components > _ENTRIES:
+            yield _one(held)
+            held = []
+        held.append(block)
+    if held:
+        yield _one(held)
+
+
+def _one(blocks: Sequence[Block]) -> Block:
+    rows, lengths = zip(*blocks)
+    return (rows[0], lengths[0]) if len(blocks) == 1 else (np.concatenate(rows), np.concatenate(lengths))
 
 
 class Smoother:

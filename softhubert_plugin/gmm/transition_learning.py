@@ -58,9 +58,9 @@ def posteriors_of_pairs(shares: np.ndarray, lengths: np.ndarray, chain: Chain) -
             past, future = found.of(utterance)
             before = shares[start : end - 1] * past[:-1]
             before /= before.sum(1, keepdims=True)
-            before /= (before * future[:-1]).sum(1, keepdims=True)
             after = shares[start + 1 : end] * future[1:]
             after /= after.sum(1, keepdims=True)
+            before /= chain.likelihoods(before, after)[:, None]
             yield Pair(before, after)
 
 

@@ -38,13 +38,13 @@ class PathFinder:
 def _through_sticky(shares: np.ndarray, chain: StickyChain) -> np.ndarray:
     """The best path; each component is entered from itself or from the best of all: O(K) per frame."""
     frames, components = shares.shape
-    on, anew = np.log(chain.lift + chain.drawn), float(np.log(chain.drawn))
+    on = np.log(chain.repeated)  # to stay, over to be drawn anew
     stays = np.zeros((frames, components), dtype=bool)
     best = np.zeros(frames, dtype=np.int64)
     score = shares[0]
     for frame in range(1, frames):
         best[frame] = score.argmax()
-        entered = score[best[frame]] + anew
+        entered = score[best[frame]]
         score = score + on
         np.greater_equal(score, entered, out=stays[frame])
         score = np.maximum(score, entered)
