@@ -1,6 +1,6 @@
 """Posteriors that hear their neighbours against posteriors of frames taken one by one: what they say about phones, and what they cost.
 
-    python -m tests.benchmarks.markov [quality] [speed] [--updates 400] [--work DIR]
+    python -m tests.benchmarks.markov [quality] [speed] [--updates 400] [--scale 1] [--work DIR]
 
 ``quality`` measures phone-normalised mutual information (PNMI, in fairseq's definition) of mixtures of 100 components at equal perplexity:
 of MFCCs, and of a layer of the tiny model after a short pretraining on labels of those MFCCs. The corpora are the one that eSpeak NG
@@ -195,12 +195,12 @@ def quality(work: Path, updates: int) -> None:
 ROUNDS = 5
 
 
-def speed(work: Path) -> None:
+def speed(work: Path, scale: float) -> None:
     """Print how long labels take with and without transitions, each without its imports; the two take turns."""
     from tests.benchmarks import gmm
 
     for kind, frames, components in (("mfcc", 2_000_000, 100), ("wide", 200_000, 500)):
-        folder = gmm.features(work, kind, frames)
+        folder = gmm.features(work, kind, int(frames * scale))
         mixture = gmm.start_mixture(folder, components)
         sample = torch.from_numpy(np.array(read_shard(folder, "train", 0, 1).frames[-10_000:]))
         prepared = {"frame by frame": mixture.with_temperature(gmm.calibrate_temperature(mixture.log_joint(sample), PERPLEXITY))}
@@ -235,12 +235,13 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("runs", nargs="*", choices=["quality", "speed"], help="what to measure (default: both)")
     parser.add_argument("--updates", type=int, default=400, help="updates of the pretraining; 0 for MFCCs alone (default: %(default)s)")
+    parser.add_argument("--scale", type=float, default=1.0, help="share of the frames of speed (default: %(default)s)")
     parser.add_argument("--work", type=Path, default=Path("/tmp/softhubert-benchmarks"), help="folder for features (default: %(default)s)")
     arguments = parser.parse_args()
     if "quality" in (arguments.runs or ["quality"]):
         quality(arguments.work, arguments.updates)
     if "speed" in (arguments.runs or ["speed"]):
-        speed(arguments.work)
+        speed(arguments.work, arguments.scale)
 
 
 if __name__ == "__main__":
