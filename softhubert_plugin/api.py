@@ -28,6 +28,7 @@ from softhubert_plugin.features.layers import are_transformer_layers, check_laye
 from softhubert_plugin.files import PathLike
 from softhubert_plugin.front_end import receptive_field, total_stride
 from softhubert_plugin.gmm.mixture import GaussianMixture
+from softhubert_plugin.gmm.smoothing import frame_by_frame, utterance_posteriors
 from softhubert_plugin.manifests import SAMPLE_RATE
 
 Waveforms = Union[torch.Tensor, np.ndarray, Sequence[Union[torch.Tensor, np.ndarray]]]
@@ -118,11 +119,14 @@ class SpeechEncoder(torch.nn.Module):
             found[layer] = Frames(torch.nn.utils.rnn.pad_sequence(rows, batch_first=True), counts)
         return found
 
-    def posteriors(self, waveforms: Waveforms, lengths: Optional[Sequence[int]] = None) -> Frames:
+    def posteriors(self, waveforms: Waveforms, lengths: Optional[Sequence[int]] = None, *, frame_wise: bool = False) -> Frames:
         """Soft units: the mixture's tempered posteriors of every frame, from the layer that the mixture was fitted on.
+
+        A mixture with transitions hears whole utterances: a frame's posterior depends on the frames around it.
 
         Args:
             waveforms, lengths: as for :meth:`extract_features`.
+            frame_wise: take frames one by one even if the mixture has transitions, at the temperature that was calibrated for that.
 
         Returns:
             ``values (B, longest, K)``, which sum to one over K at every frame of an utterance, and ``lengths (B,)``.
@@ -133,10 +137,13 @@ class SpeechEncoder(torch.nn.Module):
         if self.mixture is None:
             raise SoftHubertError("posteriors need a mixture; give one: softhubert_plugin.load(checkpoint, mixture='gmm.safetensors')")
         features, frames = self.extract_features(waveforms, self.mixture.metadata["features"]["layer"], lengths)
-        inside = torch.arange(features.shape[1], device=features.device) < frames[:, None]
-        found = features.new_zeros((*features.shape[:2], self.mixture.n_components))
-        found[inside] = self.mixture.predict_proba(features[inside].cpu()).to(found)
-        return Frames(found, frames)
+        utterances = [rows[:count].cpu() for rows, count in zip(features, frames.tolist())]
+        if self.mixture.transitions is not None and not frame_wise:
+            posteriors = utterance_posteriors(self.mixture, utterances)
+        else:
+            posteriors = [frame_by_frame(self.mixture).predict_proba(rows) for rows in utterances]
+        found = torch.nn.utils.rnn.pad_sequence(posteriors, batch_first=True)
+        return Frames(found.to(features), frames)
 
     def _utterances(self, waveforms: Waveforms, lengths: Optional[Sequence[int]]) -> List[torch.Tensor]:
         """One ``(samples,)`` float32 tensor per utterance, normalised if the encoder expects it."""

@@ -6,7 +6,7 @@ import json
 import shutil
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Callable, ClassVar, Dict, List, Tuple
+from typing import Any, Callable, ClassVar, Dict, List, Optional, Tuple
 
 import joblib
 import numpy as np
@@ -29,6 +29,7 @@ from softhubert_plugin.features.shards import ShardWriter
 from softhubert_plugin.gmm.kmeans_file import read_kmeans
 from softhubert_plugin.gmm.mixture import FeatureTransform, GaussianMixture
 from softhubert_plugin.gmm.sources import from_shard
+from softhubert_plugin.gmm.transitions import FullTransitions, StickyTransitions, Transitions
 from softhubert_plugin.labels.controls import control_labels
 from softhubert_plugin.labels.convert import convert_labels
 from softhubert_plugin.labels.hard import HardLabels
@@ -143,7 +144,10 @@ def _convert(path: Path) -> Any:
 # Mixtures and clusterings
 
 
-def _mixture(covariance_type: str, transform: bool) -> Callable[[Path], Path]:
+_MATRIX = FullTransitions(torch.tensor([[0.5, 0.25, 0.25], [0.25, 0.75, 0.0], [0.0, 0.5, 0.5]], dtype=torch.float64))
+
+
+def _mixture(covariance_type: str, transform: bool, transitions: Optional[Transitions] = None) -> Callable[[Path], Path]:
     def make(folder: Path) -> Path:
         generator = torch.Generator().manual_seed(0)
 
@@ -154,7 +158,8 @@ def _mixture(covariance_type: str, transform: bool) -> Callable[[Path], Path]:
         weights = torch.tensor([0.5, 0.3, 0.2], dtype=torch.float64)
         described = {"perplexity": 3.5, "features": {"kind": "mfcc"}, "curve": [{"iteration": 1, "train": -3.25}]}
         fitted = FeatureTransform(normal(6), normal(6, 4)) if transform else None
-        GaussianMixture(weights, normal(3, 4), covariances, covariance_type, 2.5, fitted, described).save(folder / "gmm.safetensors")
+        mixture = GaussianMixture(weights, normal(3, 4), covariances, covariance_type, 2.5, fitted, described, transitions)
+        mixture.save(folder / "gmm.safetensors")
         return folder / "gmm.safetensors"
 
     return make
@@ -163,7 +168,9 @@ def _mixture(covariance_type: str, transform: bool) -> Callable[[Path], Path]:
 def _read_mixture(path: Path) -> Any:
     mixture = GaussianMixture.load(path)
     transform = None if mixture.transform is None else vars(mixture.transform)
-    return [vars(mixture)[name] for name in ("weights", "means", "covariances", "covariance_type", "temperature", "metadata")], transform
+    transitions = None if mixture.transitions is None else vars(mixture.transitions)
+    values = [vars(mixture)[name] for name in ("weights", "means", "covariances", "covariance_type", "temperature", "metadata")]
+    return values, transform, transitions
 
 
 def _kmeans(compress: Any) -> Callable[[Path], Path]:
@@ -447,6 +454,8 @@ KINDS: Dict[str, FileKind] = {
     "dense labels' lengths": FileKind(_dense(".len"), _convert, TEXT),
     "mixture": FileKind(_mixture("diag", transform=True), _read_mixture),
     "mixture with full covariances": FileKind(_mixture("full", transform=False), _read_mixture),
+    "sticky mixture": FileKind(_mixture("diag", transform=False, transitions=StickyTransitions(0.75)), _read_mixture),
+    "mixture with a matrix of transitions": FileKind(_mixture("diag", transform=False, transitions=_MATRIX), _read_mixture),
     "k-means": FileKind(_kmeans(0), read_kmeans, DATA),
     "k-means, zlib": FileKind(_kmeans(("zlib", 3)), read_kmeans),
     "k-means, gzip": FileKind(_kmeans(("gzip", 3)), read_kmeans),

@@ -8,6 +8,18 @@ from softhubert_plugin.commands.parser import Commands, add_device_argument, add
 from softhubert_plugin.errors import SoftHubertError
 
 
+def _add_transition_arguments(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument(
+        "--markov",
+        choices=["sticky", "full"],
+        help="fit how components follow each other in time, so that posteriors hear their neighbours: one probability to stay in a "
+        "component, or a matrix (default: frames are taken one by one)",
+    )
+    parser.add_argument(
+        "--stay", type=float, metavar="P", help="with --markov sticky: the probability to stay, from 0 to below 1 (default: fitted)"
+    )
+
+
 def add_gmm(commands: Commands) -> None:
     """Add the subcommands ``learn``, ``from-kmeans`` and ``dump``."""
 
@@ -26,6 +38,8 @@ def add_gmm(commands: Commands) -> None:
             iterations=a.iterations,
             tolerance=a.tolerance,
             seed=a.seed,
+            markov=a.markov,
+            stay=a.stay,
         )
         return learn_gmm(a.feat_dir, a.split, a.nshard, a.gmm_path, options, device=a.device)
 
@@ -61,7 +75,12 @@ def add_gmm(commands: Commands) -> None:
         default=4.0,
         help="mean perplexity that the posteriors are calibrated to; 0 for no calibration (default: %(default)s)",
     )
-    parser.add_argument("--iterations", type=int, default=100, help="maximum number of EM iterations (default: %(default)s)")
+    parser.add_argument(
+        "--iterations",
+        type=int,
+        default=100,
+        help="maximum number of EM iterations; 0 keeps the start, such as that of --init (default: %(default)s)",
+    )
     parser.add_argument(
         "--tolerance",
         type=float,
@@ -69,6 +88,7 @@ def add_gmm(commands: Commands) -> None:
         help="stop when an iteration improves the held-out likelihood by less than this fraction (default: %(default)s)",
     )
     parser.add_argument("--seed", type=int, default=1, help="random seed for the choice of frames and for the start (default: %(default)s)")
+    _add_transition_arguments(parser)
     add_device_argument(parser)
 
     def from_kmeans(a: argparse.Namespace) -> str:
@@ -79,7 +99,8 @@ def add_gmm(commands: Commands) -> None:
             raise SoftHubertError(f"--features {feat_dir} {split} {nshard}: expected the number of shards, found {nshard!r}")
         return gmm_from_kmeans(
             a.km_path, a.gmm_path, feat_dir, split, int(nshard),
-            perplexity=None if a.perplexity == 0 else a.perplexity, percent=a.percent, seed=a.seed, device=a.device,
+            perplexity=None if a.perplexity == 0 else a.perplexity, percent=a.percent, seed=a.seed,
+            markov=a.markov, stay=a.stay, device=a.device,
         )  # fmt: skip
 
     parser = commands.add(
@@ -107,6 +128,7 @@ def add_gmm(commands: Commands) -> None:
         "--percent", type=float, default=-1.0, help="fraction of the utterances to calibrate on, 0 to 1; negative for all (default: all)"
     )
     parser.add_argument("--seed", type=int, default=1, help="random seed for the choice of frames (default: %(default)s)")
+    _add_transition_arguments(parser)
     add_device_argument(parser)
 
     def dump(a: argparse.Namespace) -> str:
@@ -124,6 +146,8 @@ def add_gmm(commands: Commands) -> None:
             temperature=a.temperature,
             label_rate=a.label_rate,
             hard=a.hard,
+            viterbi=a.viterbi,
+            frame_wise=a.frame_wise,
             audio=a.audio,
             checkpoint=a.checkpoint,
             layer=a.layer,
@@ -151,6 +175,14 @@ def add_gmm(commands: Commands) -> None:
     )
     parser.add_argument(
         "--hard", action="store_true", help="write the most probable component only, as fairseq's .km (default: soft labels)"
+    )
+    parser.add_argument(
+        "--viterbi", action="store_true", help="with --hard: the components of the most probable path, of a mixture with transitions"
+    )
+    parser.add_argument(
+        "--frame-wise",
+        action="store_true",
+        help="take frames one by one, at the temperature calibrated for that, where the mixture has transitions (default: use them)",
     )
     parser.add_argument("--audio", choices=["mfcc"], help="label MFCCs of the audio, without features on disk; FEAT_DIR is TSV_DIR")
     parser.add_argument(

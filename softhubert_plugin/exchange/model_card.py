@@ -91,6 +91,7 @@ def _targets(cfg: Any, mixture: Optional[GaussianMixture]) -> Dict[str, str]:
         described = f"{mixture.n_components} {mixture.covariance_type} components in {mixture.input_dimension} dimensions"
         held_out = mixture.metadata.get("perplexity")
         described += f", temperature {mixture.temperature:.3f}"
+        described += "" if mixture.transitions is None else f", transitions: {mixture.transitions.described}"
         described += f", mean perplexity {held_out:.2f} on held-out frames" if held_out is not None else ""
         facts["Mixture enclosed"] = f"`gmm.safetensors`: {described}, fitted on {_features_of(mixture)}"
     return facts

@@ -34,12 +34,15 @@ def save_described(path: PathLike, kind: str, tensors: Mapping[str, torch.Tensor
         save_file(stored, str(temporary), metadata={kind: json.dumps(checked, sort_keys=True)})
 
 
-def load_described(path: PathLike, kind: str, fields: Tuple[str, ...]) -> Tuple[Dict[str, torch.Tensor], Dict[str, Any]]:
+def load_described(
+    path: PathLike, kind: str, fields: Tuple[str, ...], optional: Tuple[str, ...] = ()
+) -> Tuple[Dict[str, torch.Tensor], Dict[str, Any]]:
     """Read a file of :func:`save_described`.
 
     Args:
         kind: name of the format.
         fields: the keys of its description.
+        optional: keys that the description may lack.
 
     Returns:
         The tensors by name, and the description.
@@ -53,7 +56,7 @@ def load_described(path: PathLike, kind: str, fields: Tuple[str, ...]) -> Tuple[
         tensors = {name: stored.get_tensor(name) for name in stored.keys()}  # noqa: SIM118 (not a dict)
     description = json.loads(text)
     checksum = description.pop(CHECKSUM, None)
-    if description.keys() != set(fields):  # an altered name must not turn a file with a checksum into one without
+    if description.keys() - set(optional) != set(fields):  # an altered name must not turn a file with a checksum into one without
         raise ValueError(f"its description has {', '.join(sorted(description)) or 'nothing'} instead of {', '.join(sorted(fields))}")
     if checksum is not None and checksum != _checksum(kind, tensors, description):
         raise ValueError("it fails its checksum: its bytes were altered after writing")

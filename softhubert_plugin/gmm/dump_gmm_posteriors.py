@@ -7,10 +7,9 @@ This step stands between the mixture and pretraining. Each feature shard gives o
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Any, Dict, Iterable, Iterator, Optional, Tuple, Union
+from typing import Any, Callable, Dict, Iterable, Iterator, Optional, Tuple, Union
 
 import numpy as np
-import torch
 from tqdm import tqdm
 
 from softhubert_plugin.devices import usable_device
@@ -21,17 +20,19 @@ from softhubert_plugin.features.threads import worked
 from softhubert_plugin.files import PathLike, atomic_path, sha256_of
 from softhubert_plugin.gmm.engine import Engine
 from softhubert_plugin.gmm.kmeans_file import is_kmeans_file, read_kmeans
-from softhubert_plugin.gmm.largest import largest
+from softhubert_plugin.gmm.largest import largest, largest_of
 from softhubert_plugin.gmm.mixture import GaussianMixture
+from softhubert_plugin.gmm.smoothing import Smoother, frame_by_frame, joined, utterance_joints
 from softhubert_plugin.gmm.sources import Block, FrameStream, from_audio, from_mfcc, from_shard
 from softhubert_plugin.gmm.start import mixture_from_centroids
 from softhubert_plugin.gmm.uncertainty import WARN_BELOW_PERPLEXITY
+from softhubert_plugin.gmm.viterbi import PathFinder
 from softhubert_plugin.labels.entropy_statistics import EntropyStatistics
 from softhubert_plugin.labels.hard_record import write_record
 from softhubert_plugin.labels.soft import open_soft_labels
 from softhubert_plugin.labels.soft_layout import SoftLabelInfo, StoredTargets, check_clusters, quantised
 from softhubert_plugin.labels.soft_writing import write_soft_labels
-from softhubert_plugin.labels.truncation import check_truncation, truncate
+from softhubert_plugin.labels.truncation import Largest, check_truncation, truncate
 
 # Frames whose log densities are held at once: few enough to fit into caches, and enough to make the cost of calls, and of handing over the
 # interpreter's lock between them, small in comparison (with a quarter of the frames, labelling MFCCs takes 1.5 times as long).
@@ -51,6 +52,8 @@ def dump_gmm_posteriors(
     temperature: Optional[float] = None,
     label_rate: Optional[float] = None,
     hard: bool = False,
+    viterbi: bool = False,
+    frame_wise: bool = False,
     audio: Optional[str] = None,
     checkpoint: Optional[PathLike] = None,
     layer: Union[int, str, None] = None,
@@ -66,6 +69,8 @@ def dump_gmm_posteriors(
         temperature: replaces the mixture's calibrated temperature.
         label_rate: frames per second, for features that do not record their rate (those of fairseq's scripts).
         hard: write each frame's most probable component instead of its posterior.
+        viterbi: with ``hard``: write the components of the most probable path; the mixture must have transitions.
+        frame_wise: take frames one by one even where the mixture has transitions, at the temperature that was calibrated for that.
         audio: ``mfcc``: label MFCCs, computed from the audio, without features on disk.
         checkpoint, layer: label the hidden states of this layer of this model, computed from the audio, without features on disk;
             ``@layers.json`` is the layer that probing chose.
@@ -79,6 +84,12 @@ def dump_gmm_posteriors(
     """
     device = usable_device(device)
     mixture = _read_clusters(gmm_path, hard)
+    if viterbi and (not hard or frame_wise or mixture.transitions is None):
+        why = "it goes with --hard" if not hard else f"{gmm_path} has no transitions" if mixture.transitions is None else "not --frame-wise"
+        raise SoftHubertError(f"--viterbi: {why}; a path needs a mixture of 'softhubert gmm learn --markov', and --hard to write it")
+    used_frame_wise = frame_wise and mixture.transitions is not None
+    if used_frame_wise:
+        mixture = frame_by_frame(mixture)
     if temperature is not None:
         mixture = mixture.with_temperature(temperature)
     if (checkpoint is None) != (layer is None):
@@ -93,7 +104,8 @@ def dump_gmm_posteriors(
         source = from_shard(feat_dir, split, rank, nshard)
     _check_features(mixture, source, gmm_path)
     if hard:
-        return _dump_hard(Engine(mixture, device), source, shard_path(lab_dir, split, rank, nshard, ".km"), sha256_of(gmm_path))
+        made_with = sha256_of(gmm_path) + (" frame-wise" if used_frame_wise else " viterbi" if viterbi else "")
+        return _dump_hard(Engine(mixture, device), source, shard_path(lab_dir, split, rank, nshard, ".km"), made_with, viterbi)
     check_clusters(mixture.n_components, gmm_path)
     check_truncation(mass, max_components)
     rate = source.info.get("frame_rate", label_rate)
@@ -111,11 +123,15 @@ def dump_gmm_posteriors(
         "mixture_sha256": mixture_sha256,
         "manifest_sha256": source.info.get("manifest_sha256", ""),
         "frames": int(source.lengths.sum()),
+        "frame_wise": used_frame_wise,
     }
     if _is_complete(path, wanted):
         return f"{path}: already there"
     statistics = EntropyStatistics(mixture.n_components)
-    targets = _soft_targets(Engine(mixture, device), _progress(source, "posteriors"), mass, max_components, statistics)
+    blocks = _progress(source, "posteriors")
+    if mixture.transitions is not None:
+        blocks = joined(blocks, mixture.n_components)
+    targets = _soft_targets(Engine(mixture, device), blocks, mass, max_components, statistics)
 
     def info() -> SoftLabelInfo:
         return SoftLabelInfo(split=split, n_components=mixture.n_components, **wanted, **statistics.summary())
@@ -192,12 +208,20 @@ def _soft_targets(
 ) -> Iterator[StoredTargets]:
     """Yield the targets of each utterance in their stored form, and add their entropies to ``statistics``."""
     temperature = engine.mixture.temperature
+    smoother = None if engine.mixture.transitions is None else Smoother(engine)
+
+    def most_probable(rows: np.ndarray, lengths: np.ndarray) -> Iterator[Largest]:
+        if smoother is None:
+            for part in engine.parts(rows, LABELLED_AT_ONCE):
+                yield largest(engine.log_joint(part), temperature, max_components)
+        else:
+            for posteriors in smoother(rows, lengths):
+                yield largest_of(posteriors, max_components)
 
     def labelled(block: Block) -> Tuple[np.ndarray, ...]:
         rows, lengths = block
         parts = []
-        for part in engine.parts(rows, LABELLED_AT_ONCE):
-            found = largest(engine.log_joint(part), temperature, max_components)
+        for found in most_probable(rows, lengths):
             targets, entropy = truncate(found, mass=mass)
             parts.append((*quantised(targets), found.entropy.numpy(), entropy.numpy()))
         return (lengths, *(np.concatenate(arrays) for arrays in zip(*parts)))
@@ -209,13 +233,14 @@ def _soft_targets(
         yield from zip(np.split(counts, frame_ends), np.split(components, entry_ends), np.split(probabilities, entry_ends))
 
 
-def _dump_hard(engine: Engine, source: FrameStream, path: Path, mixture_sha256: str) -> str:
-    """Write each frame's most probable component, one line per utterance, and the record of the shard."""
+def _dump_hard(engine: Engine, source: FrameStream, path: Path, made_with: str, viterbi: bool) -> str:
+    """Write each frame's most probable component, or that of the best path, one line per utterance, and the record of the shard."""
     names = [str(component) for component in range(engine.mixture.n_components)]
+    choose = _chooser(engine, viterbi)
 
     def labelled(block: Block) -> str:
         rows, lengths = block
-        best = torch.cat([engine.log_joint(part).argmax(1) for part in engine.parts(rows, LABELLED_AT_ONCE)]).tolist()
+        best = np.concatenate(list(choose(rows, lengths))).tolist()
         ends = np.cumsum(lengths).tolist()
         return "".join(" ".join([names[component] for component in best[start:end]]) + "\n" for start, end in zip([0, *ends], ends))
 
@@ -225,8 +250,20 @@ def _dump_hard(engine: Engine, source: FrameStream, path: Path, mixture_sha256: 
         path,
         clusters=engine.mixture.n_components,
         utterances=len(source.lengths),
-        source_sha256=mixture_sha256,
+        source_sha256=made_with,
         manifest_sha256=source.info.get("manifest_sha256", ""),
     )
     what = f"{len(source.lengths)} utterances, {source.lengths.sum()} frames"
-    return f"{path}: {what}, each labelled with the most probable of {engine.mixture.n_components} components"
+    which = "its component on the best path" if viterbi else "the most probable"
+    return f"{path}: {what}, each labelled with {which} of {engine.mixture.n_components} components"
+
+
+def _chooser(engine: Engine, viterbi: bool) -> Callable[[np.ndarray, np.ndarray], Iterator[np.ndarray]]:
+    """What chooses the components of the frames of some utterances, ``(n,)``, part by part."""
+    if viterbi:
+        path = PathFinder(engine.mixture)
+        return lambda rows, lengths: (path(joint) for joint in utterance_joints(engine, rows, lengths))
+    if engine.mixture.transitions is not None:
+        smoother = Smoother(engine)
+        return lambda rows, lengths: (posteriors.argmax(1) for posteriors in smoother(rows, lengths))
+    return lambda rows, lengths: (engine.log_joint(part).argmax(1).cpu().numpy() for part in engine.parts(rows, LABELLED_AT_ONCE))

@@ -16,7 +16,7 @@ from softhubert_plugin.devices import usable_device
 from softhubert_plugin.errors import SoftHubertError
 from softhubert_plugin.features.shards import read_shards
 from softhubert_plugin.files import PathLike, sha256_of
-from softhubert_plugin.gmm.calibration import calibrated
+from softhubert_plugin.gmm.calibration import calibrated_with_transitions, check_transitions
 from softhubert_plugin.gmm.kmeans import nearest
 from softhubert_plugin.gmm.kmeans_file import read_kmeans
 from softhubert_plugin.gmm.start import mixture_from_centroids
@@ -33,6 +33,8 @@ def gmm_from_kmeans(
     perplexity: Optional[float] = 4.0,
     percent: float = -1.0,
     seed: int = 1,
+    markov: Optional[str] = None,
+    stay: Optional[float] = None,
     device: Optional[str] = None,
 ) -> str:
     """Write the mixture of a k-means model.
@@ -47,6 +49,7 @@ def gmm_from_kmeans(
         perplexity: target for the mean perplexity of the posteriors; ``None`` keeps temperature 1.
         percent: share of the utterances to draw these frames from, in (0, 1]; negative for all of them.
         seed: of the draw.
+        markov, stay: transitions to fit on top, as for :class:`~softhubert_plugin.gmm.learn_gmm.GmmOptions`.
         device: where to compute; by default a GPU if there is one.
 
     Returns:
@@ -64,13 +67,16 @@ def gmm_from_kmeans(
             f"{km_path}: centroids of dimension {dimension}, but {shards[0].path} has features of dimension {shards[0].frames.shape[1]}; "
             "give the features that the k-means was fitted on"
         )
-    held_out = divide(shards, feat_dir, split, n_components=count, percent=percent, seed=seed).held_out
-    variance = _squared_distance(held_out, centroids) / dimension
+    check_transitions(markov, stay, count)
+    data = divide(shards, feat_dir, split, n_components=count, percent=percent, seed=seed)
+    variance = _squared_distance(data.held_out, centroids) / dimension
     if not variance > 0:
         raise SoftHubertError(f"{km_path}: every frame of {feat_dir} is a centroid, so that distances say nothing; give more frames")
-    mixture, report = calibrated(mixture_from_centroids(centroids, variance), held_out, perplexity, device)
+    start = mixture_from_centroids(centroids, variance)
+    mixture, report = calibrated_with_transitions(start, data, perplexity, device, kind=markov, stay=stay)
     options = {"perplexity": perplexity, "percent": percent, "kmeans_sha256": sha256_of(km_path)}
-    of_data = provenance(shards, len(held_out), seed=seed, options=options)
+    options.update({name: value for name, value in (("markov", markov), ("stay", stay)) if value is not None})
+    of_data = provenance(shards, len(data.held_out), seed=seed, options=options)
     replace(mixture, metadata={**mixture.metadata, **of_data}).save(gmm_path)
     return "\n".join([f"{gmm_path}: {count} spherical components of equal weight, the centroids of {km_path}", *report])
 

@@ -7,6 +7,9 @@ their indices.
 
 from __future__ import annotations
 
+import math
+
+import numpy as np
 import torch
 
 from softhubert_plugin.labels.truncation import DEPTH, Largest, exponential
@@ -28,9 +31,29 @@ def largest(log_joint: torch.Tensor, temperature: float, count: int) -> Largest:
     Returns:
         The components, the best first, on the CPU.
     """
-    components = log_joint.shape[1]
     falls = log_joint.sub_(log_joint.amax(1, keepdim=True)).mul_(1 / temperature).clamp_(min=-DEPTH)
-    shares = exponential(falls)
+    return _largest(falls, exponential(falls), count)
+
+
+def largest_of(posteriors: np.ndarray, count: int) -> Largest:
+    """The ``count`` most probable components of each frame.
+
+    Args:
+        posteriors: ``(n, K)`` float32, up to a factor per frame; overwritten.
+        count: how many components per frame; all K if there are fewer.
+
+    Returns:
+        The components, the best first, on the CPU.
+    """
+    posteriors /= posteriors.max(1, keepdims=True)
+    falls = np.maximum(posteriors, np.float32(math.exp(-DEPTH)))
+    np.log(falls, out=falls)
+    return _largest(torch.from_numpy(falls), torch.from_numpy(posteriors), count)
+
+
+def _largest(falls: torch.Tensor, shares: torch.Tensor, count: int) -> Largest:
+    """The most probable components, from ``(n, K)`` nats over the best one (at least ``-DEPTH``) and their exponentials."""
+    components = falls.shape[1]
     total = shares.sum(1)
     # H = log Σ exp(-depth) + the mean depth.
     entropy = total.log() - shares.mul_(falls).sum(1) / total

@@ -11,7 +11,7 @@ import hashlib
 import json
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Callable, Optional, Sequence
+from typing import Any, Callable, Dict, Optional, Sequence
 
 import torch
 
@@ -21,7 +21,7 @@ from softhubert_plugin.features.shard_chunks import Chunk
 from softhubert_plugin.features.shards import FeatureShard, read_shards
 from softhubert_plugin.files import PathLike, sha256_of
 from softhubert_plugin.gmm import distributed
-from softhubert_plugin.gmm.calibration import calibrated
+from softhubert_plugin.gmm.calibration import calibrated_with_transitions, check_transitions
 from softhubert_plugin.gmm.em import Fit, fit_mixture
 from softhubert_plugin.gmm.kmeans import kmeans
 from softhubert_plugin.gmm.mixture import GaussianMixture
@@ -54,9 +54,11 @@ class GmmOptions:
         standardise: scale each dimension to unit variance first.
         init: file to start from, instead of k-means on a sample: a mixture, or a k-means model of fairseq's.
         perplexity: target for the mean perplexity of held-out posteriors; ``None`` keeps temperature 1.
-        iterations: the maximum number of EM iterations.
+        iterations: the maximum number of EM iterations; 0 keeps the Gaussians of the start.
         tolerance: stop when an iteration gains less than this share of the held-out log-likelihood.
         seed: of the draw of held-out utterances, of the sample and of the start.
+        markov: transitions to fit on top: ``sticky``, ``full``, or ``None`` for none.
+        stay: the probability to stay of sticky transitions; ``None`` fits it.
     """
 
     n_components: int
@@ -70,6 +72,12 @@ class GmmOptions:
     iterations: int = 100
     tolerance: float = 1e-5
     seed: int = 1
+    markov: Optional[str] = None
+    stay: Optional[float] = None
+
+    def described(self) -> Dict[str, Any]:
+        """The options as JSON values; without transitions, those of a version that had none, so that its files are still the same."""
+        return {name: value for name, value in vars(self).items() if name not in ("markov", "stay") or value is not None}
 
 
 def learn_gmm(feat_dir: PathLike, split: str, nshard: int, gmm_path: PathLike, options: GmmOptions, *, device: Optional[str] = None) -> str:
@@ -87,6 +95,7 @@ def learn_gmm(feat_dir: PathLike, split: str, nshard: int, gmm_path: PathLike, o
     Raises:
         SoftHubertError: the features are unusable, an option is out of range, or there are fewer frames than components.
     """
+    check_transitions(options.markov, options.stay, options.n_components)
     device = distributed.local_device(usable_device(device))
     with distributed.process_group(device):
         shards = read_shards(feat_dir, split, nshard)
@@ -99,7 +108,7 @@ def learn_gmm(feat_dir: PathLike, split: str, nshard: int, gmm_path: PathLike, o
         progress_path = path.with_name(f".{path.name}.fit")
         fit = _resumed(progress_path, request)
         if fit is None:
-            fit = Fit(_start(data.chunks, options, feat_dir, device), [])
+            fit = Fit(_start(data.chunks, options, feat_dir, device), [], finished=options.iterations == 0)
         keep: Callable[[Fit], None] = (lambda fit: _keep(progress_path, fit, request)) if distributed.rank() == 0 else (lambda fit: None)
         keep(fit)
         fit = fit_mixture(
@@ -115,9 +124,9 @@ def learn_gmm(feat_dir: PathLike, split: str, nshard: int, gmm_path: PathLike, o
         )
         if distributed.rank() != 0:
             return ""
-        mixture, report = calibrated(fit.mixture, data.held_out, options.perplexity, device)
+        mixture, report = calibrated_with_transitions(fit.mixture, data, options.perplexity, device, kind=options.markov, stay=options.stay)
         of_fit = {"curve": fit.curve, "iterations": fit.iteration, "request": request}
-        of_data = provenance(shards, data.frames, seed=options.seed, options=vars(options))
+        of_data = provenance(shards, data.frames, seed=options.seed, options=options.described())
         replace(mixture, metadata={**mixture.metadata, **of_fit, **of_data}).save(path)
         progress_path.unlink(missing_ok=True)
         moved = sum(int(record["reseeded"]) for record in fit.curve)
@@ -132,7 +141,7 @@ def _request(shards: Sequence[FeatureShard], options: GmmOptions) -> str:
         [shard.path.name, str(shard.frames.dtype), list(shard.frames.shape), shard.info, shard.path.stat().st_mtime_ns] for shard in shards
     ]
     start = sha256_of(options.init) if options.init is not None and Path(options.init).is_file() else None
-    described = json.dumps([data, vars(options), start, __version__], sort_keys=True)
+    described = json.dumps([data, options.described(), start, __version__], sort_keys=True)
     return hashlib.sha256(described.encode()).hexdigest()
 
 

@@ -17,12 +17,14 @@ from safetensors import SafetensorError, safe_open
 from softhubert_plugin.errors import SoftHubertError, blaming
 from softhubert_plugin.files import PathLike
 from softhubert_plugin.gmm.described_tensors import load_described, save_described
+from softhubert_plugin.gmm.transitions import FullTransitions, Transitions, as_stored, from_stored
 
 if TYPE_CHECKING:
     import sklearn.mixture
 
 MIXTURE_FORMAT = "softhubert-mixture"
 _FIELDS = ("covariance_type", "temperature", "metadata")
+_OF_TRANSITIONS = "transitions"
 _AGAIN = "fit it again with 'softhubert gmm learn'"
 COVARIANCE_SHAPES = {"diag": "(K, D)", "spherical": "(K,)", "tied": "(D, D)", "full": "(K, D, D)"}
 
@@ -57,6 +59,8 @@ class GaussianMixture:
         temperature: tempers the posteriors, ``p ∝ (w_k N(x | k))^(1 / temperature)``.
         transform: applied to features before the mixture, if any.
         metadata: how the mixture was made (feature kind, seed, likelihoods, versions); plain JSON values.
+        transitions: how components follow each other in time; ``None`` if frames are taken one by one. The methods here take frames one
+            by one in any case; :mod:`~softhubert_plugin.gmm.smoothing` takes whole utterances.
 
     Raises:
         SoftHubertError: the parameters' shapes do not fit each other, or their values are not finite float64 numbers.
@@ -69,6 +73,7 @@ class GaussianMixture:
     temperature: float = 1.0
     transform: Optional[FeatureTransform] = None
     metadata: Mapping[str, Any] = field(default_factory=dict)
+    transitions: Optional[Transitions] = None
 
     def __post_init__(self) -> None:
         if self.means.dim() != 2:
@@ -102,6 +107,11 @@ class GaussianMixture:
                 raise SoftHubertError(f"a mixture's {name} must be finite float64 numbers, found {value.dtype}, or NaN or infinity")
         if not self.temperature > 0 or not math.isfinite(self.temperature):
             raise SoftHubertError(f"temperature {self.temperature}: expected a positive number")
+        if isinstance(self.transitions, FullTransitions) and len(self.transitions.matrix) != components:
+            raise SoftHubertError(
+                f"a mixture of {components} components needs transitions ({components}, {components}), found "
+                f"{tuple(self.transitions.matrix.shape)}"
+            )
 
     @property
     def n_components(self) -> int:
@@ -112,6 +122,11 @@ class GaussianMixture:
     def input_dimension(self) -> int:
         """The dimension of the features that it takes, before its transform."""
         return self.means.shape[1] if self.transform is None else self.transform.matrix.shape[0]
+
+    @property
+    def tempered_weights(self) -> torch.Tensor:
+        """``π ∝ w^(1/T)``, ``(K,)``, summing to one: the prior of the tempered posteriors."""
+        return torch.softmax(self.weights.log() / self.temperature, dim=0)
 
     def log_joint(self, frames: torch.Tensor) -> torch.Tensor:
         """Log joint densities ``log w_k + log N(x | μ_k, Σ_k)``.
@@ -180,6 +195,10 @@ class GaussianMixture:
         if self.transform is not None:
             tensors.update({"transform.mean": self.transform.mean, "transform.matrix": self.transform.matrix})
         described = {"covariance_type": self.covariance_type, "temperature": self.temperature, "metadata": dict(self.metadata)}
+        if self.transitions is not None:  # without them, the file is what it was before there were any
+            described[_OF_TRANSITIONS] = as_stored(self.transitions)
+            if isinstance(self.transitions, FullTransitions):
+                tensors[_OF_TRANSITIONS] = self.transitions.matrix
         save_described(path, MIXTURE_FORMAT, tensors, described)
 
     @staticmethod
@@ -202,13 +221,15 @@ class GaussianMixture:
             raise SoftHubertError(f"{path}: no such mixture; fit one with 'softhubert gmm learn'")
         with blaming(path, "truncated or damaged mixture", _AGAIN):
             try:
-                tensors, described = load_described(path, MIXTURE_FORMAT, _FIELDS)
+                tensors, described = load_described(path, MIXTURE_FORMAT, _FIELDS, (_OF_TRANSITIONS,))
             except KeyError:
                 raise SoftHubertError(f"{path}: a safetensors file, but not a mixture; fit one with 'softhubert gmm learn'") from None
             transform = None
             if "transform.mean" in tensors:
                 transform = FeatureTransform(tensors["transform.mean"], tensors["transform.matrix"])
             try:
+                if _OF_TRANSITIONS in tensors or _OF_TRANSITIONS in described:
+                    described[_OF_TRANSITIONS] = from_stored(described.get(_OF_TRANSITIONS), tensors.get(_OF_TRANSITIONS))
                 mixture = cls(tensors["weights"], tensors["means"], tensors["covariances"], transform=transform, **described)
             except SoftHubertError as error:
                 raise SoftHubertError(f"{path}: {error}; {_AGAIN}") from None
@@ -245,13 +266,15 @@ class GaussianMixture:
         """Convert the mixture to a fitted scikit-learn object.
 
         Raises:
-            SoftHubertError: the mixture has a transform, or a temperature other than 1, which scikit-learn cannot express.
+            SoftHubertError: the mixture has a transform, transitions, or a temperature other than 1, which scikit-learn cannot express.
         """
         from sklearn.mixture import GaussianMixture as SklearnMixture
         from sklearn.mixture._gaussian_mixture import _compute_precision_cholesky
 
-        if self.transform is not None or self.temperature != 1.0:
-            raise SoftHubertError("scikit-learn mixtures have neither a feature transform nor a temperature; remove both first")
+        if self.transform is not None or self.temperature != 1.0 or self.transitions is not None:
+            raise SoftHubertError(
+                "scikit-learn mixtures have neither a feature transform nor a temperature nor transitions; remove them first"
+            )
         fitted = SklearnMixture(n_components=self.n_components, covariance_type=self.covariance_type)
         fitted.weights_, fitted.means_, fitted.covariances_ = self.weights.numpy(), self.means.numpy(), self.covariances.numpy()
         fitted.precisions_cholesky_ = _compute_precision_cholesky(fitted.covariances_, self.covariance_type)

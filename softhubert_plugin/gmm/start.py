@@ -95,7 +95,7 @@ def read_start(
             "start from another file, or ask for the number of components of this one"
         )
     if mixture is not None:
-        return mixture
+        return replace(mixture, transitions=None, metadata={})
     frames = torch.from_numpy(sample)
     if transform is not None:
         frames, centroids = transform(frames.double()).float(), transform(centroids)

@@ -18,6 +18,8 @@ from softhubert_plugin.version import __version__
 
 HELD_OUT_SHARE = 0.1
 MAX_HELD_OUT_FRAMES = 10_000
+# What follows what is learnt on this many frames: many times the parameters that transitions have.
+MAX_WHOLE_FRAMES = 200_000
 
 
 @dataclass(frozen=True)
@@ -27,10 +29,14 @@ class TrainingData:
     Attributes:
         chunks: the frames to fit on.
         held_out: ``(n, D)`` float32 frames of other utterances, at most :data:`MAX_HELD_OUT_FRAMES`.
+        held_out_lengths: ``(utterances,)`` how many of them each utterance has, in order.
+        whole: utterances to fit on, at most :data:`MAX_WHOLE_FRAMES` and at least one, in chunks of whole utterances.
     """
 
     chunks: List[Chunk]
     held_out: np.ndarray
+    held_out_lengths: np.ndarray
+    whole: List[Chunk]
 
     @property
     def frames(self) -> int:
@@ -78,7 +84,15 @@ def divide(shards: Sequence[FeatureShard], feat_dir: PathLike, split: str, *, n_
         rows = read_chunk(chunk)
         refuse_unusable(chunk, rows)
         held_out.append(rows)
-    return TrainingData(chunks, np.concatenate(held_out)[:MAX_HELD_OUT_FRAMES])
+    ends = np.cumsum(lengths[np.sort(aside if len(aside) else fitted)]).clip(max=MAX_HELD_OUT_FRAMES)
+    held_out_lengths = np.diff(ends, prepend=0)
+    some = fitted[: max(1, int(np.searchsorted(np.cumsum(lengths[fitted]), MAX_WHOLE_FRAMES, side="right")))]
+    return TrainingData(
+        chunks,
+        np.concatenate(held_out)[:MAX_HELD_OUT_FRAMES],
+        held_out_lengths[held_out_lengths > 0],
+        plan_chunks(shards, _chosen(shards, some), whole_utterances=True),
+    )
 
 
 def provenance(shards: Sequence[FeatureShard], frames: int, *, seed: int, options: Mapping[str, Any]) -> Dict[str, Any]:

@@ -14,6 +14,8 @@ import torch
 from softhubert_plugin.errors import SoftHubertError
 
 WARN_BELOW_PERPLEXITY = 1.05
+# Temperatures are searched for between these.
+LOWEST_TEMPERATURE, HIGHEST_TEMPERATURE = 1e-3, 1e6
 
 
 def entropy(posteriors: torch.Tensor) -> torch.Tensor:
@@ -39,7 +41,11 @@ def describe_posteriors(log_joint: torch.Tensor, temperature: float) -> Dict[str
     Returns:
         ``perplexity``, ``entropy`` (nats), and ``top_1``, ``top_4`` and ``top_16``: the sums of the 1, 4 and 16 largest probabilities.
     """
-    posteriors = torch.softmax(log_joint / temperature, dim=-1)
+    return summary_of(torch.softmax(log_joint / temperature, dim=-1))
+
+
+def summary_of(posteriors: torch.Tensor) -> Dict[str, float]:
+    """What :func:`describe_posteriors` says of posteriors ``(frames, K)``."""
     entropies = entropy(posteriors)
     largest = posteriors.topk(min(16, posteriors.shape[-1]), dim=-1).values
     masses = {f"top_{count}": float(largest[:, :count].sum(-1).mean()) for count in (1, 4, 16)}
@@ -47,7 +53,7 @@ def describe_posteriors(log_joint: torch.Tensor, temperature: float) -> Dict[str
 
 
 def calibrate_temperature(log_joint: torch.Tensor, target: float, *, tolerance: float = 1e-4) -> float:
-    """The temperature at which the mean perplexity equals ``target``, by bisection (perplexity grows with temperature).
+    """The temperature at which the mean perplexity of frames taken one by one equals ``target``.
 
     Args:
         log_joint: ``(frames, K)`` unnormalised log posteriors of held-out frames at temperature 1, in nats.
@@ -57,16 +63,29 @@ def calibrate_temperature(log_joint: torch.Tensor, target: float, *, tolerance: 
     Raises:
         SoftHubertError: no temperature gives that perplexity.
     """
-    components = log_joint.shape[-1]
-    if not 1 < target < components:
-        raise SoftHubertError(f"perplexity {target}: expected more than 1 (certain) and less than {components} (uniform)")
-    low, high = math.log(1e-3), math.log(1e6)
+    check_target(target, log_joint.shape[-1])
+    low, high = math.log(LOWEST_TEMPERATURE), math.log(HIGHEST_TEMPERATURE)
     for _ in range(100):
         middle = (low + high) / 2
         reached = mean_perplexity(log_joint, math.exp(middle))
         if abs(reached - target) <= tolerance * target:
             return math.exp(middle)
         low, high = (middle, high) if reached < target else (low, middle)
-    raise SoftHubertError(
+    raise unreachable(target, reached)
+
+
+def check_target(target: float, components: int) -> None:
+    """Check that a mean perplexity is possible with this many components.
+
+    Raises:
+        SoftHubertError: it is not.
+    """
+    if not 1 < target < components:
+        raise SoftHubertError(f"perplexity {target}: expected more than 1 (certain) and less than {components} (uniform)")
+
+
+def unreachable(target: float, reached: float) -> SoftHubertError:
+    """The error that no temperature gives a mean perplexity."""
+    return SoftHubertError(
         f"perplexity {target} cannot be reached: the posteriors stay at {reached:.4g}; check for identical components and constant features"
     )

@@ -166,7 +166,8 @@ def uniform_share(entropy: float, n_components: int) -> float:
 
 def _uniform_of(path: PathLike, labels: SoftLabels) -> float:
     info = open_soft_labels(path).info
-    if info.control != "smooth" or info.mixture_sha256 != labels.info.mixture_sha256:
+    same = (info.mixture_sha256, info.frame_wise) == (labels.info.mixture_sha256, labels.info.frame_wise)
+    if info.control != "smooth" or not same:
         raise SoftHubertError(f"--like {path}: not a smooth control from the mixture of {labels.path}; give that of the training split")
     return info.uniform
 

@@ -24,7 +24,7 @@ class HardShardRecord:
     Attributes:
         clusters: number of clusters, whether or not all of them occur.
         utterances: number of lines.
-        source_sha256: fingerprint of the mixture.
+        source_sha256: fingerprint of the mixture; with a word after it where labels are not its default ones (``frame-wise``, ``viterbi``).
         manifest_sha256: fingerprint of the manifest; empty if the features did not record it.
         labels_sha256: fingerprint of the shard itself.
     """

@@ -20,7 +20,7 @@ from softhubert_plugin.manifests import Manifest, read_manifest
 
 # What the descriptions of all shards of a split have in common.
 _OF_MIXTURE = ("n_components", "label_rate", "mass", "max_components", "temperature", "mixture_sha256", "manifest_sha256")
-_SAME = (*_OF_MIXTURE, "control", "control_seed", "uniform")
+_SAME = (*_OF_MIXTURE, "control", "control_seed", "uniform", "frame_wise")
 
 
 def merge_labels(

@@ -78,12 +78,12 @@ class SoftLabels(FrameLabels):
         numbers = (info.label_rate, info.temperature, info.mass, info.perplexity)
         if not 0 < info.n_components <= MOST_CLUSTERS or not all(math.isfinite(number) and number > 0 for number in numbers):
             raise ValueError("its description has values out of range")
-        if not 0 <= info.uniform <= 1 or not isinstance(info.control, str):
-            raise ValueError("its description of a control is damaged")
+        if not 0 <= info.uniform <= 1 or not isinstance(info.control, str) or not isinstance(info.frame_wise, bool):
+            raise ValueError("its description of a control or of its transitions is damaged")
         self.path = path
         self.info = info
         self.n_components = info.n_components
-        self.source = info.mixture_sha256 if not info.control else _source_of_control(info)
+        self.source = _source_of(info)
         self.uniform = info.uniform
         self.label_rate = info.label_rate
         self.manifest_sha256 = info.manifest_sha256
@@ -185,9 +185,10 @@ class PackedSoftLabels(SoftLabels):
         return FrameTargets(counts.astype(np.int64), components.astype(np.int64), probabilities_of(counts, levels))
 
 
-def _source_of_control(info: SoftLabelInfo) -> str:
-    """A fingerprint of mixture and control, so that the original labels of one split never go with a control of another."""
-    return hashlib.sha256(f"{info.mixture_sha256} {info.control}".encode()).hexdigest()
+def _source_of(info: SoftLabelInfo) -> str:
+    """A fingerprint of the mixture and its use, so that labels of one split never go with a control, or with another use, in another."""
+    used = " ".join(filter(None, [info.control, "frame-wise" if info.frame_wise else ""]))
+    return info.mixture_sha256 if not used else hashlib.sha256(f"{info.mixture_sha256} {used}".encode()).hexdigest()
 
 
 def _short(error: Exception) -> str:

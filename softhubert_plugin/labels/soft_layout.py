@@ -37,7 +37,8 @@ PROBABILITY_UNIT = 65_535
 MOST_CLUSTERS = 65_536  # component ids are stored as uint16
 NUMPY = {"I64": "<i8", "U32": "<u4", "U16": "<u2", "U8": "u1"}
 ENTROPY_BINS = 60
-_CONTROL_FIELDS = ("control", "control_seed", "uniform")
+# Fields that are written only where they say something, so that versions without them can read all other labels.
+_OPTIONAL_FIELDS = ("control", "control_seed", "uniform", "frame_wise")
 
 
 @dataclass(frozen=True)
@@ -91,6 +92,7 @@ class SoftLabelInfo:
         control: the kind of control that these labels are, or empty: they are a mixture's posteriors.
         control_seed: the seed of a control that is drawn at random.
         uniform: the share of the probability that is spread evenly over all K components; the entries have the rest.
+        frame_wise: whether frames were taken one by one although the mixture has transitions.
     """
 
     n_components: int
@@ -111,11 +113,12 @@ class SoftLabelInfo:
     control: str = ""
     control_seed: int = 0
     uniform: float = 0.0
+    frame_wise: bool = False
 
     def as_text(self) -> str:
-        """The description as JSON. Fields of controls are left out of other labels, which versions without controls can thus read."""
+        """The description as JSON."""
         fields = asdict(self)
-        return json.dumps({name: value for name, value in fields.items() if value or name not in _CONTROL_FIELDS}, sort_keys=True)
+        return json.dumps({name: value for name, value in fields.items() if value or name not in _OPTIONAL_FIELDS}, sort_keys=True)
 
 
 def check_clusters(n_components: int, source: object) -> None:

@@ -325,6 +325,14 @@ def our_labels(folder: str, components: str, work: str, hard: str) -> Dict[str, 
 
 
 @sides
+def labels_of(folder: str, mixture: str, work: str) -> Dict[str, Any]:
+    """Dump labels of a mixture as it is."""
+    clock = Clock()
+    dump_gmm_posteriors(folder, "train", mixture, 1, 0, work)
+    return clock.read()
+
+
+@sides
 def fairseq_labels(folder: str, components: str, work: str) -> Dict[str, Any]:
     """Run ``dump_km_label.py`` with a k-means model of the same size. Like ours, it is timed without its imports."""
     import joblib
