@@ -115,7 +115,7 @@ def _add_study(commands: Commands) -> None:
         if a.iterations > 1 and not a.alignments:
             raise SoftHubertError("--iterations 2 needs --alignments: probing on phones chooses the layer whose targets are next")
         probed = (data, a.probe) if a.probe else ("", "")
-        study = _study(a, exp, data, splits, clusters=clusters, facts=facts, training=training, beam=beam, probed=probed)
+        study = _study(a, exp, data, splits, clusters=clusters, facts=facts, training=training, beam=beam, tune_on_part=True, probed=probed)
         return _start(a, study, [language_model(study, "", (), by_speaker=False, download=False)] if a.lm else [])
 
     parser = commands.add(

@@ -60,6 +60,7 @@ class Study:
         partial_alignments: whether any share of the utterances may be without alignment.
         probed: folder and split that models are probed on; empty for the training split.
         beam: hypotheses kept in the search with a trigram of the training text; 0 for no language model.
+        tune_on_part: whether the language model is tuned on the part of ``valid`` that is for training, instead of on all of it.
         by_speaker: whether intervals are over speakers; of a handful, they would be as wide as can be.
         device: of everything but training; empty for a GPU if there is one.
         nshard: shards of features and labels.
@@ -86,6 +87,7 @@ class Study:
     partial_alignments: bool = False
     probed: Tuple[str, str] = ("", "")
     beam: int = 0
+    tune_on_part: bool = False
     by_speaker: bool = True
     device: str = ""
     nshard: int = 1

@@ -111,7 +111,8 @@ def decode(road: Road, system: System) -> Stage:
     search = ("--lm", f"{lm}/lm.arpa", "--lexicon", f"{lm}/lexicon.txt", "--beam", str(study.beam))
     commands: List[Command] = []
     if study.beam:
-        commands.append(("softhubert", "tune", study.data, study.valid, checkpoint, tuned[1], *search, *study.on_device))
+        tune_on = study.validation if study.tune_on_part else study.valid
+        commands.append(("softhubert", "tune", study.data, tune_on, checkpoint, tuned[1], *search, *study.on_device))
     searches: List[Tuple[str, Command]] = [("", ()), ("-lm", (*search, *tuned))]
     scores = []
     for test in study.tests:

@@ -1,0 +1,23 @@
+#!/usr/bin/env bash
+# The study of PLAN.md:
+#
+#   bash examples/study/librispeech.sh DATA ALIGNMENTS [options of 'softhubert recipe study']
+#
+# DATA has train-clean-100, dev-clean and test-clean, listed by
+#   softhubert manifest librispeech ROOT --dest DATA --subsets train-clean-100 dev-clean test-clean
+# and ALIGNMENTS the TextGrids of some readers of train-clean-100. A finished run goes to results/, a few KB each, and is not run again.
+# Later options win: '--seeds 3 --systems gmm' runs one system with one seed.
+set -euo pipefail
+here=$(cd "$(dirname "${BASH_SOURCE[0]}")" && pwd -P)
+data=$1 alignments=$2
+shift 2
+compare=()
+add() { compare+=(--compare "$1" "$2"); }
+add gmm-argmax gmm
+add km gmm-argmax
+add gmm-argmax,markov=sticky gmm,markov=sticky
+add gmm-smooth gmm
+add gmm-shuffle gmm
+exec bash "$here/run.sh" --data "$data" --train train-clean-100 --valid dev-clean --tests test-clean \
+    --alignments "$alignments" --partial-alignments --systems "@$here/systems.txt" --seeds "1 2 3 4 5" --lm \
+    --pretrain-updates 1000 --finetune-updates 1500 --max-tokens 400000 --results "$here/results" "${compare[@]}" "$@"
