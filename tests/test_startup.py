@@ -93,6 +93,28 @@ def test_running_a_model_imports_nothing_heavy_but_torch_and_needs_no_fairseq(co
     assert (tmp_path / "labels" / "train_0_1.gmm").exists()
 
 
+OPTIMIZE = """
+import sys, torch
+from softhubert_plugin.checkpoints.load import register_plugin
+register_plugin()
+from softhubert_plugin.optim.fused_adamw import FusedAdamW, FusedAdamWConfig
+parameter = torch.nn.Parameter(torch.ones(3))
+optimizer = FusedAdamW(FusedAdamWConfig(lr=[0.1]), [parameter])
+parameter.grad = torch.ones(3)
+optimizer.step()
+optimizer.zero_grad()
+optimizer.load_state_dict(optimizer.state_dict())
+assert parameter.allclose(torch.full((3,), 0.9)), parameter
+print([name for name in ("torch._dynamo", "sympy", "torchaudio", "scipy", "sklearn", "pandas") if name in sys.modules])
+"""
+
+
+def test_what_trains_imports_no_compiler() -> None:
+    done = subprocess.run([sys.executable, "-c", OPTIMIZE], capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stderr
+    assert done.stdout.splitlines()[-1] == "[]"
+
+
 @pytest.mark.parametrize("changes", [{}, {"activation_fn": "relu"}, {"conv_pos": 15}], ids=["gelu", "relu", "odd kernel"])
 @pytest.mark.parametrize("name", SHAPES)
 def test_the_plain_network_gives_fairseqs_numbers(name: str, changes: Dict[str, Any], tmp_path: Path) -> None:
