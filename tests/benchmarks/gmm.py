@@ -321,20 +321,30 @@ def sklearn_em(folder: str, components: str, iterations: str) -> Dict[str, Any]:
 
 @sides
 def pomegranate_em(folder: str, components: str, iterations: str) -> Dict[str, Any]:
-    """Run pomegranate's EM iterations from the common start."""
+    """Run pomegranate's EM iterations from the common start.
+
+    Its sums are float32 whatever it is given, and a variance is a difference of two of them. So it gets frames around zero (moving frames
+    and means together changes no likelihood) and a floor of the variances, which its ``min_cov`` names but does not apply. Without them it
+    ends with variances below zero.
+    """
     from pomegranate.distributions import Normal
     from pomegranate.gmm import GeneralMixtureModel
 
-    x, held_out = _in_memory(folder)
-    start = start_mixture(Path(folder), int(components))
-    weights, means, covariances = start.weights.float(), start.means.float(), start.covariances.float()
-    normals = [Normal(mean, covariance, covariance_type="diag") for mean, covariance in zip(means, covariances)]
-    mixture, frames = GeneralMixtureModel(normals, priors=weights / weights.sum()), torch.from_numpy(x)
+    class Floored(Normal):
+        def _reset_cache(self) -> None:
+            self.covs.data.clamp_(min=FLOOR)
+            super()._reset_cache()
+
+    x, held_out = map(torch.from_numpy, _in_memory(folder))
+    start, centre = start_mixture(Path(folder), int(components)), x.mean(0)
+    means, variances = (start.means - centre).float(), start.covariances.float()
+    normals = [Floored(mean, variance, covariance_type="diag") for mean, variance in zip(means, variances)]
+    mixture, frames = GeneralMixtureModel(normals, priors=(start.weights / start.weights.sum()).float()), x - centre
     clock = Clock()
     for _ in range(int(iterations)):
         mixture.summarize(frames)
         mixture.from_summaries()
-    return {**clock.read(), "score": float(mixture.log_probability(torch.from_numpy(held_out)).mean())}
+    return {**clock.read(), "score": float(mixture.log_probability(held_out - centre).mean())}
 
 
 @sides
@@ -391,7 +401,7 @@ PEERS = {
 
 def peers(work: Path, scale: float) -> None:
     """Compare EM and k-means, in rounds in which all sides take turns: the same data, start and number of iterations."""
-    for kind, frames, components, em, lloyd in (("mfcc", 100_000, 100, 5, 20), ("wide", 50_000, 500, 2, 10)):
+    for kind, frames, components, em, lloyd in (("mfcc", 50_000, 100, 3, 20), ("wide", 20_000, 100, 2, 20)):
         folder = features(work, kind, int(frames * scale) + HELD_OUT)
         start_mixture(folder, components)
         title = f"{frames * scale:.0f} frames, {kind}/{components}"
