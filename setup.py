@@ -57,7 +57,17 @@ EXTRAS: Dict[str, List[str]] = {
         "urllib3>=1.26",  # lhotse 1.33 imports it, but does not declare it
     ],
     "huggingface": ["datasets>=3.1"],
-    "dev": ["pytest>=7", "pytest-cov>=4", "hypothesis>=6.80", "ruff>=0.6", "mypy>=1.8", "jiwer>=3", "packaging>=21", "praatio>=6"],
+    "dev": [
+        "pytest>=7",
+        "pytest-cov>=4",
+        "pytest-xdist>=3",
+        "hypothesis>=6.80",
+        "ruff>=0.6",
+        "mypy>=1.8",
+        "jiwer>=3",
+        "packaging>=21",
+        "praatio>=6",
+    ],
 }
 
 

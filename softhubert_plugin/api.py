@@ -20,7 +20,8 @@ import numpy as np
 import torch
 import torch.nn.functional as F
 
-from softhubert_plugin.checkpoints.load import LoadedModel, checkpoint_sha256, load_checkpoint
+from softhubert_plugin.checkpoints.inference import load_for_inference
+from softhubert_plugin.checkpoints.load import LoadedModel, checkpoint_sha256
 from softhubert_plugin.checkpoints.transformers import MIXTURE
 from softhubert_plugin.errors import SoftHubertError
 from softhubert_plugin.features.hidden_states import hidden_states, pieces
@@ -50,7 +51,7 @@ class SpeechEncoder(torch.nn.Module):
     """A HuBERT for inference; :func:`load` makes one.
 
     Attributes:
-        encoder: fairseq's module.
+        encoder: a :class:`~softhubert_plugin.checkpoints.network.PlainHubert`; fairseq's module if the checkpoint needs fairseq.
         layers: number of transformer layers.
         dimension: values per frame.
         sample_rate: samples per second of the audio.
@@ -184,7 +185,7 @@ def load(path: PathLike, *, mixture: Optional[PathLike] = None, device: Union[st
     Raises:
         SoftHubertError: a file is missing, damaged or unsafe, or the mixture was not fitted on hidden states of this model's size.
     """
-    encoder = SpeechEncoder(load_checkpoint(path))
+    encoder = SpeechEncoder(load_for_inference(path))
     enclosed = Path(path) / MIXTURE
     if mixture is not None or enclosed.is_file():
         source = enclosed if mixture is None else mixture

@@ -23,6 +23,17 @@ ALLOWED_SKIPS = (
     "about oneDNN on a CPU",
     "fairseq-fixed",
 )
+# The files whose tests take longest, the longest first: they start first, so that no process is left alone with one of them at the end.
+LONGEST = (
+    "test_end_to_end.py",
+    "test_gpu_training.py",
+    "test_file_fuzz.py",
+    "test_features.py",
+    "test_export.py",
+    "test_exchange.py",
+    "test_score.py",
+    "test_recipe_engine.py",
+)
 UNEXPECTED: pytest.StashKey[List[str]] = pytest.StashKey()
 
 
@@ -31,10 +42,20 @@ def pytest_addoption(parser: pytest.Parser) -> None:
     parser.addoption("--strict-skips", action="store_true", help="fail if a test is skipped because something is not installed")
 
 
+def pytest_configure(config: pytest.Config) -> None:
+    """Let pytest-xdist keep the order of the files. By default it starts with those of most tests, but their tests are short."""
+    if hasattr(config.option, "loadscopereorder"):
+        config.option.loadscopereorder = False
+
+
 def pytest_collection_modifyitems(config: pytest.Config, items: List[pytest.Item]) -> None:
-    """Deselect the tests marked ``cuda`` on a machine without a GPU. ``bash tests/gpu.sh`` runs them on a machine with one."""
+    """Put the longest files first, and deselect the tests marked ``cuda`` on a machine without a GPU.
+
+    ``bash tests/gpu.sh`` runs those on a machine with one.
+    """
     import torch
 
+    items.sort(key=lambda item: LONGEST.index(item.path.name) if item.path.name in LONGEST else len(LONGEST))
     if not torch.cuda.is_available():
         of_gpu = [item for item in items if item.get_closest_marker("cuda")]
         config.hook.pytest_deselected(items=of_gpu)

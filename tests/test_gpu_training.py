@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import concurrent.futures
 import json
 import os
 import re
@@ -116,37 +115,38 @@ def test_a_training_step_mixes_no_devices_and_waits_for_none(setting: str, label
         assert losses == pytest.approx(on_cpu, rel=3e-2 if setting in HALF else 1e-4)
 
 
-def _run(count: int, labelled: Path, folder: Path, overrides: List[str]) -> List[Dict[str, Any]]:
-    """Run the whole of ``fairseq-hydra-train`` in its own process."""
-    folder.mkdir()
-    command = [sys.executable, str(Path(__file__).with_name("train_on_pretended_gpu.py")), str(count), str(folder / "updates.json")]
-    command += ["--config-dir", str(CONFIGS / "pretrain"), "--config-name", "soft_hubert_tiny", *_tiny(labelled)]
-    command += [f"hydra.run.dir={folder / 'run'}", "optimization.max_update=6", "common.log_interval=2", *overrides]
+@pytest.fixture(scope="module")
+def runs(labelled: Path, tmp_path_factory: pytest.TempPathFactory) -> Dict[str, Path]:
+    """The whole of ``fairseq-hydra-train``, once for each of :data:`PRECISIONS` and once without any GPU: the folder of each run."""
+    root = tmp_path_factory.mktemp("runs")
+    asked = {"no GPU": (0, ["common.cpu=true"]), **{name: (1, overrides) for name, overrides in PRECISIONS.items()}}
+    folders = {name: root / str(number) for number, name in enumerate(asked)}
+    plan = []
+    for name, (count, overrides) in asked.items():
+        folders[name].mkdir()
+        arguments = ["--config-dir", str(CONFIGS / "pretrain"), "--config-name", "soft_hubert_tiny", *_tiny(labelled)]
+        arguments += [f"hydra.run.dir={folders[name] / 'run'}", "optimization.max_update=6", "common.log_interval=2", *overrides]
+        plan.append({"gpus": count, "folder": str(folders[name]), "arguments": arguments})
+    (root / "plan.json").write_text(json.dumps(plan))
+    command = [sys.executable, str(Path(__file__).with_name("train_on_pretended_gpu.py")), str(root / "plan.json")]
     environment = {**os.environ, "HYDRA_FULL_ERROR": "1", "PYTHONPATH": str(PLUGIN.parent)}
-    done = subprocess.run(command, capture_output=True, text=True, check=False, env=environment, cwd=folder, timeout=600)
+    done = subprocess.run(command, capture_output=True, text=True, check=False, env=environment, cwd=root, timeout=600)
     assert done.returncode == 0, (done.stdout + done.stderr)[-4000:]
+    return folders
+
+
+def _updates_of(folder: Path) -> List[Dict[str, Any]]:
+    """The updates of a whole run, which must have ended well."""
+    assert (folder / "status").read_text() == "0", (folder / "output.txt").read_text()[-4000:]
     assert (folder / "run" / "checkpoints" / "checkpoint_last.pt").is_file()
     found: List[Dict[str, Any]] = json.loads((folder / "updates.json").read_text())
     return found
 
 
-@pytest.fixture(scope="module")
-def runs(labelled: Path, tmp_path_factory: pytest.TempPathFactory) -> Dict[str, Any]:
-    """One run for each of :data:`PRECISIONS`, and one without any GPU, two at a time: their updates, or the error that stopped them."""
-    folder = tmp_path_factory.mktemp("runs")
-    asked = {"no GPU": (0, ["common.cpu=true"]), **{name: (1, overrides) for name, overrides in PRECISIONS.items()}}
-    with concurrent.futures.ThreadPoolExecutor(2) as pool:
-        futures = {
-            name: pool.submit(_run, count, labelled, folder / str(number), overrides)
-            for number, (name, (count, overrides)) in enumerate(asked.items())
-        }
-        return futures
-
-
 @pytest.mark.parametrize("precision", PRECISIONS)
-def test_a_whole_run_of_six_updates_has_the_losses_of_a_machine_without_gpu(precision: str, runs: Dict[str, Any]) -> None:
-    expected = [update["loss"] for update in runs["no GPU"].result()]
-    updates = runs[precision].result()
+def test_a_whole_run_of_six_updates_has_the_losses_of_a_machine_without_gpu(precision: str, runs: Dict[str, Path]) -> None:
+    expected = [update["loss"] for update in _updates_of(runs["no GPU"])]
+    updates = _updates_of(runs[precision])
     assert len(updates) == 6
     assert [update["loss"] for update in updates] == pytest.approx(expected, rel=1e-4 if precision in ("float32", "on the CPU") else 3e-2)
     launches = [sum(update["launches"].values()) for update in updates]

@@ -15,7 +15,9 @@ from softhubert_plugin.allocation import keep_freed_memory
 from softhubert_plugin.audio.batching import batches_by_length
 from softhubert_plugin.audio.check import check_audio, check_long_enough
 from softhubert_plugin.audio.read import read_waveform
-from softhubert_plugin.checkpoints.load import load_checkpoint
+from softhubert_plugin.checkpoints.contents import SPECIAL_SYMBOLS
+from softhubert_plugin.checkpoints.inference import load_for_inference
+from softhubert_plugin.checkpoints.network import PlainTransformer
 from softhubert_plugin.devices import exact_convolutions, usable_device
 from softhubert_plugin.errors import SoftHubertError
 from softhubert_plugin.files import PathLike
@@ -63,14 +65,15 @@ class AcousticModel:
         device = usable_device(device)
         if device == "cpu":
             keep_freed_memory()
-        loaded = load_checkpoint(checkpoint)
-        if loaded.model is loaded.encoder:
-            raise SoftHubertError(f"{checkpoint}: a {type(loaded.model).__name__}, not a fine-tuned hubert_ctc model; fine-tune it first")
+        loaded = load_for_inference(checkpoint)
+        if loaded.symbols is None:
+            raise SoftHubertError(
+                f"{checkpoint}: a {loaded.cfg.model.get('_name') or 'hubert'}, not a fine-tuned hubert_ctc model; fine-tune it first"
+            )
         self._model: Any = loaded.model.to(device)
-        dictionary = loaded.task.target_dictionary
-        self.symbols: List[str] = list(dictionary.symbols)
-        self.blank = int(dictionary.index(loaded.task.blank_symbol))
-        self.end = int(dictionary.eos())
+        self.symbols: List[str] = loaded.symbols
+        blank, _, end, _ = SPECIAL_SYMBOLS
+        self.blank, self.end = self.symbols.index(blank), self.symbols.index(end)
         self.device = device
         self._loaded = loaded
         self.frame_seconds = total_stride(loaded.conv_layers) / SAMPLE_RATE
@@ -100,8 +103,6 @@ class AcousticModel:
         Returns:
             For each waveform its unnormalised log probabilities, ``(frames, symbols)``, float32 on the CPU.
         """
-        from softhubert_plugin.models.transformer import encode
-
         encoder = self._model.w2v_encoder.w2v_model
         features = [encoder.feature_extractor(waveform[None].to(self.device))[0].T for waveform in waveforms]
         frames = [len(each) for each in features]
@@ -109,6 +110,16 @@ class AcousticModel:
         padded = None
         if len(set(frames)) > 1:
             padded = (torch.arange(x.shape[1]) >= torch.tensor(frames)[:, None]).to(x.device)
-        x = encode(encoder.encoder, x, padded)
+        x = _encoded(encoder.encoder, x, padded)
         scores = self._model.w2v_encoder.proj(x).float().cpu()
         return [row[:count] for row, count in zip(scores, frames)]
+
+
+def _encoded(transformer: Any, x: torch.Tensor, padded: Optional[torch.Tensor]) -> torch.Tensor:
+    """``(B, T, D)`` output of the transformer for projected features ``(B, T, D)``, which are ``padded`` where true, ``(B, T)``."""
+    if isinstance(transformer, PlainTransformer):
+        plain: torch.Tensor = transformer(x, padded)
+        return plain
+    from softhubert_plugin.models.transformer import encode
+
+    return encode(transformer, x, padded)

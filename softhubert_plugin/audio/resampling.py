@@ -1,6 +1,7 @@
 """Resample waveforms to 16 kHz, for every command that converts audio.
 
-The resampler is torchaudio's windowed sinc interpolation with the parameters that its documentation gives for "kaiser_best".
+The resampler is torchaudio's windowed sinc interpolation with the parameters that its documentation gives for "kaiser_best". PyTorch is
+imported when the first file is converted, because most commands that may convert audio find nothing to convert.
 """
 
 from __future__ import annotations
@@ -10,13 +11,15 @@ import functools
 import math
 import threading
 from pathlib import Path
-from typing import Callable, Iterator, Tuple, Union
+from typing import TYPE_CHECKING, Callable, Iterator, Tuple, Union
 
 import numpy as np
-import torch
 
 from softhubert_plugin.errors import SoftHubertError
 from softhubert_plugin.manifests import SAMPLE_RATE
+
+if TYPE_CHECKING:
+    import torch
 
 LOWPASS_FILTER_WIDTH = 64  # zero crossings of the filter on each side
 ROLLOFF = 0.9475937167399596  # of the lower Nyquist frequency
@@ -51,6 +54,8 @@ def resampler(rate: int) -> Tuple[Callable[[np.ndarray], np.ndarray], int, int]:
     """
     if rate == SAMPLE_RATE:
         return lambda samples: samples, 1, 0
+    import torch
+
     with _ONE_AT_A_TIME:
         transform = _transform(rate)
     step = rate // math.gcd(rate, SAMPLE_RATE)
@@ -70,6 +75,8 @@ def _transform(rate: int) -> Callable[[torch.Tensor], torch.Tensor]:
 @contextlib.contextmanager
 def one_thread_each() -> Iterator[None]:
     """Let PyTorch use one core per file, because the files share the cores."""
+    import torch
+
     threads = torch.get_num_threads()
     torch.set_num_threads(1)
     try:

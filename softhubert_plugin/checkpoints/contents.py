@@ -18,6 +18,8 @@ from softhubert_plugin.files import PathLike, atomic_path
 PRETRAINING_HEAD = ("label_embs_concat", "final_proj.", "target_glu.", "heads.")
 # Where a fine-tuned model keeps its encoder's parameters.
 CTC_PREFIX = "w2v_encoder.w2v_model."
+# The symbols with which every dictionary of fairseq begins, in their order. The first is the CTC blank.
+SPECIAL_SYMBOLS = ("<s>", "<pad>", "</s>", "<unk>")
 
 
 def encoder_configuration(cfg: Any) -> Any:

@@ -12,7 +12,7 @@ import re
 import warnings
 import zipfile
 from pathlib import Path
-from typing import IO, Any
+from typing import IO, Any, Callable, Optional, Set
 
 import torch
 
@@ -24,13 +24,14 @@ _LONGEST_NAME = 1_000
 _LEGACY_PICKLES = 5  # follow each other in what torch.save wrote before PyTorch 1.6; later, there is one
 
 
-def read_plain_data(path: Path, what: str, accepted: str) -> Any:
+def read_plain_data(path: Path, what: str, accepted: str, before: Optional[Callable[[Set[str]], None]] = None) -> Any:
     """Read a file of tensors and plain data.
 
     Args:
         path: an existing file.
         what: what is expected, such as "checkpoint".
         accepted: what to give instead of a file of another kind.
+        before: called before the file is loaded, with the modules of the classes that it names; it may make PyTorch accept some of them.
 
     Raises:
         SoftHubertError: it is a file of another kind, holds more than plain data, or is damaged.
@@ -42,31 +43,36 @@ def read_plain_data(path: Path, what: str, accepted: str) -> Any:
         warnings.simplefilter("ignore")  # about files of unusual origin; what is wrong with them is reported as an error
         if zipfile.is_zipfile(path):
             _compare_checksums(path)
-        _refuse_long_names(path)
+        modules = _modules_named(path)
+        if before is not None:
+            before(modules)
         try:
             return torch.load(str(path), map_location="cpu", weights_only=True)
         except pickle.UnpicklingError as error:
             raise SoftHubertError(f"{path}: refused, it holds more than plain data or is damaged ({_refused(error)}); {_AGAIN}") from None
 
 
-def _refuse_long_names(path: Path) -> None:
-    """Refuse a pickle that names a class of thousands of letters, over which PyTorch would search its own message for hours.
+def _modules_named(path: Path) -> Set[str]:
+    """The modules of the classes that a pickle names.
 
     Raises:
-        ValueError: it does.
+        ValueError: a class has a name of thousands of letters, over which PyTorch would search its own message for hours.
     """
     with open(path, "rb") as stream, contextlib.ExitStack() as stack:
         source: IO[bytes] = stream
         if zipfile.is_zipfile(path):
             archive = stack.enter_context(zipfile.ZipFile(path))
             source = stack.enter_context(archive.open(next(name for name in archive.namelist() if name.endswith("data.pkl"))))
-        longest = 0
+        named: Set[str] = set()
         with contextlib.suppress(Exception):  # PyTorch says what is wrong with it
             for _ in range(_LEGACY_PICKLES):
                 for opcode, argument, _ in pickletools.genops(source):
-                    longest = max(longest, len(str(argument)) if opcode.name in ("GLOBAL", "INST") else 0)
+                    if opcode.name in ("GLOBAL", "INST"):
+                        named.add(str(argument))
+    longest = max(map(len, named), default=0)
     if longest > _LONGEST_NAME:
         raise ValueError(f"it names a class of {longest} letters")
+    return {name.partition(" ")[0] for name in named}
 
 
 def otherwise(what: str, kind: str, accepted: str) -> str:

@@ -58,8 +58,29 @@ class _Files:
         return found
 
 
-def read_transformers(folder: PathLike) -> Dict[str, Any]:
-    """Read a folder and return what a checkpoint of the same model would hold.
+@dataclass(frozen=True)
+class FolderContents:
+    """A folder's model in fairseq's terms.
+
+    Attributes:
+        settings: model settings that differ from the defaults.
+        encoder: the encoder's tensors, and those of the prediction head of our own exports, under fairseq's names.
+        projection: ``weight`` and ``bias`` of a fine-tuned model's output layer.
+        symbols: the symbols that a fine-tuned model recognises, without fairseq's special symbols; ``None`` for a pretrained model.
+        codewords: number of codewords of each label set; ``None`` for an encoder without a prediction head.
+        normalize: whether the model expects waveforms of zero mean and unit variance.
+    """
+
+    settings: Dict[str, Any]
+    encoder: Dict[str, torch.Tensor]
+    projection: Dict[str, torch.Tensor]
+    symbols: Optional[List[str]]
+    codewords: Optional[List[int]]
+    normalize: bool
+
+
+def convert_transformers(folder: PathLike) -> FolderContents:
+    """Read a folder's model.
 
     Raises:
         SoftHubertError: the folder holds no HuBERT, or one that fairseq cannot express, or a file in it is missing or damaged.
@@ -70,14 +91,25 @@ def read_transformers(folder: PathLike) -> Dict[str, Any]:
         settings = _settings(files)
         normalize = _normalize(files)
         encoder = _encoder(files, settings)
-        symbols = _symbols(files) if projection else []
+        symbols = _symbols(files) if projection else None
         if files.head:
             encoder.update(files.head)
             settings.update({name: files.ours[name] for name in HEAD_SETTINGS})
         codewords: Optional[List[int]] = list(files.ours["codewords"]) if files.head else None
-        if projection:
-            return finetuned_checkpoint(settings, encoder, projection, symbols, normalize=normalize)
-        return pretrained_checkpoint(settings, encoder, codewords, normalize=normalize)
+    return FolderContents(settings, encoder, projection, symbols, codewords, normalize)
+
+
+def read_transformers(folder: PathLike) -> Dict[str, Any]:
+    """Read a folder and return what a checkpoint of the same model would hold.
+
+    Raises:
+        SoftHubertError: as :func:`convert_transformers`.
+    """
+    found = convert_transformers(folder)
+    with blaming(f"{folder}/config.json", "not the configuration of a HuBERT", "copy the folder again"):
+        if found.symbols is not None:
+            return finetuned_checkpoint(found.settings, found.encoder, found.projection, found.symbols, normalize=found.normalize)
+        return pretrained_checkpoint(found.settings, found.encoder, found.codewords, normalize=found.normalize)
 
 
 def weights_file(folder: PathLike) -> Path:

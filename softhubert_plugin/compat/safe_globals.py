@@ -12,6 +12,9 @@ import os
 
 import torch
 
+# The modules of the two classes.
+STOCK_MODULES = {"fairseq.data.dictionary", "argparse"}
+
 
 def accept_stock_checkpoints() -> None:
     """Register the two classes, and make every ``torch.load`` of this process refuse anything but plain data."""

@@ -11,7 +11,6 @@ from pathlib import Path
 from typing import Dict, List
 
 import numpy as np
-import torch
 from tqdm import tqdm
 
 from softhubert_plugin.audio.opening import length_of, open_complete, refuse_form
@@ -92,8 +91,6 @@ def _find(folder: Path) -> Dict[str, List[List[Path]]]:
 
 
 def _read(path: Path) -> np.ndarray:
-    import torchaudio
-
     with open_complete(path) as sound:
         length_of(path, sound)
         refuse_form(path, sound)
@@ -101,6 +98,9 @@ def _read(path: Path) -> np.ndarray:
     refuse_odd_samples(path, samples)
     if rate == SAMPLE_RATE:
         return samples
+    import torch
+    import torchaudio
+
     return torchaudio.functional.resample(torch.from_numpy(samples), rate, SAMPLE_RATE).numpy()
 
 

@@ -79,7 +79,7 @@ def _lengths(root: Path, names: List[str], skip_unreadable: bool) -> Tuple[Entri
 
 
 def _convert(root: Path, names: List[str], dest: PathLike, skip_unreadable: bool) -> Tuple[Entries, List[str], str]:
-    from softhubert_plugin.audio.resample import convert_files, describe  # imports PyTorch
+    from softhubert_plugin.audio.resample import convert_files, describe
 
     converted, skipped = convert_files({name: root / name for name in names}, dest, skip_unreadable=skip_unreadable)
     return [(one.name, one.samples) for one in converted.values()], skipped, f"{dest}: {describe(converted.values())}"

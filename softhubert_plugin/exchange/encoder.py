@@ -16,7 +16,7 @@ from softhubert_plugin.front_end import ConvLayer
 
 def target_symbols(loaded: LoadedModel) -> Optional[List[str]]:
     """The symbols that a fine-tuned model recognises, with fairseq's special symbols; ``None`` for a pretrained model."""
-    return None if loaded.model is loaded.encoder else list(loaded.task.target_dictionary.symbols)
+    return loaded.symbols
 
 
 def encoder_settings(loaded: LoadedModel, path: PathLike) -> Dict[str, Any]:

@@ -9,10 +9,11 @@ changes nothing.
 from __future__ import annotations
 
 from contextlib import ExitStack
-from typing import Any, Callable, Dict, List, Sequence
+from typing import Any, Callable, Dict, List, Optional, Sequence
 
 import torch
 
+from softhubert_plugin.checkpoints.network import PlainTransformer
 from softhubert_plugin.devices import exact_convolutions
 from softhubert_plugin.front_end import ConvLayer, project, receptive_field, total_stride
 
@@ -42,7 +43,7 @@ def hidden_states(encoder: Any, waveforms: Sequence[torch.Tensor], layers: Seque
     """Outputs of several layers for a batch of utterances.
 
     Args:
-        encoder: a fairseq HuBERT in evaluation mode.
+        encoder: a HuBERT in evaluation mode: fairseq's, or a :class:`~softhubert_plugin.checkpoints.network.PlainHubert`.
         waveforms: ``(samples,)`` each, at 16 kHz, normalised if the model expects it, on the encoder's device, long enough for one frame.
         layers: layer numbers, from 0 to the model's last.
 
@@ -52,30 +53,38 @@ def hidden_states(encoder: Any, waveforms: Sequence[torch.Tensor], layers: Seque
     """
     projected = [project(encoder, encoder.feature_extractor(waveform[None]).transpose(1, 2))[0] for waveform in waveforms]
     lengths = [len(features) for features in projected]
-    captured: Dict[int, torch.Tensor] = {}
+    found: Dict[int, torch.Tensor] = {}
     if 0 in layers:
-        captured[0] = torch.nn.utils.rnn.pad_sequence(projected)
+        found[0] = torch.nn.utils.rnn.pad_sequence(projected, batch_first=True)
     if max(layers) > 0:
         batch = torch.nn.utils.rnn.pad_sequence(projected, batch_first=True)
         padded = None
         if min(lengths) < max(lengths):
             padded = (torch.arange(batch.shape[1]) >= torch.tensor(lengths)[:, None]).to(batch.device)
-        with ExitStack() as stack:
-            for layer in layers:
-                if layer > 0:
-                    stack.callback(encoder.encoder.layers[layer - 1].register_forward_hook(_keep(captured, layer)).remove)
-            # The encoder stops after the deepest layer asked for.
-            encoder.encoder.extract_features(batch, padding_mask=padded, tgt_layer=max(layers) - 1)
+        found.update(_transformer_layers(encoder.encoder, batch, padded, [layer for layer in layers if layer > 0]))
     # fairseq itself pads the batch to an even length; everything beyond an utterance's end is cut off.
-    return [
-        {layer: captured[layer][:length, row].float() for layer in layers} for row, length in enumerate(lengths)
-    ]  # each captured tensor is (frames, batch, D)
+    return [{layer: found[layer][row, :length].float() for layer in layers} for row, length in enumerate(lengths)]
+
+
+def _transformer_layers(
+    transformer: Any, batch: torch.Tensor, padded: Optional[torch.Tensor], layers: Sequence[int]
+) -> Dict[int, torch.Tensor]:
+    """``(B, T, D)`` outputs of layers from 1, for a batch ``(B, T, D)`` whose frames are ``padded`` where true, ``(B, T)``."""
+    if isinstance(transformer, PlainTransformer):
+        return dict(zip(layers, transformer.layer_outputs(batch, padded, layers)))
+    captured: Dict[int, torch.Tensor] = {}
+    with ExitStack() as stack:
+        for layer in layers:
+            stack.callback(transformer.layers[layer - 1].register_forward_hook(_keep(captured, layer)).remove)
+        # The encoder stops after the deepest layer asked for.
+        transformer.extract_features(batch, padding_mask=padded, tgt_layer=max(layers) - 1)
+    return captured
 
 
 def _keep(captured: Dict[int, torch.Tensor], layer: int) -> Callable[..., None]:
     """A forward hook that stores a layer's output in ``captured``."""
 
     def hook(module: torch.nn.Module, inputs: Any, output: Any) -> None:
-        captured[layer] = output[0]  # fairseq's layers return (x of (frames, batch, D), …)
+        captured[layer] = output[0].transpose(0, 1)  # fairseq's layers return (x of (frames, batch, D), …)
 
     return hook

@@ -12,7 +12,7 @@ from typing import Optional
 from tqdm import tqdm
 
 from softhubert_plugin.audio.check import check_audio, check_long_enough
-from softhubert_plugin.checkpoints.load import load_checkpoint
+from softhubert_plugin.checkpoints.inference import load_for_inference
 from softhubert_plugin.devices import usable_device
 from softhubert_plugin.errors import SoftHubertError
 from softhubert_plugin.features.layer_stream import BATCH_SECONDS, layer_features, model_info, windows
@@ -63,7 +63,7 @@ def dump_hubert(
     if percent is not None:
         manifest = subset_manifest(manifest, percent, feat_dir)
     start, end = shard_range(len(manifest), nshard, rank)
-    loaded = load_checkpoint(checkpoint)
+    loaded = load_for_inference(checkpoint)
     wanted = parse_layers(resolve_layers(layers), len(loaded.encoder.encoder.layers))
     folders = {layer: Path(feat_dir) if len(wanted) == 1 else Path(feat_dir) / f"layer{layer}" for layer in wanted}
     common = model_info(loaded, checkpoint, manifest)  # once: it reads the whole checkpoint

@@ -106,7 +106,7 @@ def from_audio(tsv_dir: PathLike, split: str, rank: int, nshard: int, checkpoint
         SoftHubertError: manifest, audio or checkpoint is not usable, the model lacks the layer, or, while blocks are read, an utterance
             gives NaN or infinity.
     """
-    from softhubert_plugin.checkpoints.load import load_checkpoint
+    from softhubert_plugin.checkpoints.inference import load_for_inference
     from softhubert_plugin.features.hidden_states import frames_of
     from softhubert_plugin.features.layer_stream import layer_features, model_info
     from softhubert_plugin.features.layers import check_layers
@@ -114,7 +114,7 @@ def from_audio(tsv_dir: PathLike, split: str, rank: int, nshard: int, checkpoint
 
     manifest = read_manifest(f"{tsv_dir}/{split}.tsv")
     indices = range(*shard_range(len(manifest), nshard, rank))
-    loaded = load_checkpoint(checkpoint)
+    loaded = load_for_inference(checkpoint)
     check_layers([layer], len(loaded.encoder.encoder.layers))
     check_audio(manifest)
     check_long_enough(manifest, indices, receptive_field(loaded.conv_layers))

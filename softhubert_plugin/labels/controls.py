@@ -23,7 +23,6 @@ from pathlib import Path
 from typing import Callable, Iterator, List, NamedTuple, Optional, Tuple
 
 import numpy as np
-from scipy.optimize import brentq
 from tqdm import tqdm
 
 from softhubert_plugin.errors import SoftHubertError
@@ -160,6 +159,8 @@ def uniform_share(entropy: float, n_components: int) -> float:
         return 0.0
     if entropy >= smoothed_entropy(1.0, n_components):
         return 1.0
+    from scipy.optimize import brentq
+
     share: float = brentq(lambda share: smoothed_entropy(share, n_components) - entropy, 0.0, 1.0, xtol=1e-14)
     return share
 

@@ -11,7 +11,6 @@ from pathlib import Path
 from typing import Iterator, Optional, Tuple
 
 import numpy as np
-import torch
 from npy_append_array import NpyAppendArray
 
 from softhubert_plugin.errors import SoftHubertError
@@ -121,6 +120,8 @@ def _from_dense(
 
 def _largest(posteriors: np.ndarray, count: int) -> Largest:
     """The ``count`` most probable components of ``(frames, K)`` posteriors; among equal ones the lower number comes first."""
+    import torch
+
     order = np.argsort(-posteriors, axis=-1, kind="stable")[:, :count]
     values = torch.from_numpy(np.take_along_axis(posteriors, order, axis=-1))
     return Largest(

@@ -3,13 +3,15 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Tuple
+from typing import TYPE_CHECKING, Tuple
 
 import numpy as np
-import torch
 
 from softhubert_plugin.errors import SoftHubertError
 from softhubert_plugin.labels.targets import FrameTargets
+
+if TYPE_CHECKING:  # commands that only copy labels take their limits from here, and need no PyTorch
+    import torch
 
 MAX_COMPONENTS = 255  # entries per frame: their count is stored as one byte
 # A component that is this many nats below the best of its frame counts as having probability zero.
@@ -47,6 +49,8 @@ class Largest:
 
 def exponential(x: torch.Tensor) -> torch.Tensor:
     """``e^x``; on a CPU through NumPy, which takes half of PyTorch's time."""
+    import torch
+
     return torch.from_numpy(np.exp(x.numpy())) if x.device.type == "cpu" else x.exp()
 
 
@@ -60,6 +64,8 @@ def truncate(found: Largest, *, mass: float) -> Tuple[FrameTargets, torch.Tensor
     Returns:
         The targets, each frame's entries by falling probability, and their entropies ``(n,)`` in nats.
     """
+    import torch
+
     shares = exponential(-found.depths)
     # The sum of the shares before each entry, by a product with a triangular matrix: several times faster than cumsum on short rows.
     before = shares @ torch.ones(shares.shape[1], shares.shape[1]).triu_(1)

@@ -6,6 +6,7 @@ by one, with ten operations each. The two differ in eps: here it is added after 
 
 # Do not postpone annotations here: omegaconf 2.0 inspects these types at run time.
 import ast
+import inspect
 from dataclasses import dataclass, field
 from typing import Any, Dict, Iterable, List, Optional
 
@@ -58,7 +59,17 @@ class FusedAdamW(FairseqOptimizer):
 
 
 class _AdamW(torch.optim.AdamW):
+    """PyTorch's AdamW without the decorators that import PyTorch's compiler, which takes as long as importing PyTorch.
+
+    The decorators keep an optimizer out of a compiled training loop. fairseq's loop is never compiled; only parts of the model are.
+    """
+
     supports_flat_params = True
+    step = torch.no_grad()(inspect.unwrap(torch.optim.AdamW.step))
+    zero_grad = inspect.unwrap(torch.optim.AdamW.zero_grad)
+    add_param_group = inspect.unwrap(torch.optim.AdamW.add_param_group)
+    state_dict = inspect.unwrap(torch.optim.AdamW.state_dict)
+    load_state_dict = inspect.unwrap(torch.optim.AdamW.load_state_dict)
 
 
 def _betas(given: Any) -> Any:

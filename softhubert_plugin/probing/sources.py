@@ -86,11 +86,11 @@ class HubertSource(AudioSource):
     """
 
     def __init__(self, checkpoint: PathLike, manifest: Manifest, layers: str, device: str) -> None:
-        from softhubert_plugin.checkpoints.load import load_checkpoint
+        from softhubert_plugin.checkpoints.inference import load_for_inference
         from softhubert_plugin.features.hidden_states import frames_of
 
         self.manifest = manifest
-        self._loaded = load_checkpoint(checkpoint)
+        self._loaded = load_for_inference(checkpoint)
         self._device = device
         self.layers: List[int] = parse_layers(layers, len(self._loaded.encoder.encoder.layers))
         self.rate = model_rate(self._loaded)

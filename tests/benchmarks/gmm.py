@@ -2,18 +2,21 @@
 
     python -m tests.benchmarks.gmm iteration      one EM iteration, 200k frames × 768 × 500
     python -m tests.benchmarks.gmm convergence    time to scikit-learn's final held-out likelihood, MFCC-39/100 and 768/500
+    python -m tests.benchmarks.gmm peers          EM against scikit-learn and pomegranate, k-means and hard labels against faiss
     python -m tests.benchmarks.gmm dump           posteriors against predict_proba, labels against dump_km_label.py
     python -m tests.benchmarks.gmm memory         2 M frames × 768: peak memory, likelihood against float64
     python -m tests.benchmarks.gmm kill           SIGKILL at random moments, then compare bytes
 
 Features are MFCCs of real speech (the folder of SOFTHUBERT_SPEECH). For 768 dimensions, twenty neighbouring frames of them go through a
 fixed random layer: these features are correlated as in speech, while random numbers are not. ``--scale 0.1`` uses a tenth of the frames.
+The peers are not requirements: ``uv pip install pomegranate faiss-cpu`` adds them, and a run leaves out what is not there.
 """
 
 from __future__ import annotations
 
 import argparse
 import contextlib
+import importlib.util
 import json
 import os
 import random
@@ -26,7 +29,7 @@ import time
 import warnings
 from pathlib import Path
 from statistics import median
-from typing import Any, Callable, Dict, List
+from typing import Any, Callable, Dict, List, Sequence
 
 import numpy as np
 import torch
@@ -39,7 +42,7 @@ from softhubert_plugin.gmm.dump_gmm_posteriors import dump_gmm_posteriors
 from softhubert_plugin.gmm.em import Fit, expectation, fit_mixture
 from softhubert_plugin.gmm.engine import Engine
 from softhubert_plugin.gmm.feed import Feed
-from softhubert_plugin.gmm.kmeans import kmeans
+from softhubert_plugin.gmm.kmeans import kmeans, nearest
 from softhubert_plugin.gmm.learn_gmm import GmmOptions, learn_gmm
 from softhubert_plugin.gmm.mixture import GaussianMixture
 from softhubert_plugin.gmm.start import mixture_from_clusters
@@ -124,6 +127,21 @@ def table(rows: List[List[Any]]) -> None:
     widths = [max(len(row[column]) for row in cells) for column in range(len(cells[0]))]
     for row in cells:
         print("  ".join(cell.ljust(width) for cell, width in zip(row, widths)).rstrip(), flush=True)
+
+
+class Clock:
+    """Counts elapsed seconds and processor seconds since it was made. Processor seconds hardly change when other programs run."""
+
+    def __init__(self) -> None:
+        self.started, self.processor_started = time.perf_counter(), time.process_time()
+
+    def read(self) -> Dict[str, Any]:
+        """Return both counts."""
+        return {"seconds": time.perf_counter() - self.started, "processor_seconds": time.process_time() - self.processor_started}
+
+
+# The sides take turns in this many rounds. On a shared machine, medians are more reliable than one run of a few seconds.
+ROUNDS = 5
 
 
 def product_speed() -> float:
@@ -274,18 +292,144 @@ def convergence(work: Path, scale: float) -> None:
             print(f"ratio {theirs['seconds'] / ours['seconds']:.1f}")
 
 
+# ---------------------------------------------------------------------------------------------------------------- peers
+
+
+@sides
+def our_em(folder: str, components: str, iterations: str) -> Dict[str, Any]:
+    """Run EM iterations of ours from the common start."""
+    chunks, held_out = divided(Path(folder))
+    mixture = start_mixture(Path(folder), int(components))
+    clock = Clock()
+    for _ in range(int(iterations)):
+        engine = Engine(mixture)
+        mixture = engine.maximise(expectation(engine, Feed(chunks, "cpu", part_frames=engine.part_frames)), FLOOR)
+    return {**clock.read(), "score": Engine(mixture).score(np.array(held_out))}
+
+
+@sides
+def sklearn_em(folder: str, components: str, iterations: str) -> Dict[str, Any]:
+    """Run scikit-learn's EM iterations from the common start."""
+    x, held_out = _in_memory(folder)
+    fitted = start_mixture(Path(folder), int(components)).to_sklearn()
+    x = x.astype(np.float64)
+    clock = Clock()
+    for _ in range(int(iterations)):
+        fitted._m_step(x, fitted._e_step(x)[1])
+    return {**clock.read(), "score": float(fitted.score(held_out.astype(np.float64)))}
+
+
+@sides
+def pomegranate_em(folder: str, components: str, iterations: str) -> Dict[str, Any]:
+    """Run pomegranate's EM iterations from the common start.
+
+    Its sums are float32 whatever it is given, and a variance is a difference of two of them. So it gets frames around zero (moving frames
+    and means together changes no likelihood) and a floor of the variances, which its ``min_cov`` names but does not apply. Without them it
+    ends with variances below zero.
+    """
+    from pomegranate.distributions import Normal
+    from pomegranate.gmm import GeneralMixtureModel
+
+    class Floored(Normal):
+        def _reset_cache(self) -> None:
+            self.covs.data.clamp_(min=FLOOR)
+            super()._reset_cache()
+
+    x, held_out = map(torch.from_numpy, _in_memory(folder))
+    start, centre = start_mixture(Path(folder), int(components)), x.mean(0)
+    means, variances = (start.means - centre).float(), start.covariances.float()
+    normals = [Floored(mean, variance, covariance_type="diag") for mean, variance in zip(means, variances)]
+    mixture, frames = GeneralMixtureModel(normals, priors=(start.weights / start.weights.sum()).float()), x - centre
+    clock = Clock()
+    for _ in range(int(iterations)):
+        mixture.summarize(frames)
+        mixture.from_summaries()
+    return {**clock.read(), "score": float(mixture.log_probability(held_out - centre).mean())}
+
+
+@sides
+def our_kmeans(folder: str, components: str, iterations: str) -> Dict[str, Any]:
+    """Run Lloyd iterations of ours, then label all frames again."""
+    frames = torch.from_numpy(_in_memory(folder)[0])
+    clock = Clock()
+    centroids, _ = kmeans(frames, int(components), seed=0, iterations=int(iterations))
+    found, clock = clock.read(), Clock()
+    assigned = nearest(frames, centroids)
+    return {**found, "label_seconds": clock.read()["seconds"], "score": _spread(frames, centroids, assigned)}
+
+
+@sides
+def faiss_kmeans(folder: str, components: str, iterations: str) -> Dict[str, Any]:
+    """Run faiss's Lloyd iterations from the frames that ours starts from, then label all frames."""
+    import faiss
+
+    x = _in_memory(folder)[0]
+    faiss.omp_set_num_threads(torch.get_num_threads())
+    start = x[torch.randperm(len(x), generator=torch.Generator().manual_seed(0))[: int(components)].numpy()]
+    clock = Clock()
+    # faiss would otherwise draw 256 frames per centroid.
+    fitted = faiss.Kmeans(x.shape[1], int(components), niter=int(iterations), max_points_per_centroid=len(x))
+    fitted.train(x, init_centroids=start)
+    found, clock = clock.read(), Clock()
+    _, assigned = fitted.index.search(x, 1)
+    seconds = clock.read()["seconds"]
+    score = _spread(torch.from_numpy(x), torch.from_numpy(fitted.centroids), torch.from_numpy(assigned[:, 0]))
+    return {**found, "label_seconds": seconds, "score": score}
+
+
+def _in_memory(folder: str) -> Any:
+    """The frames to fit on and those held out, as arrays."""
+    chunks, held_out = divided(Path(folder))
+    rows = sum(chunk.frames for chunk in chunks)
+    return np.array(chunks[0].shard.frames[:rows]), np.array(held_out)
+
+
+def _spread(frames: torch.Tensor, centroids: torch.Tensor, assigned: torch.Tensor) -> float:
+    """Mean squared distance of frames to their centroids."""
+    parts = [(part - centroids[chosen]).square().sum(1).double() for part, chosen in zip(frames.split(8192), assigned.split(8192))]
+    return float(torch.cat(parts).mean())
+
+
+PEERS = {
+    "our_em": "softhubert",
+    "sklearn_em": "scikit-learn",
+    "pomegranate_em": "pomegranate",
+    "our_kmeans": "softhubert",
+    "faiss_kmeans": "faiss",
+}
+
+
+def peers(work: Path, scale: float) -> None:
+    """Compare EM and k-means, in rounds in which all sides take turns: the same data, start and number of iterations."""
+    for kind, frames, components, em, lloyd in (("mfcc", 50_000, 100, 3, 20), ("wide", 20_000, 100, 2, 20)):
+        folder = features(work, kind, int(frames * scale) + HELD_OUT)
+        start_mixture(folder, components)
+        title = f"{frames * scale:.0f} frames, {kind}/{components}"
+        names = ("our_em", "sklearn_em", "pomegranate_em")
+        _take_turns(names, [folder, components, em], [f"{title}: {em} EM iterations", "held-out log-likelihood"])
+        _take_turns(("our_kmeans", "faiss_kmeans"), [folder, components, lloyd], [f"{title}: {lloyd} Lloyd iterations", "squared distance"])
+
+
+def _take_turns(names: Sequence[str], arguments: List[Any], titles: List[str]) -> None:
+    """Run the sides that are installed in turn, and print the medians of their rounds and the ratios to ours, which comes first."""
+    packages = {"pomegranate_em": ("pomegranate", "pomegranate"), "faiss_kmeans": ("faiss", "faiss-cpu")}
+    missing = [name for name in names if name in packages and importlib.util.find_spec(packages[name][0]) is None]
+    for name in missing:
+        print(f"{PEERS[name]} is not installed and left out; add it with: uv pip install {packages[name][1]}")
+    found: Dict[str, List[Dict[str, Any]]] = {name: [] for name in names if name not in missing}
+    for _ in range(ROUNDS):
+        for name, rounds in found.items():
+            rounds.append(side(name, *arguments))
+    columns = ["seconds", "processor_seconds", *(["label_seconds"] if "our_kmeans" in names else []), "peak_gb"]
+    rows: List[List[Any]] = [[titles[0], *(column.replace("_", " ") for column in columns), titles[1], "ratio"]]
+    middle = {name: {key: median(one[key] for one in rounds) for key in (*columns, "score")} for name, rounds in found.items()}
+    for name, values in middle.items():
+        ratio = values["seconds"] / middle[names[0]]["seconds"]
+        rows.append([PEERS[name], *(values[column] for column in columns), f"{values['score']:.5f}", f"{ratio:.1f}"])
+    table(rows)
+
+
 # ---------------------------------------------------------------------------------------------------------------- dump
-
-
-class Clock:
-    """Counts elapsed seconds and processor seconds since it was made. Processor seconds hardly change when other programs run."""
-
-    def __init__(self) -> None:
-        self.started, self.processor_started = time.perf_counter(), time.process_time()
-
-    def read(self) -> Dict[str, Any]:
-        """Return both counts."""
-        return {"seconds": time.perf_counter() - self.started, "processor_seconds": time.process_time() - self.processor_started}
 
 
 @sides
@@ -349,10 +493,6 @@ def fairseq_labels(folder: str, components: str, work: str) -> Dict[str, Any]:
     return clock.read()
 
 
-# The sides take turns in this many rounds. On a shared machine, medians are more reliable than one run of a few seconds.
-DUMP_ROUNDS = 5
-
-
 def dump(work: Path, scale: float) -> None:
     """Compare the speed of labelling."""
     for kind, frames, components in (("mfcc", 2_000_000, 100), ("wide", 200_000, 500)):
@@ -367,7 +507,7 @@ def dump(work: Path, scale: float) -> None:
             "its float32 product alone": ("product_alone", folder, components),
         }
         found: Dict[str, List[Dict[str, Any]]] = {name: [] for name in runs}
-        for _ in range(DUMP_ROUNDS):
+        for _ in range(ROUNDS):
             for name, (run, *arguments) in runs.items():
                 with tempfile.TemporaryDirectory() as scratch:
                     extra = [scratch, *arguments[2:]] if run in ("our_labels", "fairseq_labels") else []
@@ -459,7 +599,7 @@ def main() -> None:
         result = SIDES[sys.argv[2]](*sys.argv[3:])
         print(json.dumps({**result, "peak_gb": resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1e6}))
         return
-    runs = {run.__name__: run for run in (iteration, convergence, dump, memory, kill)}
+    runs = {run.__name__: run for run in (iteration, convergence, peers, dump, memory, kill)}
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("runs", nargs="+", choices=list(runs))
     parser.add_argument("--scale", type=float, default=1.0, help="share of the frames (default: %(default)s)")

@@ -11,7 +11,6 @@ from pathlib import Path
 from typing import Dict, List, Tuple
 
 import numpy as np
-import torch
 from tqdm import tqdm
 
 from softhubert_plugin.alignments.formats import write_lab
@@ -97,6 +96,7 @@ def make_voices(speakers: int, seed: int) -> Dict[str, Voice]:
 
 def _finish(speech: Speech, noise_seed: int) -> np.ndarray:
     """Resample an utterance to 16 kHz, scale it to a fixed peak and add a little noise: ``(samples,)`` float32."""
+    import torch
     import torchaudio
 
     waveform = torch.from_numpy(speech.samples.astype(np.float32))
