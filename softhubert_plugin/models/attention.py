@@ -13,6 +13,7 @@ import torch
 import torch.nn.functional as F
 
 from softhubert_plugin.models.dropout import keep_mask, kept_share
+from softhubert_plugin.models.products import product
 
 
 def attend(q: torch.Tensor, k: torch.Tensor, v: torch.Tensor, keep: Optional[torch.Tensor], dropout: float) -> torch.Tensor:
@@ -38,13 +39,15 @@ class _Attention(torch.autograd.Function):
         stays = keep_mask((*q.shape[:3], k.shape[2]), dropout)
         out = torch.empty_like(q)
         log_totals = torch.empty(*q.shape[:3], 1)
-        scores, mask = _scratch(q, k), _scratch(q, k)
+        mask = _scratch(q, k)
         with torch.autocast("cpu", enabled=False):
             for head in _heads(q):
-                _scores(scores, q[head], k[head], scale, _bias(keep, head))
-                log_totals[head] = torch.logsumexp(scores, 1, keepdim=True)
-                scores.sub_(log_totals[head]).exp_().mul_(mask.copy_(stays[head]))
-                out[head] = (scores.to(v.dtype) @ v[head]).div_(share)
+                scores = _scores(q[head], k[head], scale, _bias(keep, head))
+                highest = scores.amax(1, keepdim=True)
+                total = scores.sub_(highest).exp_().sum(1, keepdim=True)
+                log_totals[head] = total.log() + highest
+                scores.mul_(mask.copy_(stays[head]))
+                out[head] = product(scores.to(v.dtype), v[head]).div_(total.mul_(share))
         ctx.save_for_backward(q, k, v, keep, out, log_totals, stays)
         ctx.share, ctx.scale = share, scale
         return out
@@ -56,17 +59,16 @@ class _Attention(torch.autograd.Function):
         # Σ_j weight_j · ∂/∂weight_j: the term of the softmax's derivative that is the same for all entries of a row.
         shared = (gradient.float() * out.float()).sum(-1, keepdim=True)
         dq, dk, dv = (torch.empty_like(tensor) for tensor in (q, k, v))
-        weights, change, mask = _scratch(q, k), _scratch(q, k), _scratch(q, k)
+        mask = _scratch(q, k)
         with torch.autocast("cpu", enabled=False):
             for head in _heads(q):
-                _scores(weights, q[head], k[head], ctx.scale, _bias(keep, head))
-                weights.sub_(log_totals[head]).exp_()
+                weights = _scores(q[head], k[head], ctx.scale, _bias(keep, head)).sub_(log_totals[head]).exp_()
                 mask.copy_(stays[head]).div_(ctx.share)
-                _product(change, gradient[head], v[head].T)
+                change = product(gradient[head], v[head].T).float()
                 change.mul_(mask).sub_(shared[head]).mul_(weights).mul_(ctx.scale)
                 narrow = change.to(q.dtype)
-                dq[head], dk[head] = narrow @ k[head], narrow.T @ q[head]
-                dv[head] = weights.mul_(mask).to(v.dtype).T @ gradient[head]
+                dq[head], dk[head] = product(narrow, k[head]), product(narrow.T, q[head])
+                dv[head] = product(weights.mul_(mask).to(v.dtype).T, gradient[head])
         return dq, dk, dv, None, None
 
 
@@ -82,15 +84,7 @@ def _bias(keep: Optional[torch.Tensor], head: Tuple[int, int]) -> Optional[torch
     return None if keep is None else ~keep[head[0], 0]
 
 
-def _scores(into: torch.Tensor, q: torch.Tensor, k: torch.Tensor, scale: float, hidden: Optional[torch.Tensor]) -> None:
-    _product(into, q * scale, k.T)
-    if hidden is not None:
-        into.masked_fill_(hidden, -torch.inf)
-
-
-def _product(into: torch.Tensor, a: torch.Tensor, b: torch.Tensor) -> None:
-    """Write the product ``a b`` to ``into`` (float32), whatever the precision of ``a`` and ``b``."""
-    if a.dtype == into.dtype:
-        torch.mm(a, b, out=into)
-    else:
-        into.copy_(a @ b)
+def _scores(q: torch.Tensor, k: torch.Tensor, scale: float, hidden: Optional[torch.Tensor]) -> torch.Tensor:
+    """Scores of a head in float32, whatever the precision of its queries and keys."""
+    scores = product(q * scale, k.T).float()
+    return scores if hidden is None else scores.masked_fill_(hidden, -torch.inf)

@@ -11,12 +11,12 @@ from typing import Any, Callable, List, Optional, Sequence
 
 import numpy as np
 import torch
-import torch.nn.functional as F
 from torch.utils.checkpoint import checkpoint
 
 from softhubert_plugin.features.layers import are_transformer_layers
 from softhubert_plugin.models.attention import attend
 from softhubert_plugin.models.dropout import dropout
+from softhubert_plugin.models.products import linear
 
 
 def enter(encoder: Any, x: torch.Tensor, padded: Optional[torch.Tensor], *, training: bool) -> torch.Tensor:
@@ -156,8 +156,8 @@ def _dropped(module: Any, x: torch.Tensor) -> torch.Tensor:
 
 
 def _feed_forward(layer: Any, x: torch.Tensor) -> torch.Tensor:
-    hidden = layer.activation_fn(layer.fc1(x))
-    return layer.fc2(_dropped(layer.dropout2, hidden))
+    hidden = layer.activation_fn(linear(x, layer.fc1.weight, layer.fc1.bias))
+    return linear(_dropped(layer.dropout2, hidden), layer.fc2.weight, layer.fc2.bias)
 
 
 def _attention(attention: Any, x: torch.Tensor, keep: Optional[torch.Tensor]) -> torch.Tensor:
@@ -165,7 +165,7 @@ def _attention(attention: Any, x: torch.Tensor, keep: Optional[torch.Tensor]) ->
     batch, frames, width = x.shape
     weight = torch.cat([attention.q_proj.weight, attention.k_proj.weight, attention.v_proj.weight])
     bias = torch.cat([attention.q_proj.bias, attention.k_proj.bias, attention.v_proj.bias])
-    packed = F.linear(x, weight, bias).view(batch, frames, 3, attention.num_heads, attention.head_dim)
+    packed = linear(x, weight, bias).view(batch, frames, 3, attention.num_heads, attention.head_dim)
     q, k, v = packed.permute(2, 0, 3, 1, 4)
     mixed = attend(q, k, v, keep, attention.dropout_module.p if attention.training else 0.0)
-    return attention.out_proj(mixed.transpose(1, 2).reshape(batch, frames, width))
+    return linear(mixed.transpose(1, 2).reshape(batch, frames, width), attention.out_proj.weight, attention.out_proj.bias)
