@@ -8,7 +8,7 @@ shape, which takes milliseconds; so small products stay with MKL.
 from __future__ import annotations
 
 from functools import lru_cache
-from typing import Any, Optional, Tuple
+from typing import Any, Optional, Sequence, Tuple
 
 import torch
 import torch.nn.functional as F
@@ -74,6 +74,23 @@ def _onednn(x: torch.Tensor, weight: torch.Tensor, bias: Optional[torch.Tensor] 
     return result
 
 
+def affine(x: torch.Tensor, weight: torch.Tensor, bias: torch.Tensor) -> torch.Tensor:
+    """Compute what :func:`linear` computes, without gradients."""
+    return _onednn(x, weight, bias) if min(weight.shape) >= WIDE and by_onednn(x, weight) else F.linear(x, weight, bias)
+
+
+def affine_gradients(
+    gradient: torch.Tensor, x: torch.Tensor, weight: torch.Tensor, wanted: Sequence[bool]
+) -> Tuple[Optional[torch.Tensor], Optional[torch.Tensor], Optional[torch.Tensor]]:
+    """Gradients of ``x weightᵀ + bias`` with respect to ``x``, ``weight`` and ``bias``, from that of the result; ``None`` if not wanted."""
+    rows, inputs = gradient.reshape(-1, gradient.shape[-1]), x.reshape(-1, x.shape[-1])
+    return (
+        product(rows, weight).view(x.shape) if wanted[0] else None,
+        product(rows.T, inputs) if wanted[1] else None,
+        rows.sum(0) if wanted[2] else None,
+    )
+
+
 class _Linear(torch.autograd.Function):
     @staticmethod
     def forward(ctx: Any, x: torch.Tensor, weight: torch.Tensor, bias: torch.Tensor) -> torch.Tensor:
@@ -83,11 +100,4 @@ class _Linear(torch.autograd.Function):
     @staticmethod
     @torch.autograd.function.once_differentiable  # type: ignore[untyped-decorator]
     def backward(ctx: Any, gradient: torch.Tensor) -> Tuple[Optional[torch.Tensor], ...]:
-        x, weight = ctx.saved_tensors
-        rows = gradient.reshape(-1, gradient.shape[-1])
-        of_x, of_weight, of_bias = ctx.needs_input_grad
-        return (
-            _onednn(gradient, weight.T) if of_x else None,
-            _onednn(rows.T, x.reshape(-1, x.shape[-1]).T) if of_weight else None,
-            rows.sum(0) if of_bias else None,
-        )
+        return affine_gradients(gradient, *ctx.saved_tensors, ctx.needs_input_grad)

@@ -16,6 +16,7 @@ from torch.utils.checkpoint import checkpoint
 from softhubert_plugin.features.layers import are_transformer_layers
 from softhubert_plugin.models.attention import attend
 from softhubert_plugin.models.dropout import dropout
+from softhubert_plugin.models.feed_forward import activate_and_project
 from softhubert_plugin.models.products import linear
 
 
@@ -156,8 +157,9 @@ def _dropped(module: Any, x: torch.Tensor) -> torch.Tensor:
 
 
 def _feed_forward(layer: Any, x: torch.Tensor) -> torch.Tensor:
-    hidden = layer.activation_fn(linear(x, layer.fc1.weight, layer.fc1.bias))
-    return linear(_dropped(layer.dropout2, hidden), layer.fc2.weight, layer.fc2.bias)
+    hidden = linear(x, layer.fc1.weight, layer.fc1.bias)
+    probability = layer.dropout2.p if layer.dropout2.training else 0.0
+    return activate_and_project(hidden, layer.activation_fn, probability, layer.fc2.weight, layer.fc2.bias)
 
 
 def _attention(attention: Any, x: torch.Tensor, keep: Optional[torch.Tensor]) -> torch.Tensor:
