@@ -45,7 +45,8 @@ if [ ! -f "$folder/installed" ]; then
         while IFS= read -r file; do [ ! -f "$clone/$file" ] || printf '%s\n' "$file"; done | tar -C "$clone" -cf - -T - | tar -C "$folder/source" -xf -
     "$uv" venv --quiet --python "$python" "$venv"
     install=("$uv" pip install --quiet --python "$venv/bin/python")
-    "${install[@]}" minimal-hubert==0.0.8 'torch>=2.12' 'torchaudio>=2.11' transformers numpy cython ninja setuptools wheel
+    "${install[@]}" minimal-hubert==0.0.8 'torch>=2.12,<2.15' torchaudio==2.11.0 transformers numpy cython ninja setuptools wheel
+    # torchaudio 2.11 is the last; it loads only beside a torch for the same CUDA.
     # fairseq-fixed is built with the installed torch, not with a second one.
     "${install[@]}" --no-build-isolation-package fairseq-fixed "$folder/source"
     rm -rf "$folder/source"

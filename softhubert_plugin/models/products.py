@@ -70,6 +70,8 @@ def product(a: torch.Tensor, b: torch.Tensor) -> torch.Tensor:
 
 def _onednn(x: torch.Tensor, weight: torch.Tensor, bias: Optional[torch.Tensor] = None) -> torch.Tensor:
     """PyTorch's ``linear`` by oneDNN; what PyTorch's compiler replaces it by on a CPU."""
+    if not (weight.is_contiguous() or weight.T.is_contiguous()):
+        weight = weight.contiguous()  # for rows that lie apart, such as those of a head, oneDNN has only a slow kernel
     result: torch.Tensor = torch.ops.mkldnn._linear_pointwise(x, weight, bias, "none", [], "")
     return result
 
