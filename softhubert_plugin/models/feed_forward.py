@@ -47,7 +47,7 @@ class _ActivateAndProject(torch.autograd.Function):
         return affine(_drop(activation(hidden), stays, probability), weight, bias)
 
     @staticmethod
-    @torch.autograd.function.once_differentiable  # type: ignore[untyped-decorator]
+    @torch.autograd.function.once_differentiable
     def backward(ctx: Any, gradient: torch.Tensor) -> Tuple[Optional[torch.Tensor], ...]:
         hidden, weight, stays = ctx.saved_tensors
         with torch.enable_grad():

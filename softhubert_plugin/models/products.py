@@ -1,8 +1,7 @@
 """Matrix products in float32 on a CPU, by whichever of PyTorch's two libraries is faster on this processor.
 
 PyTorch multiplies with MKL, which does not use AVX-512 on processors of other makers than Intel. oneDNN, PyTorch's library of convolutions,
-does, and takes half the time there. Both round alike: their results differ by the order of the sums. oneDNN compiles its kernels for each
-shape, which takes milliseconds; so small products stay with MKL.
+does, and takes half the time there. Both round alike: their results differ by the order of the sums. Small products stay with MKL.
 """
 
 from __future__ import annotations
@@ -14,8 +13,8 @@ import torch
 import torch.nn.functional as F
 
 # Linear layers with fewer inputs or outputs, and products with fewer multiplications, are small.
-WIDE = 256
-LARGE = 1 << 24
+WIDE = 64
+LARGE = 1 << 20
 
 
 @lru_cache(maxsize=None)
@@ -53,12 +52,10 @@ def linear(x: torch.Tensor, weight: torch.Tensor, bias: torch.Tensor) -> torch.T
 
 
 def by_onednn(a: torch.Tensor, b: torch.Tensor) -> bool:
-    """Whether oneDNN is faster at a large product of these two. Inside :func:`~.kernels.without_onednn` it is not used."""
+    """Whether oneDNN is faster at a large product of these two."""
     if a.device.type != "cpu" or a.dtype != torch.float32 or b.dtype != torch.float32:
         return False
-    if torch.compiler.is_compiling() or torch.is_autocast_enabled("cpu") or not torch._C._get_mkldnn_enabled():
-        return False
-    return onednn_multiplies_faster()
+    return onednn_multiplies_faster() and not torch.compiler.is_compiling() and not torch.is_autocast_enabled("cpu")
 
 
 def product(a: torch.Tensor, b: torch.Tensor) -> torch.Tensor:
@@ -100,6 +97,7 @@ class _Linear(torch.autograd.Function):
         return _onednn(x, weight, bias)
 
     @staticmethod
-    @torch.autograd.function.once_differentiable  # type: ignore[untyped-decorator]
+    @torch.autograd.function.once_differentiable
     def backward(ctx: Any, gradient: torch.Tensor) -> Tuple[Optional[torch.Tensor], ...]:
-        return affine_gradients(gradient, *ctx.saved_tensors, ctx.needs_input_grad)
+        x, weight = ctx.saved_tensors
+        return affine_gradients(gradient, x, weight, ctx.needs_input_grad)
