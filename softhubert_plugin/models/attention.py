@@ -1,8 +1,8 @@
-"""Attention with dropout on a CPU, for one head of one utterance at a time, so that scratch memory does not grow with the number of heads.
+"""Attention on a CPU for one head of one utterance at a time, so that scratch memory does not grow with the number of heads.
 
 PyTorch's fused attention has no dropout on a CPU. It falls back to several arrays of batch × heads × frames × frames per layer. Here the
-weights of a head are in one scratch array that stays in cache, and the backward pass recomputes them from their normaliser, as in
-FlashAttention (Dao et al. 2022, arXiv 2205.14135). The only array of the large size is the dropout mask, with one byte per weight.
+weights of a head are in one scratch array that stays in cache, and the backward pass computes them again, as in FlashAttention (Dao et al.
+2022, arXiv 2205.14135). The only array of the large size is the dropout mask, with one byte per weight.
 """
 
 from __future__ import annotations
@@ -49,7 +49,8 @@ class _Attention(torch.autograd.Function):
                 if stays is not None:
                     weights.mul_(mask.copy_(stays[head]))
                 out[head] = product(weights.to(v.dtype), v[head])
-        out.div_(ctx.share)
+        if stays is not None:
+            out.div_(ctx.share)
         ctx.save_for_backward(q, k, v, keep, out, stays)
         return out
 

@@ -13,8 +13,8 @@ import torch
 import torch.nn.functional as F
 
 # Linear layers with fewer inputs or outputs, and products with fewer multiplications, are small.
-WIDE = 64
-LARGE = 1 << 20
+SHORTEST_SIDE = 64
+FEWEST_MULTIPLICATIONS = 1 << 20
 
 
 @lru_cache(maxsize=None)
@@ -45,7 +45,7 @@ def linear(x: torch.Tensor, weight: torch.Tensor, bias: torch.Tensor) -> torch.T
     Returns:
         ``(…, E)``.
     """
-    if min(weight.shape) < WIDE or not by_onednn(x, weight):
+    if min(weight.shape) < SHORTEST_SIDE or not by_onednn(x, weight):
         return F.linear(x, weight, bias)
     linear_of: torch.Tensor = _Linear.apply(x, weight, bias)  # type: ignore[no-untyped-call]
     return linear_of
@@ -60,7 +60,7 @@ def by_onednn(a: torch.Tensor, b: torch.Tensor) -> bool:
 
 def product(a: torch.Tensor, b: torch.Tensor) -> torch.Tensor:
     """Compute ``a b`` without gradients: ``a (n, D)``, ``b (D, m)``, result ``(n, m)``."""
-    if a.shape[0] * a.shape[1] * b.shape[1] < LARGE or not by_onednn(a, b):
+    if a.shape[0] * a.shape[1] * b.shape[1] < FEWEST_MULTIPLICATIONS or not by_onednn(a, b):
         return a @ b
     return _onednn(a, b.T)
 
@@ -75,7 +75,7 @@ def _onednn(x: torch.Tensor, weight: torch.Tensor, bias: Optional[torch.Tensor] 
 
 def affine(x: torch.Tensor, weight: torch.Tensor, bias: torch.Tensor) -> torch.Tensor:
     """Compute what :func:`linear` computes, without gradients."""
-    return _onednn(x, weight, bias) if min(weight.shape) >= WIDE and by_onednn(x, weight) else F.linear(x, weight, bias)
+    return _onednn(x, weight, bias) if min(weight.shape) >= SHORTEST_SIDE and by_onednn(x, weight) else F.linear(x, weight, bias)
 
 
 def affine_gradients(
