@@ -30,7 +30,7 @@ from softhubert_plugin.gmm.engine import Engine
 from softhubert_plugin.gmm.feed import Feed
 from softhubert_plugin.gmm.mixture import GaussianMixture
 from softhubert_plugin.labels.soft import open_soft_labels
-from softhubert_plugin.models.transformer import _dropped_layers
+from softhubert_plugin.models.transformer import drop_in_each_process
 
 
 @pytest.fixture(scope="module")
@@ -265,7 +265,7 @@ def _together(rank: int, port: int, folder: str) -> None:
         drawn = []
         for update in range(20):
             torch.manual_seed(update)
-            drawn.append([_dropped_layers(12, 0.5).tolist(), float(torch.rand(()))])
+            drawn.append([list(drop_in_each_process(12, 0.5)), float(torch.rand(()))])
         checked: List[int] = []
         once_per_machine(lambda: checked.append(rank))
 

@@ -11,7 +11,7 @@ import torch
 from fairseq.data.data_utils import compute_mask_indices
 
 from softhubert_plugin.data.masking import SpanMasking
-from softhubert_plugin.data.spans import draw_spans
+from softhubert_plugin.models.spans import draw_spans
 
 FRAMES = (60, 48, 35)
 ROUNDS = 3_000

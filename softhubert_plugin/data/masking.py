@@ -11,7 +11,7 @@ from typing import Any, List, Optional, Sequence
 
 import numpy as np
 
-from softhubert_plugin.data.spans import draw_spans
+from softhubert_plugin.models.spans import draw_spans
 
 # The purpose of a random stream is part of its seed, so that crops and masks are independent.
 FRAMES, TRIMMING, CHANNELS = 1, 2, 3
@@ -24,7 +24,7 @@ class SpanMasking:
     Attributes:
         prob: share of the frames to hide, before overlaps.
         length: length of a span, in frames.
-        selection, other: distribution of span lengths, as in :func:`~softhubert_plugin.data.spans.draw_spans`.
+        selection, other: distribution of span lengths, as in :func:`~softhubert_plugin.models.spans.draw_spans`.
         no_overlap, min_space: whether to keep spans apart, and by how many frames.
         channel_prob, channel_length, channel_selection, channel_other, channel_no_overlap, channel_min_space: the same for channels,
             which are set to zero; off by default.

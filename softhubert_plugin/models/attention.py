@@ -1,8 +1,8 @@
-"""Attention with dropout on a CPU, for one head of one utterance at a time, so that scratch memory does not grow with the number of heads.
+"""Attention on a CPU for one head of one utterance at a time, so that scratch memory does not grow with the number of heads.
 
 PyTorch's fused attention has no dropout on a CPU. It falls back to several arrays of batch × heads × frames × frames per layer. Here the
-weights of a head are in one scratch array that stays in cache, and the backward pass recomputes them from their normaliser, as in
-FlashAttention (Dao et al. 2022, arXiv 2205.14135). The only array of the large size is the dropout mask, with one byte per weight.
+weights of a head are in one scratch array that stays in cache, and the backward pass computes them again, as in FlashAttention (Dao et al.
+2022, arXiv 2205.14135). The only array of the large size is the dropout mask, with one byte per weight.
 """
 
 from __future__ import annotations
@@ -13,6 +13,10 @@ import torch
 import torch.nn.functional as F
 
 from softhubert_plugin.models.dropout import keep_mask, kept_share
+from softhubert_plugin.models.products import by_onednn, product
+
+# Without dropout, PyTorch's attention multiplies with MKL; from this number of frames on, ours is faster where oneDNN is faster than MKL.
+LONG = 512
 
 
 def attend(q: torch.Tensor, k: torch.Tensor, v: torch.Tensor, keep: Optional[torch.Tensor], dropout: float) -> torch.Tensor:
@@ -26,7 +30,8 @@ def attend(q: torch.Tensor, k: torch.Tensor, v: torch.Tensor, keep: Optional[tor
     Returns:
         ``(B, H, T, d)``.
     """
-    if q.device.type != "cpu" or not 0 < dropout < 1 or torch.compiler.is_compiling():
+    ours = 0 < dropout < 1 or (dropout == 0 and q.shape[2] >= LONG and by_onednn(q, k))
+    if q.device.type != "cpu" or not ours or torch.compiler.is_compiling():
         return F.scaled_dot_product_attention(q, k, v, attn_mask=keep, dropout_p=dropout)
     return _Attention.apply(q, k, v, keep, dropout)  # type: ignore[no-untyped-call]
 
@@ -34,40 +39,45 @@ def attend(q: torch.Tensor, k: torch.Tensor, v: torch.Tensor, keep: Optional[tor
 class _Attention(torch.autograd.Function):
     @staticmethod
     def forward(ctx: Any, q: torch.Tensor, k: torch.Tensor, v: torch.Tensor, keep: Optional[torch.Tensor], dropout: float) -> torch.Tensor:
-        share, scale = kept_share(dropout), q.shape[-1] ** -0.5
-        stays = keep_mask((*q.shape[:3], k.shape[2]), dropout)
-        out = torch.empty_like(q)
-        log_totals = torch.empty(*q.shape[:3], 1)
-        scores, mask = _scratch(q, k), _scratch(q, k)
+        stays = keep_mask((*q.shape[:3], k.shape[2]), dropout) if dropout > 0 else None
+        ctx.share, ctx.scale = kept_share(dropout) if dropout > 0 else 1.0, q.shape[-1] ** -0.5
+        # The layout in which the heads of a frame lie side by side, as the layer after attention takes them.
+        out, mask = torch.empty_like(q.transpose(1, 2), memory_format=torch.contiguous_format).transpose(1, 2), _scratch(q, k)
         with torch.autocast("cpu", enabled=False):
             for head in _heads(q):
-                _scores(scores, q[head], k[head], scale, _bias(keep, head))
-                log_totals[head] = torch.logsumexp(scores, 1, keepdim=True)
-                scores.sub_(log_totals[head]).exp_().mul_(mask.copy_(stays[head]))
-                out[head] = (scores.to(v.dtype) @ v[head]).div_(share)
-        ctx.save_for_backward(q, k, v, keep, out, log_totals, stays)
-        ctx.share, ctx.scale = share, scale
+                weights = _weights(q[head] * ctx.scale, k[head], _bias(keep, head))
+                if stays is not None:
+                    weights.mul_(mask.copy_(stays[head]))
+                out[head] = product(weights.to(v.dtype), v[head])
+        if stays is not None:
+            out.div_(ctx.share)
+        ctx.save_for_backward(q, k, v, keep, out, stays)
         return out
 
     @staticmethod
-    def backward(ctx: Any, *gradients: torch.Tensor) -> Tuple[Optional[torch.Tensor], ...]:
-        q, k, v, keep, out, log_totals, stays = ctx.saved_tensors
-        (gradient,) = gradients
-        # Σ_j weight_j · ∂/∂weight_j: the term of the softmax's derivative that is the same for all entries of a row.
-        shared = (gradient.float() * out.float()).sum(-1, keepdim=True)
+    @torch.autograd.function.once_differentiable
+    def backward(ctx: Any, gradient: torch.Tensor) -> Tuple[Optional[torch.Tensor], ...]:
+        q, k, v, keep, out, stays = ctx.saved_tensors
+        # -Σ_j weight_j · ∂/∂weight_j: the term of the softmax's derivative that is the same for all entries of a row.
+        shared = (gradient.float() * out.float()).sum(-1, keepdim=True).neg_()
+        gradient = gradient / ctx.share
         dq, dk, dv = (torch.empty_like(tensor) for tensor in (q, k, v))
-        weights, change, mask = _scratch(q, k), _scratch(q, k), _scratch(q, k)
+        mask = _scratch(q, k)
         with torch.autocast("cpu", enabled=False):
             for head in _heads(q):
-                _scores(weights, q[head], k[head], ctx.scale, _bias(keep, head))
-                weights.sub_(log_totals[head]).exp_()
-                mask.copy_(stays[head]).div_(ctx.share)
-                _product(change, gradient[head], v[head].T)
-                change.mul_(mask).sub_(shared[head]).mul_(weights).mul_(ctx.scale)
+                weights = _weights(q[head] * ctx.scale, k[head], _bias(keep, head))
+                change = product(gradient[head], v[head].T).float()
+                if stays is None:
+                    change.add_(shared[head]).mul_(weights)
+                else:
+                    mask.copy_(stays[head])
+                    torch.addcmul(shared[head], change, mask, out=change).mul_(weights)
+                    weights.mul_(mask)
                 narrow = change.to(q.dtype)
-                dq[head], dk[head] = narrow @ k[head], narrow.T @ q[head]
-                dv[head] = weights.mul_(mask).to(v.dtype).T @ gradient[head]
-        return dq, dk, dv, None, None
+                # Products with the long side last: what is transposed is the short factor.
+                dq[head], dk[head].T[:] = product(narrow, k[head]), product(q[head].T, narrow)
+                dv[head].T[:] = product(gradient[head].T, weights.to(v.dtype))
+        return dq.mul_(ctx.scale), dk.mul_(ctx.scale), dv, None, None
 
 
 def _heads(q: torch.Tensor) -> Any:
@@ -82,15 +92,7 @@ def _bias(keep: Optional[torch.Tensor], head: Tuple[int, int]) -> Optional[torch
     return None if keep is None else ~keep[head[0], 0]
 
 
-def _scores(into: torch.Tensor, q: torch.Tensor, k: torch.Tensor, scale: float, hidden: Optional[torch.Tensor]) -> None:
-    _product(into, q * scale, k.T)
-    if hidden is not None:
-        into.masked_fill_(hidden, -torch.inf)
-
-
-def _product(into: torch.Tensor, a: torch.Tensor, b: torch.Tensor) -> None:
-    """Write the product ``a b`` to ``into`` (float32), whatever the precision of ``a`` and ``b``."""
-    if a.dtype == into.dtype:
-        torch.mm(a, b, out=into)
-    else:
-        into.copy_(a @ b)
+def _weights(q: torch.Tensor, k: torch.Tensor, hidden: Optional[torch.Tensor]) -> torch.Tensor:
+    """Attention weights of a head in float32, whatever the precision of its queries and keys."""
+    scores = product(q, k.T).float()
+    return torch.softmax(scores if hidden is None else scores.masked_fill_(hidden, -torch.inf), 1)

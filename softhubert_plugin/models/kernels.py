@@ -24,7 +24,7 @@ def only_narrow_convolutions(model: torch.nn.Module) -> bool:
 
 @contextlib.contextmanager
 def without_onednn() -> Iterator[None]:
-    """Use PyTorch's own kernels for everything that runs inside this context, in any thread."""
+    """Use PyTorch's own kernels for convolutions inside this context, in any thread; :mod:`.products` compiles nothing per length."""
     enabled = torch._C._get_mkldnn_enabled()
     torch.backends.mkldnn.set_flags(False)
     try:

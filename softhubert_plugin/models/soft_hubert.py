@@ -1,8 +1,9 @@
-"""The model ``soft_hubert``: fairseq's HuBERT with the same parameters and a faster forward pass for pretraining.
+"""The model ``soft_hubert``: fairseq's HuBERT with the same parameters and a faster forward pass.
 
-Features and fine-tuning use fairseq's own forward pass. The pretraining pass is ours: it takes masks and sparse targets as the dataset
-made them, runs the encoder (:mod:`~softhubert_plugin.models.transformer`), and scores codewords only for the frames that carry weight
-(:mod:`~softhubert_plugin.models.codewords`). It never synchronises with the GPU.
+Both passes run the encoder by :mod:`~softhubert_plugin.models.transformer`. Pretraining takes masks and sparse targets as the dataset made
+them, and scores codewords only for the frames that carry weight (:mod:`~softhubert_plugin.models.codewords`). It never synchronises with
+the GPU. Fine-tuning and ``extract_features`` give what fairseq's HuBERT gives, and draw masks as it does
+(:mod:`~softhubert_plugin.models.masks`).
 """
 
 # Do not postpone annotations here: omegaconf 2.0 inspects these types at run time.
@@ -21,7 +22,8 @@ from softhubert_plugin.front_end import parse_conv_feature_layers, project, tota
 from softhubert_plugin.models.codewords import codeword_logits
 from softhubert_plugin.models.dropout import dropout
 from softhubert_plugin.models.freezing import Freezing
-from softhubert_plugin.models.transformer import encode, enter, walk_layer
+from softhubert_plugin.models.masks import channel_masks, frame_masks
+from softhubert_plugin.models.transformer import drop_as_fairseq, encode, enter, walk_layer
 from softhubert_plugin.settings import SoftHubertConfig
 
 
@@ -151,7 +153,9 @@ class SoftHubertModel(HubertModel):
             target_list: for each label set and region (``masked``, ``unmasked``), the ``frames (n,)`` to score, as positions among the
                 batch's frames, with their ``components (n, entries)`` and ``probabilities (n, entries)``.
             padding_mask: ``(B, samples)`` bool, true where padded; ``None`` if nothing is.
-            mask, output_layer: as in fairseq's HuBERT; used only when the model encodes.
+            mask: whether the model draws masks, as fairseq's HuBERT does; used only when it encodes.
+            output_layer: the layer to return, from 1; ``None`` is the last one, with the final norm of a pre-norm encoder. Used only when
+                the model encodes.
             predict: the regions to score.
             mask_indices: ``(B, frames)`` bool, true where the mask embedding replaces the input.
             mask_channel_indices: ``(B, D)`` bool, true where a channel is set to zero.
@@ -159,10 +163,11 @@ class SoftHubertModel(HubertModel):
         Returns:
             ``predictions``: for each region, a list over label sets of ``logits (n, K)``, ``components (n, entries)`` and
             ``probabilities (n, entries)``; ``features_pen``: mean square of the convolutional features; ``padding_mask``:
-            ``(B, frames)`` bool or ``None``.
+            ``(B, frames)`` bool or ``None``. If the model encodes, ``x``: ``(B, frames, D)`` outputs of the layer; ``features``:
+            ``(B, frames, D)`` inputs of the encoder; ``padding_mask``.
         """
         if features_only or target_list is None:
-            return super().forward(source, padding_mask=padding_mask, mask=mask, features_only=True, output_layer=output_layer)
+            return self._features(source, padding_mask, mask, output_layer)
         with torch.autocast(source.device.type, torch.bfloat16, enabled=True) if self.autocast_bf16 else contextlib.nullcontext():
             x, features_pen, padded = self._encode(source, padding_mask, mask_indices, mask_channel_indices)
         if self.autocast_bf16:
@@ -189,23 +194,49 @@ class SoftHubertModel(HubertModel):
         mask_channel_indices: Optional[torch.Tensor],
     ) -> Tuple[torch.Tensor, torch.Tensor, Optional[torch.Tensor]]:
         """``(B, T, D)`` outputs of the encoder, mean square of the convolutional features, ``(B, T)`` bool of padded frames or ``None``."""
-        frozen = self.frozen
-        with torch.set_grad_enabled(torch.is_grad_enabled() and not (frozen.feature_extractor or frozen.layers)):
+        with torch.set_grad_enabled(torch.is_grad_enabled() and not (self.frozen.feature_extractor or self.frozen.layers)):
             features = self.forward_features(source)
             features_pen = features.float().pow(2).mean()
-        with torch.set_grad_enabled(torch.is_grad_enabled() and not frozen.layers):
+        with torch.set_grad_enabled(torch.is_grad_enabled() and not self.frozen.layers):
             x = self._project_and_mask(self, features, mask_indices, mask_channel_indices)
             padded = None if padding_mask is None else self.forward_padding_mask(x, padding_mask)
-        x = encode(
+        return self._transform(x, padded), features_pen, padded
+
+    def _features(
+        self, source: torch.Tensor, padding_mask: Optional[torch.Tensor], mask: bool, output_layer: Optional[int]
+    ) -> Dict[str, Any]:
+        """What fairseq's HuBERT returns with ``features_only``. fairseq overwrites its encoder's inputs where frames are padded."""
+        with torch.set_grad_enabled(torch.is_grad_enabled() and not (self.frozen.feature_extractor or self.frozen.layers)):
+            convolved = self.forward_features(source)
+        padded = None if padding_mask is None else self.forward_padding_mask(convolved.transpose(1, 2), padding_mask)
+        masks = self._draw_masks(convolved, padded) if mask else (None, None)
+        with torch.set_grad_enabled(torch.is_grad_enabled() and not self.frozen.layers):
+            x = self._project_and_mask(self, convolved, *masks)
+            # Padding is known on a CPU without waiting for a device. Attention without a mask is faster.
+            hidden = None if padded is None or (padded.device.type == "cpu" and not padded.any()) else padded
+            x = x if hidden is None else x.masked_fill(hidden[..., None], 0)
+        encoded = self._transform(x, hidden, output_layer=output_layer, drop_layers=drop_as_fairseq)
+        return {"x": encoded, "padding_mask": padded, "features": x}
+
+    def _draw_masks(self, convolved: torch.Tensor, padded: Optional[torch.Tensor]) -> Tuple[Optional[torch.Tensor], Optional[torch.Tensor]]:
+        """``(B, T)`` bool masked frames and ``(B, D)`` bool masked channels, on the model's device; ``None`` where none are drawn."""
+        rows, _, width = convolved.shape
+        drawn = frame_masks(self, rows, width, padded), channel_masks(self, rows, len(self.mask_emb))
+        frames, channels = (None if each is None else torch.from_numpy(each).to(convolved.device) for each in drawn)
+        return frames, channels
+
+    def _transform(self, x: torch.Tensor, padded: Optional[torch.Tensor], **options: Any) -> torch.Tensor:
+        """Run the transformer as this model is set: frozen, checkpointed, compiled or not; ``options`` are those of :func:`encode`."""
+        return encode(
             self.encoder,
             x,
             padded,
-            frozen_layers=frozen.layers,
+            frozen_layers=self.frozen.layers,
             checkpoint_activations=self.checkpoint_activations,
             enter=self._enter,
             walk_layer=self._walk_layer,
+            **options,
         )
-        return x, features_pen, padded
 
     def codeword_logits(self, hidden: torch.Tensor, label: int) -> torch.Tensor:
         """Turn ``(n, D)`` encoder outputs into ``(n, K)`` logits of a label set; see :mod:`softhubert_plugin.models.codewords`."""

@@ -14,7 +14,7 @@ from typing import Any, Callable, ContextManager, Dict, List, Optional
 import torch
 from fairseq.data import Dictionary
 from fairseq.models import MODEL_REGISTRY
-from fairseq.tasks import register_task
+from fairseq.tasks import register_task, setup_task
 from fairseq.tasks.hubert_pretraining import HubertPretrainingTask
 from omegaconf import open_dict
 
@@ -141,14 +141,21 @@ class SoftHubertPretrainingTask(HubertPretrainingTask):
         model = super().build_model(cfg, from_checkpoint)
         pretrained = model.cfg.w2v_args
         with open_dict(pretrained), open_dict(cfg):
-            # A stock encoder is the same network. Under our names it can be rebuilt without dictionaries.
-            if pretrained.task._name == "hubert_pretraining":
+            if not isinstance(model.w2v_encoder.w2v_model, SoftHubertModel):
                 pretrained.task._name, pretrained.model._name = "soft_hubert_pretraining", "soft_hubert"
+                model.w2v_encoder.w2v_model = self._ours(model.w2v_encoder.w2v_model, pretrained)
             cfg.w2v_args = pretrained
-        encoder = model.w2v_encoder.w2v_model
-        if hasattr(encoder, "label_embs_concat"):
-            del encoder.label_embs_concat
         return model
+
+    def _ours(self, stock: Any, pretrained: Any) -> SoftHubertModel:
+        """Make a ``soft_hubert`` of a stock encoder: the same network and weights. It is faster, and is rebuilt without dictionaries."""
+        task = setup_task(pretrained.task)
+        task.load_state_dict(self.state_dict())
+        encoder: SoftHubertModel = task.build_model(pretrained.model, from_checkpoint=True)
+        encoder.remove_pretraining_modules()
+        names = encoder.state_dict()
+        encoder.load_state_dict({name: weight for name, weight in stock.state_dict().items() if name in names}, strict=True)
+        return encoder
 
     def _teacher(self, cfg: Any) -> Optional[Teacher]:
         """Open the teacher of a ``distil_hubert`` and record its shape in the configuration, so that a checkpoint needs no teacher."""

@@ -4,10 +4,12 @@ from __future__ import annotations
 
 import multiprocessing
 import os
+import platform
 import resource
+import statistics
 import time
 from dataclasses import dataclass
-from typing import Any, Callable, Dict
+from typing import Any, Callable, Dict, List, Mapping
 
 Work = Callable[[], Dict[str, Any]]
 
@@ -18,7 +20,7 @@ class Measured:
 
     Attributes:
         seconds: elapsed seconds, the best of a few rounds.
-        peak: peak memory in MiB above what was held before the work.
+        peak: peak memory in MiB above what was held before the work; on a GPU, what the work itself reports.
         result: what the work returned.
         processor: processor seconds over all cores, the best of the rounds. Other work on the machine affects them less.
     """
@@ -36,6 +38,50 @@ def measured(prepare: Callable[..., Work], *arguments: Any, rounds: int = 2) -> 
         return pool.apply(_measure, (prepare, arguments, rounds))
 
 
+def in_turns(works: Mapping[str, Callable[[], Measured]], rounds: int) -> Dict[str, Measured]:
+    """Measure several pieces of work one after the other, ``rounds`` times over, so that what disturbs the machine disturbs all alike.
+
+    Returns:
+        For each the medians, with the last result.
+    """
+    found: Dict[str, List[Measured]] = {name: [] for name in works}
+    for _ in range(rounds):
+        for name, work in works.items():
+            found[name].append(work())
+    return {
+        name: Measured(
+            statistics.median(one.seconds for one in all_of),
+            statistics.median(one.peak for one in all_of),
+            all_of[-1].result,
+            statistics.median(one.processor for one in all_of),
+        )
+        for name, all_of in found.items()
+    }
+
+
+def machine() -> str:
+    """The processor, its cores and vector instructions, and the load that other work puts on it."""
+    with open("/proc/cpuinfo", encoding="utf-8") as stream:
+        facts = dict(line.rstrip().replace("\t", "").split(":", 1) for line in stream if line.strip())
+    flags = facts.get("flags", facts.get("Features", "")).split()
+    vectors = "AVX-512" if "avx512f" in flags else "AVX2" if "avx2" in flags else platform.machine()
+    return f"{facts.get('model name', platform.machine()).strip()}, {os.cpu_count()} cores, {vectors}, load {os.getloadavg()[0]:.1f}"
+
+
+def compare_all(title: str, found: Mapping[str, Measured], ours: str) -> None:
+    """Print all measurements, and how many times ours goes into each of the others."""
+    print(title)
+    width = max(map(len, found))
+    for name, one in found.items():
+        ratios = ""
+        if name != ours:
+            seconds, processor = one.seconds / found[ours].seconds, one.processor / max(found[ours].processor, 1e-9)
+            ratios = (
+                f"   ours: {seconds:5.2f} × as fast, {processor:5.2f} × by processor, {100 * found[ours].peak / one.peak:5.1f} % memory"
+            )
+        print(f"  {name:<{width}} {one.seconds:8.2f} s   processor {one.processor:8.2f} s   peak {one.peak:7.0f} MiB{ratios}", flush=True)
+
+
 def _measure(prepare: Callable[..., Work], arguments: Any, rounds: int) -> Measured:
     work = prepare(*arguments)
     held = _resident()
@@ -46,7 +92,7 @@ def _measure(prepare: Callable[..., Work], arguments: Any, rounds: int) -> Measu
         result = work()
         seconds.append(time.perf_counter() - started)
         processor.append(time.process_time() - used)
-    peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024 - held
+    peak = result["peak"] if "peak" in result else resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024 - held
     return Measured(min(seconds), peak, result, min(processor))
 
 

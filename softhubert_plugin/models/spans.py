@@ -41,7 +41,27 @@ def draw_spans(
     Raises:
         ValueError: ``selection`` is not one of these.
     """
-    count = max(at_least, int(prob * frames / length + rng.rand()))
+    count = count_spans(frames, rng, prob=prob, length=length, at_least=at_least)
+    return place_spans(frames, count, rng, length=length, selection=selection, other=other, no_overlap=no_overlap, min_space=min_space)
+
+
+def count_spans(frames: int, rng: np.random.RandomState, *, prob: float, length: int, at_least: int = 0) -> int:
+    """The number of spans in ``frames`` frames, rounded up or down at random; arguments as for :func:`draw_spans`."""
+    return max(at_least, int(prob * frames / length + rng.rand()))
+
+
+def place_spans(
+    frames: int,
+    count: int,
+    rng: np.random.RandomState,
+    *,
+    length: int,
+    selection: str = "static",
+    other: float = 0.0,
+    no_overlap: bool = False,
+    min_space: int = 1,
+) -> np.ndarray:
+    """Draw the frames that ``count`` spans hide; the other arguments and the result are those of :func:`draw_spans`."""
     if count == 0:
         return np.zeros(0, dtype=np.int64)
     lengths = _lengths(count, length, selection, other, rng)
