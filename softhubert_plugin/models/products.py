@@ -20,7 +20,7 @@ FEWEST_MULTIPLICATIONS = 1 << 20
 @lru_cache(maxsize=None)
 def onednn_multiplies_faster() -> bool:
     """Whether this processor has AVX-512 and MKL does not use it."""
-    if not (torch.backends.mkl.is_available() and torch.backends.mkldnn.is_available()):
+    if not (torch.backends.mkl.is_available() and torch.backends.mkldnn.is_available() and hasattr(torch.ops.mkldnn, "_linear_pointwise")):
         return False
     return torch.backends.cpu.get_cpu_capability() == "AVX512" and _maker() not in ("GenuineIntel", "")
 
