@@ -53,7 +53,7 @@ def linear(x: torch.Tensor, weight: torch.Tensor, bias: torch.Tensor) -> torch.T
 
 def by_onednn(a: torch.Tensor, b: torch.Tensor) -> bool:
     """Whether oneDNN is faster at a large product of these two."""
-    if a.device.type != "cpu" or a.dtype != torch.float32 or b.dtype != torch.float32:
+    if b.device.type != "cpu" or a.dtype != torch.float32 or b.dtype != torch.float32:
         return False
     return onednn_multiplies_faster() and not torch.compiler.is_compiling() and not torch.is_autocast_enabled("cpu")
 
