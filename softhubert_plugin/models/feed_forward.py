@@ -15,7 +15,13 @@ from softhubert_plugin.models.products import affine, affine_gradients, linear
 
 
 def activate_and_project(
-    hidden: torch.Tensor, activation: Callable[[torch.Tensor], torch.Tensor], probability: float, weight: torch.Tensor, bias: torch.Tensor
+    hidden: torch.Tensor,
+    activation: Callable[[torch.Tensor], torch.Tensor],
+    probability: float,
+    weight: torch.Tensor,
+    bias: torch.Tensor,
+    *,
+    frugal: bool = True,
 ) -> torch.Tensor:
     """Compute ``dropout(activation(hidden)) weightᵀ + bias``.
 
@@ -25,11 +31,12 @@ def activate_and_project(
         probability: share of the activations to set to zero; 0 drops none.
         weight: ``(D, F)``.
         bias: ``(D,)``.
+        frugal: save memory; a GPU, autocast and a compiler go their own way.
 
     Returns:
         ``(…, D)``.
     """
-    plain = weight.device.type != "cpu" or torch.is_autocast_enabled("cpu") or torch.compiler.is_compiling()
+    plain = not frugal or weight.device.type != "cpu" or torch.is_autocast_enabled("cpu") or torch.compiler.is_compiling()
     if plain or not (torch.is_grad_enabled() and hidden.requires_grad) or probability >= 1:
         return linear(dropout(activation(hidden), probability, training=True), weight, bias)
     projected: torch.Tensor = _ActivateAndProject.apply(hidden, activation, probability, weight, bias)  # type: ignore[no-untyped-call]

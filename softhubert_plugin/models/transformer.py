@@ -39,22 +39,23 @@ def enter(encoder: Any, x: torch.Tensor, padded: Optional[torch.Tensor], *, trai
     return dropout(x, encoder.dropout, training=training)
 
 
-def walk_layer(layer: Any, x: torch.Tensor, keep: Optional[torch.Tensor]) -> torch.Tensor:
+def walk_layer(layer: Any, x: torch.Tensor, keep: Optional[torch.Tensor], frugal: bool = True) -> torch.Tensor:
     """Output of one ``TransformerSentenceEncoderLayer``.
 
     Args:
         layer: fairseq's layer.
         x: ``(B, T, D)``.
         keep: ``(B, 1, 1, T)`` bool, true where a frame may be attended to; ``None`` if every frame may.
+        frugal: keep less for the backward pass; of no use if the layer is run again for it.
 
     Returns:
         ``(B, T, D)``.
     """
     if layer.layer_norm_first:
         x = x + _dropped(layer.dropout1, _attention(layer.self_attn, layer.self_attn_layer_norm(x), keep))
-        return x + _dropped(layer.dropout3, _feed_forward(layer, layer.final_layer_norm(x)))
+        return x + _dropped(layer.dropout3, _feed_forward(layer, layer.final_layer_norm(x), frugal))
     x = layer.self_attn_layer_norm(x + _dropped(layer.dropout1, _attention(layer.self_attn, x, keep)))
-    return layer.final_layer_norm(x + _dropped(layer.dropout3, _feed_forward(layer, x)))
+    return layer.final_layer_norm(x + _dropped(layer.dropout3, _feed_forward(layer, x, frugal)))
 
 
 def drop_in_each_process(layers: int, probability: float) -> Sequence[bool]:
@@ -119,7 +120,7 @@ def encode(
             continue
         with torch.set_grad_enabled(torch.is_grad_enabled() and not frozen):
             if checkpoint_activations and torch.is_grad_enabled():
-                x = checkpoint(walk_layer, layer, x, keep, use_reentrant=False)
+                x = checkpoint(walk_layer, layer, x, keep, False, use_reentrant=False)
             else:
                 x = walk_layer(layer, x, keep)
     return encoder.layer_norm(x) if encoder.layer_norm_first and output_layer is None else x
@@ -156,10 +157,10 @@ def _dropped(module: Any, x: torch.Tensor) -> torch.Tensor:
     return dropout(x, module.p, training=module.training)
 
 
-def _feed_forward(layer: Any, x: torch.Tensor) -> torch.Tensor:
+def _feed_forward(layer: Any, x: torch.Tensor, frugal: bool) -> torch.Tensor:
     hidden = linear(x, layer.fc1.weight, layer.fc1.bias)
     probability = layer.dropout2.p if layer.dropout2.training else 0.0
-    return activate_and_project(hidden, layer.activation_fn, probability, layer.fc2.weight, layer.fc2.bias)
+    return activate_and_project(hidden, layer.activation_fn, probability, layer.fc2.weight, layer.fc2.bias, frugal=frugal)
 
 
 def _attention(attention: Any, x: torch.Tensor, keep: Optional[torch.Tensor]) -> torch.Tensor:
