@@ -48,7 +48,7 @@ def test_the_wheel_holds_the_package_its_configurations_and_its_licence(built: P
         about = {name.split(".dist-info/")[1]: name for name in archive.namelist() if ".dist-info/" in name}
         metadata = archive.read(about["METADATA"]).decode()
         licence = archive.read(about.get("licenses/LICENSE") or about["LICENSE"]).decode()
-    package = _files("softhubert_plugin", suffixes=[".py", ".typed", ".html", ".css", ".yaml"])
+    package = _files("softhubert_plugin", suffixes=[".py", ".typed", ".html", ".css", ".js", ".yaml"])
     package = [name.replace("softhubert_plugin/compat/hydra_plugins", "hydra_plugins") for name in package]
     assert held == sorted(package + ["softhubert_plugin/" + name for name in _files("config", suffixes=[".yaml"])])
     assert licence == (CLONE / "LICENSE").read_text(encoding="utf-8") and "MIT" in licence

@@ -14,7 +14,6 @@ from typing import Any, Callable, Dict, List, Optional, Sequence, Tuple
 
 import numpy as np
 import torch
-from scipy.optimize import brentq
 
 from softhubert_plugin.features.shard_chunks import Chunk
 from softhubert_plugin.gmm.forward_backward import chain_of
@@ -96,6 +95,8 @@ class Tempering:
 
         def excess(log_odds: float) -> float:
             return self._held_out.repeats(with_share(log_odds)) - self.repeats
+
+        from scipy.optimize import brentq
 
         for low, high in ((self._last - 0.5, self._last + 0.5), (-_LOG_ODDS, _LOG_ODDS)):
             below, above = excess(low), excess(high)
@@ -180,6 +181,8 @@ def _calibrated(at: Callable[[float], GaussianMixture], held_out: HeldOut, targe
     Raises:
         SoftHubertError: no temperature gives that perplexity.
     """
+
+    from scipy.optimize import brentq
 
     def excess(log_temperature: float) -> float:
         return held_out.perplexity(at(math.exp(log_temperature))) / target - 1

@@ -52,7 +52,7 @@ def start(
         if cluster:
             place.start(left)
             jobs = len(left)
-        handler = signal.signal(signal.SIGTERM, lambda *_: signal.raise_signal(signal.SIGINT))
+        handler = signal.signal(signal.SIGTERM, signal.default_int_handler)  # a shell's job in the background ignores SIGINT
         print(f"softhubert: {len(left)} of {len(stages)} stages to do, everything in {folder}", flush=True)
         try:
             status = recipe.execute(jobs, place.run, stages, in_order=not cluster)

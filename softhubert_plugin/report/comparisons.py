@@ -7,7 +7,7 @@ from typing import Any, Dict, List, Optional, Sequence, Tuple
 
 from softhubert_plugin.report.experiment import Experiment
 from softhubert_plugin.report.measures import Measure
-from softhubert_plugin.report.systems import Pair, SystemRuns
+from softhubert_plugin.report.systems import SystemPair, SystemRuns
 from softhubert_plugin.scoring.intervals import Comparison
 from softhubert_plugin.scoring.pairs import pair_scores
 from softhubert_plugin.scoring.score import compare_scores
@@ -83,7 +83,7 @@ class SystemComparison:
         return {"low": found.low, "high": found.high, "p_value": found.p_value, "p_holm": self.corrected[1], "method": found.method}
 
 
-def compare_systems(pairs: Sequence[Pair], measures: Sequence[Measure]) -> List[SystemComparison]:
+def compare_systems(pairs: Sequence[SystemPair], measures: Sequence[Measure]) -> List[SystemComparison]:
     """Compare pairs of systems, and correct each question's comparisons over seeds for their number.
 
     Args:

@@ -26,7 +26,7 @@ class SystemRuns:
     runs: Dict[str, Experiment]
 
 
-Pair = Tuple[SystemRuns, SystemRuns]
+SystemPair = Tuple[SystemRuns, SystemRuns]
 
 
 def group_by_system(experiments: Sequence[Experiment]) -> List[SystemRuns]:
@@ -41,7 +41,7 @@ def group_by_system(experiments: Sequence[Experiment]) -> List[SystemRuns]:
     return [SystemRuns(name, _by_seed(name, of_system)) for name, of_system in runs.items()]
 
 
-def pairs_to_compare(systems: Sequence[SystemRuns], asked_for: Sequence[Sequence[str]]) -> List[Pair]:
+def pairs_to_compare(systems: Sequence[SystemRuns], asked_for: Sequence[Sequence[str]]) -> List[SystemPair]:
     """Find the systems of the pairs that were asked for; without any, pair every system with the first one.
 
     Args:
@@ -59,7 +59,7 @@ def pairs_to_compare(systems: Sequence[SystemRuns], asked_for: Sequence[Sequence
     if unknown:
         names = ", ".join(repr(system.name) for system in systems)
         raise SoftHubertError(f"--compare: no system is called {' or '.join(map(repr, unknown))}; choose from {names}")
-    pairs: List[Pair] = []
+    pairs: List[SystemPair] = []
     for first, second in asked_for:
         pair = (named[first], named[second])
         if pair[0] is pair[1]:
