@@ -6,7 +6,13 @@ set -euo pipefail
 
 usage() {
     cat <<'TEXT'
-usage: bash tests/peers.sh [ARGUMENTS OF tests.benchmarks.peers…]
+usage: bash tests/peers.sh [pretrain] [finetune] [--rounds N] [--threads N] [--seconds S] [--device DEVICE] [--bf16]
+
+  pretrain, finetune   which step to compare (default: both)
+  --rounds N           rounds, of which the median counts (default: 5)
+  --threads N          number of threads (default: one per core)
+  --seconds S          length of each of the two utterances (default: 15.6)
+  --device, --bf16     cpu or cuda; multiply in bfloat16
 
   PYTHON     the Python 3.12 or 3.13 to make the environment with (default: one on PATH or of pyenv or uv)
   PEERS_DIR  the folder of the environment; a later run uses it again (default: exp/peers)
