@@ -172,6 +172,7 @@ def test_a_study_of_any_corpus_reports_over_seeds(jobs: List[str], road: Path, t
     assert not (tmp_path / "mfcc").exists() and len((road / "data" / "valid-3.tsv").read_text().splitlines()) == 4
     folders = [tmp_path / "systems" / "gmm", tmp_path / "seed2" / "systems" / "gmm-shuffle"]
     assert all((folder / name).exists() for folder in folders for name in ("layers.json", "quality.json", "timings.tsv"))
+    assert [(folder / "uncertainty" / "uncertainty.json").exists() for folder in folders] == [True, False]
 
 
 @pytest.mark.skipif(importlib.util.find_spec("kenlm") is None, reason="needs kenlm and flashlight-text: bash install.sh --extras lm")

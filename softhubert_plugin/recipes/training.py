@@ -99,8 +99,12 @@ def probe(road: Road, system: System, iteration: int, alignments: str, made: Seq
     if system.clusterer:
         labels, rate = road.label_file(system, iteration), "50" if iteration > 1 or system.is_derived else "100"
         manifest = ("--manifest", f"{study.data}/{study.train}.tsv")
-        quality = ("softhubert", "labels", "quality", labels, *manifest, *phones, "--label-rate", rate, "--dest", f"{dest}/quality.json")
-        commands, inputs, outputs = [*commands, quality], [*inputs, labels], [*outputs, f"{dest}/quality.json"]
+        options = (*manifest, *phones, "--label-rate", rate, "--dest")
+        commands.append(("softhubert", "labels", "quality", labels, *options, f"{dest}/quality.json"))
+        inputs, outputs = [*inputs, labels], [*outputs, f"{dest}/quality.json"]
+        if road.seed == study.seeds[0]:  # one seed tells where targets are unsure
+            commands.append(("softhubert", "labels", "uncertainty", labels, *options, f"{dest}/uncertainty"))
+            outputs.append(f"{dest}/uncertainty/uncertainty.json")
     return Stage(road.name("probe", system, iteration), tuple(commands), tuple(inputs), tuple(outputs), gpus=1)
 
 
