@@ -155,6 +155,10 @@ def test_saved_runs_are_not_run_again(data: Path, capsys: pytest.CaptureFixture[
     assert {"pretrain-km", "pretrain-distil", "save-distil", "save-km-seed2"} <= set(left)  # the student needs its teacher
     save("km-seed1", "km-seed2", "distil-seed1", "distil-seed2")
     assert set(_planned(capsys, *options)) == {"validation", "report"}
+    (data / "results" / "km-seed1.json").write_text("[]")
+    with pytest.raises(SystemExit):
+        main(["recipe", *options, "--dry-run"])
+    assert "km-seed1.json: not a saved run; remove it" in capsys.readouterr().err
     save("km-seed1", clusters="7")
     with pytest.raises(SystemExit):
         main(["recipe", *options, "--dry-run"])

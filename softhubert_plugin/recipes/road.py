@@ -76,7 +76,11 @@ def _not_saved(road: Road) -> List[System]:
 def _is_saved(study: Study, file: str) -> bool:
     if not file or not Path(file).exists():
         return False
-    settings = read_json(file, remedy="remove it; the run will be done again").get("settings", {})
+    remedy = "remove it; the run will be done again"
+    saved = read_json(file, remedy=remedy)
+    settings = saved.get("settings") if isinstance(saved, dict) else None
+    if not isinstance(settings, dict):
+        raise SoftHubertError(f"{file}: not a saved run; {remedy}")
     for key, _, value in (fact.partition("=") for fact in study.facts):
         if str(settings.get(key)) != value:
             raise SoftHubertError(f"{file}: a run with {key}={settings.get(key)}, but {key}={value} is asked for; give another --results")
