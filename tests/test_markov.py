@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import itertools
+import math
 import os
 import subprocess
 import sys
@@ -24,10 +25,10 @@ from softhubert_plugin.features.shards import ShardWriter, read_shard
 from softhubert_plugin.gmm.calibration import calibrated_with_transitions
 from softhubert_plugin.gmm.dump_gmm_posteriors import dump_gmm_posteriors
 from softhubert_plugin.gmm.engine import Engine
-from softhubert_plugin.gmm.forward_backward import lifts
+from softhubert_plugin.gmm.forward_backward import DEEPEST, StickyChain, lifts
 from softhubert_plugin.gmm.learn_gmm import GmmOptions, learn_gmm
 from softhubert_plugin.gmm.mixture import GaussianMixture
-from softhubert_plugin.gmm.smoothing import Smoother, frame_by_frame, utterance_posteriors
+from softhubert_plugin.gmm.smoothing import Smoother, frame_by_frame, smoothed, utterance_posteriors
 from softhubert_plugin.gmm.training_data import divide
 from softhubert_plugin.gmm.transition_learning import learn_full, learn_sticky, lengths_of
 from softhubert_plugin.gmm.transitions import FullTransitions, StickyTransitions, Transitions
@@ -556,3 +557,13 @@ def test_transitions_are_added_to_a_mixture_that_stays_as_it_is(speech: Path) ->
     third = GaussianMixture.load(speech / "third")
     assert third.transitions is None and "frame_wise" not in third.metadata
     assert third.temperature == frame_by_frame(second).temperature
+
+
+@pytest.mark.parametrize("stay", [0.1, 0.5, 0.9, 0.99])
+def test_lifts_of_a_rare_component_that_stays_do_not_overflow(stay: float) -> None:
+    frames = np.tile(np.asarray([math.exp(DEEPEST), 1], np.float32), (40, 1))
+    for exponent in np.arange(1, 13, 0.25):
+        rare = 10.0**-exponent
+        chain = StickyChain(stay, np.asarray([1 - rare, rare], np.float32))
+        posteriors = np.concatenate(list(smoothed(frames.copy(), np.asarray([40]), chain)))
+        assert np.isfinite(posteriors).all() and (posteriors[:, 1] > posteriors[:, 0]).all()

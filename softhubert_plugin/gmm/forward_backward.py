@@ -33,7 +33,7 @@ LEAST_DRAWN = 1e-8
 LEAST_WEIGHT = 1e-12
 # The largest lift of a component over the others, and of a sum of lifts over a few steps: both and their product fit single precision.
 MOST_LIFT = 1e12
-MOST_GROWTH = 1e24
+MOST_GROWTH = 1e18
 # Shares of a frame are raised to e^-69 = 1e-30 of its best one. Less would become subnormal numbers, with which processors are slow.
 DEEPEST = -69.0
 
