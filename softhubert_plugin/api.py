@@ -142,7 +142,8 @@ class SpeechEncoder(torch.nn.Module):
         if self.mixture.transitions is not None and not frame_wise:
             posteriors = utterance_posteriors(self.mixture, utterances)
         else:
-            posteriors = [frame_by_frame(self.mixture).predict_proba(rows) for rows in utterances]
+            alone = frame_by_frame(self.mixture)
+            posteriors = [alone.predict_proba(rows) for rows in utterances]
         found = torch.nn.utils.rnn.pad_sequence(posteriors, batch_first=True)
         return Frames(found.to(features), frames)
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import argparse
 import json
 
-from softhubert_plugin.commands.parser import Commands, add_alignment_arguments, add_speaker_argument
+from softhubert_plugin.commands.parser import Commands, add_alignment_arguments, add_speaker_argument, alignment_options
 
 
 def add_labels(commands: Commands) -> None:
@@ -147,13 +147,7 @@ def add_labels(commands: Commands) -> None:
     def quality(a: argparse.Namespace) -> str:
         from softhubert_plugin.probing.label_quality import measure_labels
 
-        options = {
-            "phone_set": a.phones,
-            "units_per_second": a.units_per_second,
-            "partly": a.partial_alignments,
-            "label_rate": a.label_rate,
-        }
-        return measure_labels(a.labels, a.manifest, a.alignments, dest=a.dest, **options)
+        return measure_labels(a.labels, a.manifest, a.alignments, dest=a.dest, label_rate=a.label_rate, **alignment_options(a))
 
     parser = commands.add(
         "quality",
@@ -173,14 +167,10 @@ def _add_uncertainty(commands: Commands) -> None:
     def uncertainty(a: argparse.Namespace) -> str:
         from softhubert_plugin.uncertainty.measure import measure_uncertainty
 
-        options = {
-            "phone_set": a.phones,
-            "units_per_second": a.units_per_second,
-            "partly": a.partial_alignments,
-            "label_rate": a.label_rate,
-        }
-        options.update(speaker_from=a.speaker_from, listen=a.listen)
-        return measure_uncertainty(a.labels, a.manifest, a.dest, alignments=a.alignments, **options)
+        return measure_uncertainty(
+            a.labels, a.manifest, a.dest, alignments=a.alignments, label_rate=a.label_rate, speaker_from=a.speaker_from,
+            listen=a.listen, **alignment_options(a),
+        )  # fmt: skip
 
     parser = commands.add(
         "uncertainty",

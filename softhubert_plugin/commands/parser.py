@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import argparse
-from typing import Any, Callable
+from typing import Any, Callable, Dict
 
 from softhubert_plugin.errors import SoftHubertError, exit_with
 from softhubert_plugin.terminal import say
@@ -94,3 +94,8 @@ def add_alignment_arguments(parser: argparse.ArgumentParser, *, without: str = "
         "such as 8000 (default: 1, 1000, 16000 or 10000000, whichever fits the audio)",
     )
     parser.add_argument("--partial-alignments", action="store_true", help="leave out utterances without alignment, however many they are")
+
+
+def alignment_options(a: argparse.Namespace) -> Dict[str, Any]:
+    """What :func:`add_alignment_arguments` has read, as :class:`~softhubert_plugin.alignments.utterances.Alignments` takes it."""
+    return {"phone_set": a.phones, "units_per_second": a.units_per_second, "partly": a.partial_alignments}

@@ -4,7 +4,13 @@ from __future__ import annotations
 
 import argparse
 
-from softhubert_plugin.commands.parser import Commands, add_alignment_arguments, add_device_argument, add_speaker_argument
+from softhubert_plugin.commands.parser import (
+    Commands,
+    add_alignment_arguments,
+    add_device_argument,
+    add_speaker_argument,
+    alignment_options,
+)
 
 
 def add_probing(commands: Commands) -> None:
@@ -15,9 +21,8 @@ def add_probing(commands: Commands) -> None:
 
         return probe_layers(
             a.feat_dir, a.split, a.nshard, a.manifest, a.alignments, a.dest, checkpoint=a.checkpoint, layers=a.layers,
-            percent=a.percent, mfcc_dir=a.mfcc, phone_set=a.phones,
-            units_per_second=a.units_per_second, partly=a.partial_alignments, speaker_from=a.speaker_from, max_frames=a.max_frames,
-            clusters=a.clusters, choose_by=a.by, seed=a.seed, device=a.device,
+            percent=a.percent, mfcc_dir=a.mfcc, speaker_from=a.speaker_from, max_frames=a.max_frames, clusters=a.clusters,
+            choose_by=a.by, seed=a.seed, device=a.device, **alignment_options(a),
         )  # fmt: skip
 
     parser = commands.add(

@@ -13,7 +13,6 @@ from softhubert_plugin.manifests import SAMPLE_RATE, read_dictionary, read_manif
 from softhubert_plugin.recipes.engine import RECIPE, REMEDY, Recipe, read_recipe
 from softhubert_plugin.recipes.stages import shell
 from softhubert_plugin.report.saved import save_experiment
-from softhubert_plugin.text_files import read_json
 
 
 def describe_systems(exp: Path, facts: Sequence[str], system: str = "", file: str = "") -> None:
@@ -33,8 +32,8 @@ def describe_systems(exp: Path, facts: Sequence[str], system: str = "", file: st
         if not equals:
             raise SoftHubertError(f"{key}: expected KEY=VALUE")
         common[key] = int(value) if value.isdecimal() else value
-    recipe, described = read_recipe(exp), read_json(exp / RECIPE, remedy=REMEDY)["settings"].get("experiments", [])
-    chosen = [one for one in described if system in ("", one["folder"])]
+    recipe = read_recipe(exp)
+    chosen = [one for one in recipe.settings.get("experiments", []) if system in ("", one["folder"])]
     if not chosen or (file and not system):
         raise SoftHubertError(f"{exp / RECIPE}: no such system{f' as {system}' if system else ''}; {REMEDY}")
     hours = {manifest: read_manifest(manifest).sizes.sum() / SAMPLE_RATE / 3600 for manifest in {one["manifest"] for one in chosen}}

@@ -65,11 +65,13 @@ class Recipe:
     Args:
         graph: the stages.
         folder: the folder.
+        settings: what it was started with, where that was read.
     """
 
-    def __init__(self, graph: Graph, folder: Path) -> None:
+    def __init__(self, graph: Graph, folder: Path, settings: Optional[Dict[str, Any]] = None) -> None:
         self.graph = graph
         self.folder = folder
+        self.settings = settings or {}
         path = folder / DATABASE
         if path.exists():
             read_json(path, remedy="remove it; all stages will be done again")
@@ -208,9 +210,10 @@ def read_recipe(folder: Path) -> Recipe:
     value = read_json(folder / RECIPE, remedy=REMEDY)
     try:
         stages = [Stage(**{key: _tuples(each) for key, each in stage.items()}) for stage in value["stages"]]
-    except (TypeError, KeyError, AttributeError):
+        settings = dict(value.get("settings") or {})
+    except (TypeError, ValueError, KeyError, AttributeError):
         raise SoftHubertError(f"{folder / RECIPE}: not the description of a recipe; {REMEDY}") from None
-    return Recipe(Graph(stages), folder)
+    return Recipe(Graph(stages), folder, settings)
 
 
 def _tuples(value: Any) -> Any:

@@ -42,6 +42,5 @@ def aligner(study: Study, updates: Optional[int]) -> Tuple[List[Stage], str]:
     road, letters = study.roads[0], f"{study.exp}/letters"
     checkpoint = f"{study.exp}/aligner/checkpoints/checkpoint_best.pt"
     trained = fine_tune(road, "aligner", road.pretrained(study.systems[0], 1), checkpoint, updates)
-    where = study.probed if study.probed[0] else (study.data, study.train)
-    command = ("softhubert", "align", *where, checkpoint, letters, *study.on_device)
+    command = ("softhubert", "align", *study.probing, checkpoint, letters, *study.on_device)
     return [trained, Stage("align", (command, ("touch", f"{letters}.done")), (checkpoint,), (f"{letters}.done",), gpus=1)], letters

@@ -139,6 +139,11 @@ class Study:
             for road in self.roads
         ]
 
+    @property
+    def probing(self) -> Tuple[str, str]:
+        """Folder and split that models are probed on."""
+        return self.probed if self.probed[0] else (self.data, self.train)
+
     def iterations(self, system: System) -> int:
         """The iterations of a system. A distilled student has one."""
         return 1 if system.kind == "distil" else len(self.clusters)

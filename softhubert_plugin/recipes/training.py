@@ -91,10 +91,9 @@ def probe(road: Road, system: System, iteration: int, alignments: str, made: Seq
         made: what a stage makes of them.
     """
     study, dest, checkpoint = road.study, road.results(system, iteration), road.pretrained(system, iteration)
-    where = study.probed if study.probed[0] else (study.data, study.train)
     phones = ("--alignments", alignments, *(("--partial-alignments",) if study.partial_alignments else ()))
     options = (*study.share, "--seed", str(road.seed), *study.on_device)
-    command = ("softhubert", "probe", *where, "1", "--checkpoint", checkpoint, *phones, "--dest", dest, *options)
+    command = ("softhubert", "probe", *study.probing, "1", "--checkpoint", checkpoint, *phones, "--dest", dest, *options)
     commands, inputs, outputs = [command], [*made, checkpoint], [f"{dest}/layers.json"]
     if system.clusterer:
         labels, rate = road.label_file(system, iteration), "50" if iteration > 1 or system.is_derived else "100"
