@@ -20,7 +20,7 @@ from softhubert_plugin.features.mfcc import dump_mfcc
 from softhubert_plugin.gmm.dump_gmm_posteriors import dump_gmm_posteriors
 from softhubert_plugin.gmm.learn_gmm import GmmOptions, learn_gmm
 from softhubert_plugin.labels.merge import merge_labels
-from softhubert_plugin.manifests import write_cluster_dictionary
+from softhubert_plugin.manifests import read_manifest, write_cluster_dictionary
 from softhubert_plugin.settings import SoftHubertPretrainingConfig
 from softhubert_plugin.tasks.soft_hubert_pretraining import SoftHubertPretrainingTask
 
@@ -169,6 +169,35 @@ def test_transcripts_with_letters_that_the_dictionary_lacks_are_refused(corpus: 
     with pytest.raises(SystemExit):
         _task(corpus, fine_tuning=True, labels=["ltr"], label_dir=str(corpus)).load_dataset("train")
     assert "train.ltr, line 1: symbols Q Z" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize("fine_tuning", [False, True], ids=["pretraining", "fine-tuning"])
+@pytest.mark.parametrize(("split", "name"), [("train", "max_tokens"), ("valid", "max_tokens_valid")])
+def test_an_utterance_that_fits_into_no_batch_is_refused_by_its_name(
+    labelled: Path, split: str, name: str, fine_tuning: bool, capsys: pytest.CaptureFixture[str]
+) -> None:
+    manifest = read_manifest(labelled / f"{split}.tsv")
+    longest = int(manifest.sizes.max())
+    changes = {"fine_tuning": True, "labels": ["ltr"], "label_dir": str(labelled)} if fine_tuning else {}
+
+    def load(room: int, **more: Any) -> None:
+        dataset = {
+            "max_tokens": 1_000_000,
+            "max_tokens_valid": 1_000_000,
+            "train_subset": "train",
+            "valid_subset": "other,valid",
+            name: room,
+        }
+        whole = OmegaConf.create({"task": _task(labelled, pad_audio=True, **changes, **more).cfg, "dataset": dataset})
+        setup_task(whole.task).load_dataset(split)
+
+    load(longest)
+    load(longest - 1, max_keep_size=longest - 1)
+    with pytest.raises(SystemExit):
+        load(longest - 1)
+    path = manifest.audio_path(int(np.argmax(manifest.sizes)))
+    complaint = f"{path}: takes {longest} samples, but a batch holds {longest - 1} (dataset.{name}); set dataset.{name}={longest}"
+    assert complaint in capsys.readouterr().err
 
 
 def test_the_task_state_is_numbers_and_strings(labelled: Path, corpus: Path) -> None:

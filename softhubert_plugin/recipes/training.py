@@ -11,6 +11,8 @@ from softhubert_plugin.recipes.stages import Command, Stage
 from softhubert_plugin.recipes.study import Road, Study, Training
 from softhubert_plugin.recipes.systems import System
 
+_VALIDATED = 600_000  # samples in a batch of validation, if batches of training are not larger: 37.5 s
+
 
 def pretrain(road: Road, system: System, iteration: int) -> Stage:
     """Pretrain a model on its labels. A distilled student learns from the baseline's model of the first iteration instead."""
@@ -50,7 +52,8 @@ def fine_tune(road: Road, name: str, pretrained: str, checkpoint: str, updates: 
     """Fine-tune a checkpoint with CTC."""
     study, training = road.study, road.study.training
     options = [f"task.label_dir={study.data}", f"model.w2v_path={pretrained}"]
-    options += [f"dataset.max_tokens={training.max_tokens}"] if training.max_tokens else []
+    if training.max_tokens:  # of the training speech; validation keeps nothing for a backward pass, and may have longer utterances
+        options += [f"dataset.max_tokens={training.max_tokens}", f"dataset.max_tokens_valid={max(training.max_tokens, _VALIDATED)}"]
     options += [f"dataset.train_subset={study.train}"] if training.finetune_on_train else []
     gpus = _world_size(f"finetune/{training.finetune}")
     return _train(road, name, f"finetune/{training.finetune}", checkpoint, options, updates, [pretrained], gpus)

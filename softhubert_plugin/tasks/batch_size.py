@@ -1,13 +1,17 @@
-"""Checks that an update holds the amount of audio that the recipe expects.
+"""Checks that an update holds the amount of audio that the recipe expects, and that a batch can hold every utterance.
 
-Learning rates are tuned to the batch size, and no other check notices a wrong one.
+Learning rates are tuned to the batch size, and no other check notices a wrong one. An utterance that fits into no batch would stop
+fairseq without its name, and one of a validation split only at the first validation.
 """
 
 from __future__ import annotations
 
-from typing import List, Optional, Sequence
+from typing import Any, List, Optional, Sequence
+
+import numpy as np
 
 from softhubert_plugin.errors import SoftHubertError
+from softhubert_plugin.manifests import Manifest
 
 
 def check_batch(
@@ -38,6 +42,32 @@ def check_batch(
                 f"{max_tokens / sample_rate:g} s), but the recipe expects {wanted_seconds:g} s (task.batch_seconds); "
                 f"set {' '.join(fitting(wanted_seconds, world_size, max_tokens, sample_rate))}, {remedy}"
             )
+
+
+def check_longest(manifest: Manifest, dataset: Any, *, split: str, settings: Any) -> None:
+    """Check that the longest utterance of a split that is trained or validated on fits into a batch.
+
+    Args:
+        manifest: the utterances.
+        dataset: those that are kept, a fairseq dataset.
+        split: name of the split.
+        settings: the trainer's, ``dataset.*``; ``None`` if nothing is trained.
+
+    Raises:
+        SoftHubertError: it does not fit.
+    """
+    name = "max_tokens_valid" if settings and split in str(settings.get("valid_subset")).split(",") else "max_tokens"
+    limit = settings.get(name) if settings and (name == "max_tokens_valid" or split == settings.get("train_subset")) else None
+    if not limit:
+        return
+    longest = int(np.argmax(dataset.sizes))
+    samples = dataset.size(longest)  # after cropping
+    if samples > limit:
+        index = int(np.flatnonzero(manifest.sizes == dataset.sizes[longest])[0])
+        raise SoftHubertError(
+            f"{manifest.audio_path(index)}: takes {samples} samples, but a batch holds {limit} (dataset.{name}); "
+            f"set dataset.{name}={samples}, or task.max_keep_size={limit} to leave longer utterances out"
+        )
 
 
 def fitting(wanted_seconds: float, world_size: int, max_tokens: int, sample_rate: int) -> List[str]:

@@ -37,7 +37,7 @@ from softhubert_plugin.models.soft_hubert import SoftHubertModel
 from softhubert_plugin.models.starting_point import start_from
 from softhubert_plugin.models.teacher import Teacher
 from softhubert_plugin.settings import SoftHubertPretrainingConfig, complete_shape
-from softhubert_plugin.tasks.batch_size import check_batch
+from softhubert_plugin.tasks.batch_size import check_batch, check_longest
 from softhubert_plugin.tasks.encoder_check import check_encoder
 from softhubert_plugin.tasks.precision import asked_of_trainer, check_precision
 
@@ -230,11 +230,13 @@ class SoftHubertPretrainingTask(HubertPretrainingTask):
                 once_per_machine(lambda: check_audio(manifest, sample_rate=self.cfg.sample_rate))
             if not self.cfg.fine_tuning:
                 self.datasets[split] = self._frame_label_dataset(split, manifest)
-                return
-            transcripts = [self._transcripts(split, label, manifest) for label in self.cfg.labels]
-            super().load_dataset(split, **kwargs)
-            limits = {"shortest": self.cfg.min_sample_size, "longest": self.cfg.max_keep_size}
-            hold_transcripts(self.datasets[split], manifest, transcripts, **limits)
+            else:
+                transcripts = [self._transcripts(split, label, manifest) for label in self.cfg.labels]
+                super().load_dataset(split, **kwargs)
+                limits = {"shortest": self.cfg.min_sample_size, "longest": self.cfg.max_keep_size}
+                hold_transcripts(self.datasets[split], manifest, transcripts, **limits)
+            whole = self.cfg._get_parent()
+            check_longest(manifest, self.datasets[split], split=split, settings=whole and whole.get("dataset"))
 
     def _transcripts(self, split: str, label: str, manifest: Manifest) -> List[str]:
         """Read the transcripts of a split.
