@@ -21,4 +21,4 @@ add gmm-shuffle gmm
 case " $* " in *" --systems "*) compare=() ;; esac # not all of them are there to compare
 exec bash "$here/run.sh" --data "$data" --train train-clean-100 --valid dev-clean --tests test-clean \
     --alignments "$alignments" --partial-alignments --systems "@$here/systems.txt" --seeds "1 2 3 4 5" --lm \
-    --pretrain-updates 1000 --finetune-updates 1500 --max-tokens 400000 --results "$here/results" "${compare[@]}" "$@"
+    --pretrain-updates 2000 --finetune-updates 1000 --max-tokens 400000 --results "$here/results" "${compare[@]}" "$@"
