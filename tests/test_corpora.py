@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import json
 import shutil
 import subprocess
 import sys
@@ -111,6 +112,23 @@ def test_digit_strings_are_real_speech_of_disjoint_speakers(speech: Path, tmp_pa
     assert all(3 <= len(line.split()) <= 7 for lines in texts.values() for line in lines)
     make_digits_corpus(speech / "fsdd" / "recordings", tmp_path / "again", utterances=4, seed=1)
     assert _digest(tmp_path / "again") == _digest(tmp_path / "digits")
+
+
+@pytest.mark.parametrize(("speaker", "valid"), [("cleo", "bob"), ("anna", "cleo"), ("bob", "anna")])
+def test_any_speaker_of_digits_can_be_the_one_to_test_on(speaker: str, valid: str, tmp_path: Path) -> None:
+    recordings = tmp_path / "recordings"
+    recordings.mkdir()
+    for each in ("anna", "bob", "cleo"):
+        for digit in range(10):
+            soundfile.write(recordings / f"{digit}_{each}_0.wav", np.full(800, 0.1), 8_000)
+    make_digits_corpus(recordings, tmp_path / "digits", utterances=2, test_speaker=speaker)
+    found = json.loads((tmp_path / "digits" / "corpus.json").read_text())["speakers"]
+    assert {name for name, split in found.items() if split == "test"} == {speaker}
+    assert {name for name, split in found.items() if split == "valid"} == {valid}
+    with pytest.raises(SoftHubertError):  # another corpus is there
+        make_digits_corpus(recordings, tmp_path / "digits", utterances=2, test_speaker="bob" if speaker != "bob" else "anna")
+    with pytest.raises(SoftHubertError, match="no recordings of speaker 'dora', only of anna, bob, cleo"):
+        make_digits_corpus(recordings, tmp_path / "others", test_speaker="dora")
 
 
 def test_digit_recordings_that_do_not_fit_are_refused_by_name(tmp_path: Path) -> None:

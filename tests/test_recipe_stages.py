@@ -193,6 +193,7 @@ def test_any_corpus_with_manifests_goes_through_every_recipe(data: Path, capsys:
         (["quickstart", "--seeds", "one"], "whole numbers"),
         (["quickstart", "--seed", "1", "--seeds", "1 2"], "in --seeds or --seed"),
         (["quickstart", "--corpus", "digits", "--root", "/nowhere"], "/nowhere: no such folder"),
+        (["quickstart", "--test-speaker", "theo"], "--test-speaker is for --corpus digits"),
         (["librispeech", "--stage", "5", "--stop-stage", "3"], "stages are 0 to 10, in order"),
         (["librispeech", "--data", "/nowhere"], "--data needs --train, --valid and --tests"),
         (["study", "--data", "/nowhere", "--train", "a", "--valid", "b", "--tests", "c"], r"/nowhere/a\.tsv: no such file"),

@@ -31,7 +31,7 @@ def add_corpus(commands: Commands) -> None:
     def digits(a: argparse.Namespace) -> str:
         from softhubert_plugin.corpora.digits import make_digits_corpus
 
-        return make_digits_corpus(a.recordings, a.dest, utterances=a.utterances, seed=a.seed)
+        return make_digits_corpus(a.recordings, a.dest, utterances=a.utterances, seed=a.seed, test_speaker=a.test_speaker)
 
     parser = commands.add(
         "digits",
@@ -43,6 +43,7 @@ def add_corpus(commands: Commands) -> None:
     parser.add_argument("dest", metavar="DEST", help="folder to write audio, manifests and transcripts to")
     parser.add_argument("--utterances", type=int, default=300, help="number of digit strings per speaker (default: %(default)s)")
     parser.add_argument("--seed", type=int, default=1, help="random seed; the same seed gives the same corpus (default: %(default)s)")
+    parser.add_argument("--test-speaker", default="", metavar="NAME", help="speaker to test on (default: the last one)")
 
 
 def add_manifest(commands: Commands) -> None:

@@ -59,9 +59,11 @@ def _add_quickstart(commands: Commands) -> None:
         root = str(Path(a.root).resolve()) if a.root else str((_speech() / size.speech).resolve()) if size.speech else ""
         if root and not a.download and not os.path.isdir(root):
             raise SoftHubertError(f"{root}: no such folder; give --root (see --help)")
+        if a.test_speaker and a.corpus != "digits":
+            raise SoftHubertError("--test-speaker is for --corpus digits")
         updates = _or(a.pretrain_updates, size.updates), _or(a.finetune_updates, size.finetune_updates)
         facts = (
-            f"corpus={a.corpus}{f' ({os.path.basename(root)})' if root else ''}",
+            f"corpus={a.corpus}{f' ({os.path.basename(root)})' if root else ''}{f', tested on {a.test_speaker}' * bool(a.test_speaker)}",
             f"pretraining updates={updates[0]}",
             f"fine-tuning updates={updates[1]}",
         )
@@ -72,7 +74,7 @@ def _add_quickstart(commands: Commands) -> None:
             by_speaker=False, training=Training(True, updates[:1], updates[1], max_tokens=size.max_tokens),
         )  # fmt: skip
         utterances = _or(a.utterances, size.utterances)
-        made = corpus(study, a.corpus, root, utterances=utterances, subset=a.subset, download=a.download)
+        made = corpus(study, a.corpus, root, utterances=utterances, subset=a.subset, download=a.download, test_speaker=a.test_speaker)
         return _start(a, study, [made])
 
     parser = commands.add(
@@ -91,6 +93,7 @@ def _add_quickstart(commands: Commands) -> None:
     parser.add_argument("--root", help="folder of the recordings, or the one that holds LibriSpeech/ (default: in $SOFTHUBERT_SPEECH)")
     parser.add_argument("--subset", default="dev-clean", help="LibriSpeech's subset, which is split by speaker (default: %(default)s)")
     parser.add_argument("--download", action="store_true", help="fetch the subset if it is not there")
+    parser.add_argument("--test-speaker", default="", metavar="NAME", help="speaker of digits to test on (default: the last one)")
     parser.add_argument("--utterances", type=_count, metavar="N", help="size of spoken in all, of digits a speaker (default: 1200, 300)")
     _add_updates(parser)
     _add_common(parser, "km gmm", "1", whole=True)

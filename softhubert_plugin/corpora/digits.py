@@ -26,10 +26,11 @@ RECORDING = re.compile(r"([0-9])_(.+)_([0-9]+)\.wav")
 PAUSE_SECONDS = (0.05, 0.25)
 
 
-def make_digits_corpus(recordings: PathLike, dest: PathLike, *, utterances: int = 300, seed: int = 1) -> str:
+def make_digits_corpus(recordings: PathLike, dest: PathLike, *, utterances: int = 300, seed: int = 1, test_speaker: str = "") -> str:
     """Make the corpus: ``audio/{split}/{speaker}/*.flac`` at 16 kHz, manifests, transcripts, ``corpus.json``.
 
     In alphabetical order, the last speaker goes to test and the one before to valid (a tenth of the speakers each, if there are many).
+    With ``test_speaker`` the order goes round, so that this one is last.
     All recordings of a speaker are used about equally often. The same arguments give the same files.
 
     Args:
@@ -37,21 +38,28 @@ def make_digits_corpus(recordings: PathLike, dest: PathLike, *, utterances: int 
         dest: folder to write to.
         utterances: digit strings per speaker.
         seed: seed of the choice of digits and pauses.
+        test_speaker: a speaker to test on; empty for the last.
 
     Returns:
         One line that says what was made.
 
     Raises:
-        SoftHubertError: the folder has no such recordings, a recording is not usable, a speaker lacks a digit, or there are fewer than
-            three speakers.
+        SoftHubertError: the folder has no such recordings, a recording is not usable, a speaker lacks a digit, there are fewer than three
+            speakers, or none has the name of ``test_speaker``.
     """
-    parameters = {"corpus": "digits", "utterances": utterances, "seed": seed}
+    parameters = {"corpus": "digits", "utterances": utterances, "seed": seed, **({"test_speaker": test_speaker} if test_speaker else {})}
     if is_made(dest, parameters):
         return f"{dest}: already there"
     takes = _find(Path(recordings))
-    split_of = splits_by_speaker(sorted(takes))
+    speakers = sorted(takes)
+    if test_speaker:
+        if test_speaker not in takes:
+            raise SoftHubertError(f"{recordings}: no recordings of speaker '{test_speaker}', only of {', '.join(speakers)}")
+        first = speakers.index(test_speaker) + 1
+        speakers = speakers[first:] + speakers[:first]
+    split_of = splits_by_speaker(speakers)
     splits: Dict[str, List[Utterance]] = {split: [] for split in SPLITS}
-    for speaker in sorted(takes):
+    for speaker in speakers:
         audio = {path: _read(path) for paths in takes[speaker] for path in paths}
         rng = random.Random(f"{seed}/{speaker}")
         queues: List[List[Path]] = [[] for _ in DIGITS]

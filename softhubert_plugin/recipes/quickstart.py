@@ -34,13 +34,13 @@ CORPORA: Dict[str, Corpus] = {
 }
 
 
-def corpus(study: Study, name: str, root: str, *, utterances: int, subset: str, download: bool) -> Stage:
+def corpus(study: Study, name: str, root: str, *, utterances: int, subset: str, download: bool, test_speaker: str) -> Stage:
     """Return the stage that makes or lists the corpus."""
     size, seed = ("--utterances", str(utterances)), ("--seed", str(study.seeds[0]))
     if name == "spoken":
         options: Tuple[str, ...] = ("corpus", "spoken", study.data, *size, "--speakers", "16", *seed)
     elif name == "digits":
-        options = ("corpus", "digits", root, study.data, *size, *seed)
+        options = ("corpus", "digits", root, study.data, *size, *seed, *(("--test-speaker", test_speaker) if test_speaker else ()))
     else:
         listing = ("manifest", "librispeech", root, "--dest", study.data, "--subsets", subset, "--by-speaker")
         options = (*listing, *(("--download",) if download else ()))
