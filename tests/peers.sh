@@ -60,4 +60,5 @@ if [ ! -f "$folder/installed" ]; then
 fi
 
 cd "$clone"
+export PYTHONWARNINGS=ignore # of other packages, again in every process
 exec "$venv/bin/python" -m tests.benchmarks.peers "$@"
