@@ -160,10 +160,15 @@ def _recipe(name: str, exp: Path, road: Path, *options: str) -> subprocess.Compl
     "jobs", [["--jobs", "2"], pytest.param(["--slurm", "--cluster", "local"], marks=[needs_submitit, pytest.mark.slow])]
 )
 def test_a_study_of_any_corpus_reports_over_seeds(jobs: List[str], road: Path, tmp_path: Path) -> None:
-    small = ["--clusters", "8", "--pretrain-updates", "2", "--finetune-updates", "2", "--systems", "gmm gmm-shuffle", "--seeds", "1 2"]
-    done = _recipe("study", tmp_path, road, *small, *jobs, "--results", str(tmp_path / "results"))
+    saved = tmp_path / "results"
+    small = ["--clusters", "8", "--pretrain-updates", "2", "--finetune-updates", "2", "--results", str(saved), *jobs]
+    done = _recipe("study", tmp_path, road, *small, "--systems", "gmm", "--seeds", "1")
+    assert done.returncode == 0 and "done before" not in done.stdout, done.stdout + done.stderr
+    run = json.loads((saved / "gmm-seed1.json").read_text())
+    (saved / "gmm-seed2.json").write_text(json.dumps({**run, "settings": {**run["settings"], "seed": 2}}))  # as if it had run elsewhere
+    done = _recipe("study", tmp_path, road, *small, "--systems", "gmm gmm-shuffle", "--seeds", "1 2")
     assert done.returncode == 0, done.stdout + done.stderr
-    assert len(list((tmp_path / "results").glob("*.json"))) == 4 and "done before" not in done.stdout
+    assert len(list(saved.glob("*.json"))) == 4 and not (tmp_path / "seed2" / "systems" / "gmm").exists()
     results = json.loads((tmp_path / "report" / "results.json").read_text())
     names = [f"soft GMM{shuffled}, seed {seed}" for shuffled in ("", ", shuffled") for seed in (1, 2)]
     assert [system["name"] for system in results["systems"]] == names
