@@ -19,6 +19,7 @@ _NOT_IN_XML = re.compile("[\x00-\x08\x0b\x0c\x0e-\x1f\x7f\ud800-\udfff\ufffe\uff
 STYLE = {
     "svg.fonttype": "none",  # text stays text: smaller, searchable, in the page's font
     "svg.hashsalt": "softhubert",  # the same data give the same file
+    "text.parse_math": False,  # a dollar sign in a name is no formula
     "font.family": "sans-serif",
     "font.size": 10,
     "axes.spines.top": False,
@@ -40,11 +41,11 @@ def colour(index: int) -> str:
 
 
 def label_text(text: str) -> str:
-    """Return text from a file as matplotlib shows it unchanged: a dollar sign is no formula, and control characters are left out.
+    """Return text from a file as a figure can have it: without control characters.
 
     XML has no control characters, and a surrogate, which stands for bytes that are not UTF-8, cannot be written.
     """
-    return _NOT_IN_XML.sub("\N{REPLACEMENT CHARACTER}", text).replace("$", r"\$")
+    return _NOT_IN_XML.sub("\N{REPLACEMENT CHARACTER}", text)
 
 
 def svg_document(figure: Figure, title: str) -> str:

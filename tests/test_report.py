@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import json
 import re
+from dataclasses import replace
 from html.parser import HTMLParser
 from pathlib import Path
 from typing import Any, List
+from xml.etree.ElementTree import fromstring
 
 import numpy as np
 import pytest
@@ -14,7 +16,11 @@ import pytest
 from softhubert_plugin.errors import SoftHubertError
 from softhubert_plugin.report import write_report
 from softhubert_plugin.report.experiment import read_experiment, read_log
-from softhubert_plugin.report.table import table_header
+from softhubert_plugin.report.figures import figures, seed_figure
+from softhubert_plugin.report.measures import measures
+from softhubert_plugin.report.over_seeds import seed_tables
+from softhubert_plugin.report.systems import group_by_system
+from softhubert_plugin.report.table import table_header, test_sets
 from softhubert_plugin.report.verdict import ONE_SEED
 from softhubert_plugin.scoring.score import score_files
 
@@ -79,6 +85,28 @@ def test_the_page_is_whole_escaped_and_self_contained(pair: List[Path], tmp_path
     assert page.count("<svg") == 4  # one figure fewer, because there is no fine-tuning log
     assert "hard &lt;k-means&gt;" in page and "<k-means>" not in page
     assert "target (differs)" in page and "seed (differs)" not in page
+
+
+@pytest.mark.parametrize("seeds", [1, 2])
+@pytest.mark.parametrize(
+    ("name", "shown"),
+    [("cost $x^2$ of $", "cost $x^2$ of $"), (r"$\frac$", r"$\frac$"), ("bell \x07", "bell \ufffd"), ("a\udc80b", "a\ufffdb")],
+)
+def test_figures_show_any_name_as_it_is(name: str, shown: str, seeds: int, tmp_path: Path) -> None:
+    runs = [
+        _experiment(tmp_path / f"{place}-{seed}", each, ["ONE", "THREE FOUR", "SIX"], seed=seed, target="gmm")
+        for place, each in enumerate(("plain", name))
+        for seed in range(1, seeds + 1)
+    ]
+    experiments = [read_experiment(run) for run in runs]
+    drawn = [svg for _, _, svg in figures([replace(each, name=f"{each.name}, seed {place}") for place, each in enumerate(experiments)])]
+    if seeds > 1:
+        systems = group_by_system(experiments)
+        drawn.append(seed_figure(seed_tables(systems, list(measures(test_sets(experiments))), []))[2])
+    assert drawn
+    for svg in drawn:
+        texts = ["".join(element.itertext()) for element in fromstring(svg).iter() if element.tag.endswith("text")]
+        assert any(text.startswith(shown) for text in texts), texts
 
 
 def test_the_same_experiments_give_the_same_report(pair: List[Path], tmp_path: Path) -> None:

@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import Callable, Dict, List, Optional, Sequence, Tuple
 
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
-from softhubert_plugin.plotting import colour, plot_style, svg_element
+from softhubert_plugin.plotting import colour, label_text, plot_style, svg_element
 from softhubert_plugin.report.experiment import Experiment, LogRecord
 from softhubert_plugin.report.over_seeds import SeedTable
 from softhubert_plugin.report.table import test_sets
@@ -19,6 +20,7 @@ def figures(experiments: Sequence[Experiment]) -> List[Tuple[str, str, str]]:
     Returns:
         Title, caption and SVG text of each figure.
     """
+    experiments = [replace(experiment, name=label_text(experiment.name)) for experiment in experiments]
     drawn = []
     for title, caption, draw in _FIGURES:
         with plot_style():
@@ -60,7 +62,7 @@ def _seed_panel(panel: Axes, table: SeedTable, systems: Sequence[str]) -> None:
             mean, low, high = (factor * value for value in (row.mean.mean, row.mean.low, row.mean.high))
             spread = [[max(mean - low, 0)], [max(high - mean, 0)]]
             panel.errorbar(mean, place - 0.1, xerr=spread, fmt="o", capsize=4, color=colour(place))
-    panel.set_yticks(range(len(systems)), systems)
+    panel.set_yticks(range(len(systems)), list(map(label_text, systems)))
     panel.set_ylim(len(systems) - 0.5, -0.5)
     panel.set_xlabel(table.measure.title)
 
