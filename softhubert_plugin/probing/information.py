@@ -62,7 +62,7 @@ class JointCounts:
         self.shape = (phones, clusters)
         self.total = np.zeros(phones * clusters)
         self._replicates = np.zeros((replicates, phones * clusters))
-        self._draws = resampled(np.random.default_rng(0), utterances, replicates)
+        self._draws = resampled(np.random.default_rng(0), utterances, replicates, np.uint16)  # no utterance is drawn that often
         self._block: List[sparse.csr_matrix] = []
         self._added = 0
 
