@@ -18,7 +18,7 @@ add km gmm-argmax
 add gmm-argmax,markov=sticky gmm,markov=sticky
 add gmm-smooth gmm
 add gmm-shuffle gmm
-case " $* " in *" --systems "*) compare=() ;; esac # not all of them are there to compare
+case " $* " in *" --systems"*) compare=() ;; esac # not all of them are there to compare
 exec bash "$here/run.sh" --data "$data" --train train-clean-100 --valid dev-clean --tests test-clean \
     --alignments "$alignments" --partial-alignments --systems "@$here/systems.txt" --seeds "1 2 3 4 5" --lm \
     --pretrain-updates 2000 --finetune-updates 1000 --max-tokens 400000 --results "$here/results" "${compare[@]}" "$@"
