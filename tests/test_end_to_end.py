@@ -165,10 +165,13 @@ def test_a_study_of_any_corpus_reports_over_seeds(jobs: List[str], road: Path, t
     done = _recipe("study", tmp_path, road, *small, "--systems", "gmm", "--seeds", "1")
     assert done.returncode == 0 and "done before" not in done.stdout, done.stdout + done.stderr
     run = json.loads((saved / "gmm-seed1.json").read_text())
-    (saved / "gmm-seed2.json").write_text(json.dumps({**run, "settings": {**run["settings"], "seed": 2}}))  # as if it had run elsewhere
+    for name, title, seed in (("gmm", "soft GMM", 2), ("gmm-shuffle", "soft GMM, shuffled", 1)):  # as if they had run elsewhere
+        settings = {**run["settings"], "system": title, "target": name, "seed": seed}
+        (saved / f"{name}-seed{seed}.json").write_text(json.dumps({**run, "name": title, "settings": settings}))
     done = _recipe("study", tmp_path, road, *small, "--systems", "gmm gmm-shuffle", "--seeds", "1 2")
     assert done.returncode == 0, done.stdout + done.stderr
     assert len(list(saved.glob("*.json"))) == 4 and not (tmp_path / "seed2" / "systems" / "gmm").exists()
+    assert not (tmp_path / "systems" / "gmm-shuffle").exists()
     results = json.loads((tmp_path / "report" / "results.json").read_text())
     names = [f"soft GMM{shuffled}, seed {seed}" for shuffled in ("", ", shuffled") for seed in (1, 2)]
     assert [system["name"] for system in results["systems"]] == names
