@@ -195,6 +195,17 @@ def test_a_clear_difference_is_reported_as_a_difference(tmp_path: Path) -> None:
     assert write_report(folders, tmp_path / "report").endswith(f"this test set shows a difference; {ONE_SEED}.")
 
 
+@pytest.mark.parametrize("split", ["valid", "dev-other", "valid-200", "my.split_2", "train-part"])
+def test_the_first_split_that_is_validated_on_counts_whatever_its_name(split: str, tmp_path: Path) -> None:
+    path = tmp_path / "hydra_train.log"
+    epoch = TRAIN.replace("train_inner", "train") % ("7", 30)
+    lines = [VALID.replace("valid", name) % (loss, "0.5", update) for update in (10, 20) for name, loss in ((split, update), ("zz", 99))]
+    path.write_text(TRAIN % ("9", 10) + "".join(lines) + epoch + '[x][train_inner][INFO] - {"no": 1}\n[x][other][INFO] - {}\n')
+    log = read_log(path)
+    assert [record["loss"] for record in log.valid] == [10, 20] and log.valid[0]["accuracy_masked"] == 0.5
+    assert [record["num_updates"] for record in log.train] == [10]
+
+
 def test_several_test_sets_seeds_quality_layers_and_configurations_are_shown(pair: List[Path], tmp_path: Path) -> None:
     measure = {"value": 0.5, "low": 0.4, "high": 0.6}
     for seed, folder in enumerate(pair, start=1):

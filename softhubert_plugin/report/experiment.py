@@ -35,7 +35,7 @@ from softhubert_plugin.scoring.score import load_score
 from softhubert_plugin.text_files import read_json, read_lines_of, read_text_of, read_yaml
 
 LogRecord = Dict[str, float]
-_LOGGED = re.compile(r"\]\[(train_inner|valid)\]\[INFO\] - (\{.*\})\s*$")
+_LOGGED = re.compile(r"\]\[([^\[\]]+)\]\[INFO\] - (\{.*\})\s*$")
 
 
 @dataclass(frozen=True)
@@ -44,7 +44,7 @@ class TrainingLog:
 
     Attributes:
         train: records of training.
-        valid: records of validation; their keys are without fairseq's prefix ``valid_``.
+        valid: records of validation; their keys are without fairseq's prefix, the name of the split.
     """
 
     train: List[LogRecord]
@@ -152,8 +152,14 @@ def read_experiment(folder: PathLike) -> Experiment:
 
 
 def read_log(path: PathLike) -> TrainingLog:
-    """Read fairseq's JSON log. If a resumed run logged an update twice, the later record is kept. A missing file gives an empty log."""
-    found: Dict[str, Dict[int, LogRecord]] = {"train_inner": {}, "valid": {}}
+    """Read fairseq's JSON log. A missing file gives an empty log.
+
+    If a resumed run logged an update twice, the later record is kept. If several splits are validated on, the first one counts, by which
+    fairseq chooses the best checkpoint.
+    """
+    train: Dict[int, LogRecord] = {}
+    valid: Dict[int, LogRecord] = {}
+    split = ""
     if Path(path).exists():
         with open(path, encoding="utf-8", errors="replace") as stream:
             for line in stream:
@@ -164,12 +170,16 @@ def read_log(path: PathLike) -> TrainingLog:
                     values = json.loads(match.group(2))
                 except (ValueError, RecursionError):
                     continue  # the last line of a run that was killed
-                record = {key[6:] if key.startswith("valid_") else key: _number(value) for key, value in values.items()}
+                name = match.group(1)
+                prefix = "" if name == "train_inner" else f"{name}_"
+                if name == "train" or f"{prefix}num_updates" not in values or (prefix and split not in ("", name)):
+                    continue  # a summary of an epoch, something else, or another split
+                split = name if prefix else split
+                record = {key[len(prefix) :] if key.startswith(prefix) else key: _number(value) for key, value in values.items()}
                 numbers = {key: value for key, value in record.items() if value is not None}
                 if "num_updates" in numbers:
-                    found[match.group(1)][int(numbers["num_updates"])] = numbers
-    train, valid = ([records[update] for update in sorted(records)] for records in found.values())
-    return TrainingLog(train, valid)
+                    (valid if prefix else train)[int(numbers["num_updates"])] = numbers
+    return TrainingLog(*([records[update] for update in sorted(records)] for records in (train, valid)))
 
 
 def _optional(path: Path, remedy: str, check: Callable[[FileContent], None]) -> Dict[str, Any]:
