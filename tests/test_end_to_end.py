@@ -175,6 +175,7 @@ def test_a_study_of_any_corpus_reports_over_seeds(jobs: List[str], road: Path, t
     results = json.loads((tmp_path / "report" / "results.json").read_text())
     names = [f"soft GMM{shuffled}, seed {seed}" for shuffled in ("", ", shuffled") for seed in (1, 2)]
     assert [system["name"] for system in results["systems"]] == names
+    assert all(system["masked_accuracy"] is not None for system in results["systems"]), "validation is on valid-3"
     (comparison,) = results["comparisons"]
     assert comparison["seeds"] == ["1", "2"] and comparison["by_seed"]["method"] == "Student's t over paired seeds"
     assert not (tmp_path / "mfcc").exists() and len((road / "data" / "valid-3.tsv").read_text().splitlines()) == 4
