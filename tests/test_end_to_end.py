@@ -60,7 +60,7 @@ def _plain(value: Any) -> bool:
 
 
 def _checkpoint(road: Path, system: str, stage: str) -> Path:
-    return road / "systems" / system / stage / "checkpoints" / "checkpoint_best.pt"
+    return road / "systems" / system / stage / "checkpoints" / f"checkpoint_{'best' if stage == 'finetune' else 'last'}.pt"
 
 
 def test_both_systems_are_compared_on_the_same_unseen_speakers(road: Path) -> None:

@@ -125,7 +125,7 @@ def test_a_study_may_have_a_second_iteration_a_language_model_and_a_split_to_pro
         assert folder.endswith(f"systems/{system}/iteration2")
         assert f"@{Path(folder).parent}/iteration1/layers.json" in stages[f"layer-{system}{seed}"][0]
         assert any(f"task.label_dir={folder}/labels/" in word for word in stages[f"pretrain-{system}-2{seed}"][-1])
-        assert f"model.w2v_path={Path(folder).parent}/pretrain2/checkpoints/checkpoint_best.pt" in stages[f"finetune-{system}{seed}"][-1]
+        assert f"model.w2v_path={Path(folder).parent}/pretrain2/checkpoints/checkpoint_last.pt" in stages[f"finetune-{system}{seed}"][-1]
         assert all(stages[f"probe-{system}{name}{seed}"][0][2:4] == [str(data), "far"] for name in ("", "-2"))
         assert sum("--lm" in command for command in stages[f"decode-{system}{seed}"]) == 2  # tuning, and decoding of the one test split
     with pytest.raises(SystemExit):

@@ -56,7 +56,7 @@ def _rest(road: Road, system: System, alignments: str, aligned: Sequence[str]) -
             stages += _numbered(7, [pretrain(road, system, iteration)])
         if alignments:
             stages += _numbered(5 if iteration == 1 else 7, [probe(road, system, iteration, alignments, aligned)])
-    pretrained, checkpoint = road.pretrained(system), road.checkpoint(system, "finetune")
+    pretrained, checkpoint = road.pretrained(system), road.finetuned(system)
     tuned = fine_tune(road, road.name("finetune", system), pretrained, checkpoint, road.study.training.finetune_updates)
     stages += [*_numbered(8, [tuned]), *_numbered(9, [decode(road, system)])]
     return [*stages, *_numbered(9, save(road, system, [stage for stage in stages if stage.number in (5, 7, 9)]))]

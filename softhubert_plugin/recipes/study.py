@@ -195,11 +195,14 @@ class Road:
         """The file that a finished run is saved in; empty if none is."""
         return f"{self.study.results}/{system.name}-seed{self.seed}.json" if self.study.results else ""
 
-    def checkpoint(self, system: System, run: str) -> str:
-        """The best checkpoint of a training of a system."""
-        return f"{self.system(system)}/{run}/checkpoints/checkpoint_best.pt"
+    def finetuned(self, system: System) -> str:
+        """The best checkpoint of fine-tuning, by the word error rate of the validation split."""
+        return f"{self.system(system)}/finetune/checkpoints/checkpoint_best.pt"
 
     def pretrained(self, system: System, iteration: int = 0) -> str:
-        """The best checkpoint of an iteration of pretraining; 0 for the last."""
+        """The last checkpoint of an iteration of pretraining; 0 for the last iteration.
+
+        Not the best one: systems that predict different targets would be compared after different lengths of training.
+        """
         iteration = iteration or self.study.iterations(system)
-        return self.checkpoint(system, "pretrain" if iteration == 1 else f"pretrain{iteration}")
+        return f"{self.system(system)}/pretrain{iteration if iteration > 1 else ''}/checkpoints/checkpoint_last.pt"

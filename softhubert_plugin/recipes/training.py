@@ -112,7 +112,7 @@ def probe(road: Road, system: System, iteration: int, alignments: str, made: Seq
 
 def decode(road: Road, system: System) -> Stage:
     """Decode and score the test splits, with a language model too if there is one."""
-    study, folder, checkpoint = road.study, road.system(system), road.checkpoint(system, "finetune")
+    study, folder, checkpoint = road.study, road.system(system), road.finetuned(system)
     lm, tuned = f"{study.exp}/lm", ("--tuned", f"{folder}/tuned.json")
     search = ("--lm", f"{lm}/lm.arpa", "--lexicon", f"{lm}/lexicon.txt", "--beam", str(study.beam))
     commands: List[Command] = []

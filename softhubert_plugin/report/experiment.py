@@ -56,14 +56,6 @@ class TrainingLog:
         counts = [int(record["num_updates"]) for record in (*self.train[-1:], *self.valid[-1:])]
         return max(counts) if counts else None
 
-    def best(self, metric: str) -> Optional[LogRecord]:
-        """Return the validation record with the lowest value of a metric; ``None`` if no record has it.
-
-        With fairseq's ``checkpoint.best_checkpoint_metric`` as the metric, it is the record of ``checkpoint_best.pt``.
-        """
-        having = [record for record in self.valid if metric in record]
-        return min(having, key=lambda record: record[metric]) if having else None
-
 
 @dataclass(frozen=True)
 class Experiment:
@@ -117,9 +109,8 @@ class Experiment:
 
     @property
     def masked_accuracy(self) -> Optional[float]:
-        """Accuracy (a fraction) on masked validation frames, against the most probable component, at the best checkpoint."""
-        best = self.pretraining.best("loss")
-        return None if best is None else best.get("accuracy_masked")
+        """Accuracy (a fraction) on masked validation frames, against the most probable component, at the end of pretraining."""
+        return self.pretraining.valid[-1].get("accuracy_masked") if self.pretraining.valid else None
 
 
 def read_experiment(folder: PathLike) -> Experiment:
