@@ -5,7 +5,7 @@
 #
 # DATA has train-clean-100, dev-clean and test-clean, listed by
 #   softhubert manifest librispeech ROOT --dest DATA --subsets train-clean-100 dev-clean test-clean
-# and ALIGNMENTS the TextGrids of some readers of train-clean-100. A finished run goes to results/, a few KB each, and is not run again.
+# and ALIGNMENTS the TextGrids of some readers of train-clean-100. A finished run goes to results/, some tens of KB each, and is not run again.
 # Later options win: '--seeds 3 --systems gmm' runs one system with one seed.
 set -euo pipefail
 here=$(cd "$(dirname "${BASH_SOURCE[0]}")" && pwd -P)
