@@ -148,9 +148,7 @@ def read_log(path: PathLike) -> TrainingLog:
     If a resumed run logged an update twice, the later record is kept. If several splits are validated on, the first one counts, by which
     fairseq chooses the best checkpoint.
     """
-    train: Dict[int, LogRecord] = {}
-    valid: Dict[int, LogRecord] = {}
-    split = ""
+    found: Dict[str, Dict[int, LogRecord]] = {"train_inner": {}}
     if Path(path).exists():
         with open(path, encoding="utf-8", errors="replace") as stream:
             for line in stream:
@@ -163,13 +161,13 @@ def read_log(path: PathLike) -> TrainingLog:
                     continue  # the last line of a run that was killed
                 name = match.group(1)
                 prefix = "" if name == "train_inner" else f"{name}_"
-                if name == "train" or f"{prefix}num_updates" not in values or (prefix and split not in ("", name)):
-                    continue  # a summary of an epoch, something else, or another split
-                split = name if prefix else split
                 record = {key[len(prefix) :] if key.startswith(prefix) else key: _number(value) for key, value in values.items()}
                 numbers = {key: value for key, value in record.items() if value is not None}
-                if "num_updates" in numbers:
-                    (valid if prefix else train)[int(numbers["num_updates"])] = numbers
+                if f"{prefix}num_updates" in values and "num_updates" in numbers:
+                    found.setdefault(name, {})[int(numbers["num_updates"])] = numbers
+    train = found.pop("train_inner")
+    found.pop("train", None)  # summaries of epochs; what remains are the splits, in order
+    valid = next(iter(found.values()), {})
     return TrainingLog(*([records[update] for update in sorted(records)] for records in (train, valid)))
 
 

@@ -56,9 +56,12 @@ def check_longest(manifest: Manifest, dataset: Any, *, split: str, settings: Any
     Raises:
         SoftHubertError: it does not fit.
     """
-    name = "max_tokens_valid" if settings and split in str(settings.get("valid_subset")).split(",") else "max_tokens"
-    limit = settings.get(name) if settings and (name == "max_tokens_valid" or split == settings.get("train_subset")) else None
-    if not limit:
+    if not settings:
+        return
+    validated = split in str(settings.get("valid_subset")).split(",")
+    name = "max_tokens_valid" if validated else "max_tokens"
+    limit = settings.get(name)
+    if not limit or not (validated or split == settings.get("train_subset")):
         return
     longest = int(np.argmax(dataset.sizes))
     samples = dataset.size(longest)  # after cropping
