@@ -121,6 +121,30 @@ def test_generated_lines_hold_the_reference_and_the_n_best(work: Path, tmp_path:
     assert scores == sorted(scores, reverse=True)
 
 
+def test_greedy_and_searched_hypotheses_of_one_run_equal_those_of_two(work: Path, tmp_path: Path) -> None:
+    pytest.importorskip("flashlight.lib.text.decoder")
+    checkpoint, search = work / "model" / "checkpoint.pt", BeamSettings(beam=8, nbest=2)
+    decode_split(work, "test", checkpoint, tmp_path / "greedy", processes=1)
+    decode_split(work, "test", checkpoint, tmp_path / "beam", search=search, processes=1)
+    decode_split(work, "test", checkpoint, tmp_path / "both", search=search, greedy=tmp_path / "beside", processes=2)
+    for alone, together in (("greedy", "beside"), ("beam", "both")):
+        written = sorted(path.name for path in (tmp_path / alone).iterdir())
+        assert written == sorted(path.name for path in (tmp_path / together).iterdir())
+        for name in set(written) - {"decode.json"}:
+            assert (tmp_path / alone / name).read_bytes() == (tmp_path / together / name).read_bytes(), name
+        settings = [json.loads((tmp_path / folder / "decode.json").read_text()) for folder in (alone, together)]
+        assert settings[0]["search"] == settings[1]["search"] and settings[0].keys() == settings[1].keys()
+
+
+def test_greedy_hypotheses_need_a_search_and_a_folder_beside_it(work: Path, tmp_path: Path) -> None:
+    checkpoint = work / "model" / "checkpoint.pt"
+    with pytest.raises(SoftHubertError, match="but there is no search; .*out has them"):
+        decode_split(work, "test", checkpoint, tmp_path / "out", greedy=tmp_path / "greedy")
+    with pytest.raises(SoftHubertError, match="give another folder"):
+        decode_split(work, "test", checkpoint, tmp_path / "out", search=BeamSettings(), greedy=tmp_path / "x" / ".." / "out")
+    assert not (tmp_path / "out").exists()
+
+
 @pytest.mark.parametrize("lexicon_free", [False, True])
 def test_kenlm_hypotheses_equal_fairseqs_flashlight_decoder(work: Path, tmp_path: Path, lexicon_free: bool) -> None:
     pytest.importorskip("flashlight.lib.text.decoder")

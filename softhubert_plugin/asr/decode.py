@@ -10,7 +10,7 @@ import time
 from dataclasses import asdict, dataclass
 from functools import partial
 from pathlib import Path
-from typing import Callable, Dict, Iterator, List, Optional, Sequence
+from typing import Callable, Dict, Iterator, List, Optional, Sequence, Tuple
 
 import torch
 from tqdm import tqdm
@@ -21,6 +21,7 @@ from softhubert_plugin.asr.hypotheses import Decoder, GreedyDecoder, Hypothesis,
 from softhubert_plugin.asr.processes import default_processes, in_processes
 from softhubert_plugin.checkpoints.load import checkpoint_sha256
 from softhubert_plugin.devices import usable_device
+from softhubert_plugin.errors import SoftHubertError
 from softhubert_plugin.files import PathLike, write_json, write_text
 from softhubert_plugin.manifests import SAMPLE_RATE, Manifest, read_lines, read_manifest
 
@@ -33,15 +34,15 @@ class Recogniser:
         manifest: the utterances.
         checkpoint: path of a fine-tuned ``hubert_ctc`` checkpoint.
         device: device to run on.
-        search: settings of the beam search; ``None`` for greedy decoding.
+        searches: settings of each beam search; ``None`` for greedy decoding. All search the same scores.
     """
 
     manifest: Manifest
     checkpoint: str
     device: str
-    search: Optional[BeamSettings]
+    searches: Tuple[Optional[BeamSettings], ...]
 
-    def recognise(self, work: Sequence[List[int]], processes: int) -> Iterator[List[List[Hypothesis]]]:
+    def recognise(self, work: Sequence[List[int]], processes: int) -> Iterator[List[List[List[Hypothesis]]]]:
         """Recognise batches of utterances, in several processes.
 
         On a CPU each process scores and searches. A GPU scores in this process, and a beam search, which runs on the CPU only, is done by
@@ -51,9 +52,9 @@ class Recogniser:
             work: batches of indices of utterances.
 
         Yields:
-            For each batch the hypotheses of each utterance, the best first.
+            For each batch and each search the hypotheses of each utterance, the best first.
         """
-        if self.search is None or self.device == "cpu":
+        if self.device == "cpu" or all(search is None for search in self.searches):
             yield from in_processes(self._scorer_and_decoder, work, min(processes, len(work)), self.device)
             return
         model = AcousticModel(self.checkpoint, self.device)
@@ -61,15 +62,17 @@ class Recogniser:
         scores = (self._scores(model, batch) for batch in work)
         yield from in_processes(partial(self._searcher, model.symbols, model.blank, model.end), scores, processes, "cpu")
 
-    def _scorer_and_decoder(self) -> Callable[[List[int]], List[List[Hypothesis]]]:
+    def _scorer_and_decoder(self) -> Callable[[List[int]], List[List[List[Hypothesis]]]]:
         model = AcousticModel(self.checkpoint, self.device)
         decode = self._searcher(model.symbols, model.blank, model.end)
         model.check(self.manifest)
         return lambda batch: decode(self._scores(model, batch))
 
-    def _searcher(self, symbols: List[str], blank: int, end: int) -> Callable[[List[torch.Tensor]], List[List[Hypothesis]]]:
-        decoder: Decoder = GreedyDecoder(symbols, blank, end) if self.search is None else BeamDecoder(self.search, symbols, blank, end)
-        return lambda scores: [decoder(each) for each in scores]
+    def _searcher(self, symbols: List[str], blank: int, end: int) -> Callable[[List[torch.Tensor]], List[List[List[Hypothesis]]]]:
+        decoders: List[Decoder] = [
+            GreedyDecoder(symbols, blank, end) if search is None else BeamDecoder(search, symbols, blank, end) for search in self.searches
+        ]
+        return lambda scores: [[decoder(each) for each in scores] for decoder in decoders]
 
     def _scores(self, model: AcousticModel, batch: List[int]) -> List[torch.Tensor]:
         return model.logits([model.read(self.manifest, index) for index in batch])
@@ -82,6 +85,7 @@ def decode_split(
     dest: PathLike,
     *,
     search: Optional[BeamSettings] = None,
+    greedy: Optional[PathLike] = None,
     device: Optional[str] = None,
     processes: Optional[int] = None,
     max_seconds: Optional[float] = None,
@@ -97,6 +101,7 @@ def decode_split(
         checkpoint: a fine-tuned ``hubert_ctc`` checkpoint.
         dest: folder to write to.
         search: settings of the beam search; ``None`` for greedy decoding.
+        greedy: folder to write the greedy hypotheses to, beside those of the beam search. The audio is scored once for both.
         device: ``cpu``, ``cuda`` …; by default a GPU if there is one.
         processes: number of processes; by default one per CPU core, and for greedy decoding on a GPU one in all.
         max_seconds: seconds of audio per batch, including padding; by default one utterance per batch on a CPU, and 160 s on other
@@ -106,39 +111,45 @@ def decode_split(
         One line that says what was written.
 
     Raises:
-        SoftHubertError: the manifest, an audio file, the transcripts, the checkpoint, the lexicon or the language model is not usable.
+        SoftHubertError: the manifest, an audio file, the transcripts, the checkpoint, the lexicon or the language model is not usable; or
+            ``greedy`` is given without a beam search, or is ``dest``.
     """
+    if greedy is not None and search is None:
+        raise SoftHubertError(f"{greedy}: for greedy hypotheses beside those of a beam search, but there is no search; {dest} has them")
+    if greedy is not None and Path(greedy).resolve() == Path(dest).resolve():
+        raise SoftHubertError(f"{greedy}: for the greedy hypotheses and for those of the beam search; give another folder")
     manifest = read_manifest(Path(data) / f"{split}.tsv")
     references = _references(Path(data), split, manifest)
     started = time.monotonic()
     device = usable_device(device)
-    recogniser = Recogniser(manifest, str(checkpoint), device, search)
+    searches = {Path(dest): search, **({} if greedy is None else {Path(greedy): None})}
+    recogniser = Recogniser(manifest, str(checkpoint), device, tuple(searches.values()))
     if processes is None:
         processes = default_processes(device if search is None else "cpu")
     work = utterance_batches(manifest, device, max_seconds)
-    hypotheses: Dict[int, List[Hypothesis]] = {}
+    found: Dict[Path, Dict[int, List[Hypothesis]]] = {folder: {} for folder in searches}
     with tqdm(total=len(manifest), desc=f"decoding {split}", unit="utt", disable=None) as progress:
-        for batch, found in zip(work, recogniser.recognise(work, processes)):
-            hypotheses.update(zip(batch, found))
+        for batch, recognised in zip(work, recogniser.recognise(work, processes)):
+            for hypotheses, of_search in zip(found.values(), recognised):
+                hypotheses.update(zip(batch, of_search))
             progress.update(len(batch))
     seconds = time.monotonic() - started
-    _write(Path(dest), [hypotheses[index] for index in range(len(manifest))], references)
-    write_json(
-        Path(dest) / "decode.json",
-        {
-            "split": split,
-            "utterances": len(manifest),
-            "hours": round(float(manifest.sizes.sum()) / SAMPLE_RATE / 3600, 4),
-            "manifest_sha256": manifest.fingerprint,
-            "checkpoint": str(checkpoint),
-            "checkpoint_sha256": checkpoint_sha256(checkpoint),
-            "search": "greedy" if search is None else asdict(search),
-            "device": device,
-            "processes": processes,
-            "seconds": round(seconds, 1),
-        },
-    )
-    return f"{dest}: {len(manifest)} hypotheses of {split}, {len(manifest) / seconds:.2f} per second"
+    settings = {
+        "split": split,
+        "utterances": len(manifest),
+        "hours": round(float(manifest.sizes.sum()) / SAMPLE_RATE / 3600, 4),
+        "manifest_sha256": manifest.fingerprint,
+        "checkpoint": str(checkpoint),
+        "checkpoint_sha256": checkpoint_sha256(checkpoint),
+        "device": device,
+        "processes": processes,
+        "seconds": round(seconds, 1),
+    }
+    for folder, how in searches.items():
+        _write(folder, [found[folder][index] for index in range(len(manifest))], references)
+        write_json(folder / "decode.json", {**settings, "search": "greedy" if how is None else asdict(how)})
+    written = dest if greedy is None else f"{dest}, {greedy}"
+    return f"{written}: {len(manifest)} hypotheses of {split}, {len(manifest) / seconds:.2f} per second"
 
 
 def _references(data: Path, split: str, manifest: Manifest) -> Optional[List[str]]:

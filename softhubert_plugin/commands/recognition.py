@@ -135,7 +135,7 @@ def _add_decode(commands: Commands) -> None:
             lm_weight, word_score = read_tuned(a.tuned)
         search = _search(a, lm_weight=lm_weight, word_score=word_score, nbest=a.nbest)
         options = {"device": a.device, "processes": a.processes, "max_seconds": a.max_seconds}
-        return decode_split(a.data, a.split, a.checkpoint, a.dest, search=search, **options)
+        return decode_split(a.data, a.split, a.checkpoint, a.dest, search=search, greedy=a.greedy, **options)
 
     parser = commands.add(
         "decode",
@@ -154,6 +154,9 @@ def _add_decode(commands: Commands) -> None:
     parser.add_argument("--word-score", type=float, help="score added for each word (default: -1)")
     parser.add_argument("--tuned", metavar="JSON", help="file from 'softhubert tune', to take --lm-weight and --word-score from")
     parser.add_argument("--nbest", type=int, help="hypotheses per utterance in generate.txt (default: 1)")
+    parser.add_argument(
+        "--greedy", metavar="DIR", help="write the greedy hypotheses too, to this folder; the audio is scored once for both (default: no)"
+    )
     _add_search_arguments(parser)
 
 

@@ -4,14 +4,12 @@ from __future__ import annotations
 
 import re
 from pathlib import Path
-from typing import List, Optional, Sequence, Tuple
+from typing import List, Optional, Sequence
 
 from softhubert_plugin.configurations import configuration_folder
 from softhubert_plugin.recipes.stages import Command, Stage
 from softhubert_plugin.recipes.study import Road, Study, Training
 from softhubert_plugin.recipes.systems import System
-
-_VALIDATED = 600_000  # samples in a batch of validation, if batches of training are not larger: 37.5 s
 
 
 def pretrain(road: Road, system: System, iteration: int) -> Stage:
@@ -34,7 +32,7 @@ def pretrain(road: Road, system: System, iteration: int) -> Stage:
     options += ["task.pad_audio=false"] if training.tiny and training.crop else []
     options += [f"dataset.train_subset={study.train}"]
     updates = training.updates[min(iteration, len(training.updates)) - 1]
-    gpus = 1 if system.kind == "distil" else _world_size(f"pretrain/run/{training.run}")
+    gpus = 1 if system.kind == "distil" else _setting(f"pretrain/run/{training.run}", "distributed_world_size", 1)
     checkpoint = road.pretrained(system, iteration)
     return _train(road, road.name("pretrain", system, iteration), f"pretrain/{config}", checkpoint, options, updates, made, gpus)
 
@@ -51,12 +49,15 @@ def _pretraining_config(training: Training, system: System, iteration: int) -> s
 def fine_tune(road: Road, name: str, pretrained: str, checkpoint: str, updates: Optional[int]) -> Stage:
     """Fine-tune a checkpoint with CTC."""
     study, training = road.study, road.study.training
+    config = f"finetune/{training.finetune}"
     options = [f"task.label_dir={study.data}", f"model.w2v_path={pretrained}"]
-    if training.max_tokens:  # of the training speech; validation keeps nothing for a backward pass, and may have longer utterances
-        options += [f"dataset.max_tokens={training.max_tokens}", f"dataset.max_tokens_valid={max(training.max_tokens, _VALIDATED)}"]
+    if training.max_tokens:
+        options.append(f"dataset.max_tokens={training.max_tokens}")
+        if training.max_tokens > _setting(config, "max_tokens_valid", 0):
+            options.append(f"dataset.max_tokens_valid={training.max_tokens}")
     options += [f"dataset.train_subset={study.train}"] if training.finetune_on_train else []
-    gpus = _world_size(f"finetune/{training.finetune}")
-    return _train(road, name, f"finetune/{training.finetune}", checkpoint, options, updates, [pretrained], gpus)
+    gpus = _setting(config, "distributed_world_size", 1)
+    return _train(road, name, config, checkpoint, options, updates, [pretrained], gpus)
 
 
 def _train(
@@ -79,11 +80,11 @@ def _train(
     )
 
 
-def _world_size(config: str) -> int:
-    """The GPUs that a configuration trains on; 1 if it does not say. Read without hydra, so that a dry run needs nothing installed."""
+def _setting(config: str, name: str, default: int) -> int:
+    """A number that a configuration sets, or its default. Read without hydra, so that a dry run needs nothing installed."""
     file = configuration_folder() / f"{config}.yaml"
-    found = re.search(r"^  distributed_world_size: *([0-9]+)", file.read_text(encoding="utf-8"), re.MULTILINE) if file.exists() else None
-    return int(found.group(1)) if found else 1
+    found = re.search(rf"^  {name}: *([0-9]+)", file.read_text(encoding="utf-8"), re.MULTILINE) if file.exists() else None
+    return int(found.group(1)) if found else default
 
 
 def probe(road: Road, system: System, iteration: int, alignments: str, made: Sequence[str]) -> Stage:
@@ -119,14 +120,14 @@ def decode(road: Road, system: System) -> Stage:
     if study.beam:
         tune_on = study.validation if study.tune_on_part else study.valid
         commands.append(("softhubert", "tune", study.data, tune_on, checkpoint, tuned[1], *search, *study.on_device))
-    searches: List[Tuple[str, Command]] = [("", ()), ("-lm", (*search, *tuned))]
     scores = []
     for test in study.tests:
-        for name, options in searches[: 1 + bool(study.beam)]:
-            dest = f"{folder}/decode/{test}{name}"
-            commands.append(("softhubert", "decode", study.data, test, checkpoint, dest, *options, *study.on_device))
-            scores.append(f"{folder}/scores/{test}{name}.json")
-            manifest = ("--manifest", f"{study.data}/{test}.tsv") if study.by_speaker else ()
+        greedy, searched = f"{folder}/decode/{test}", f"{folder}/decode/{test}-lm"
+        where = (searched, *search, *tuned, "--greedy", greedy) if study.beam else (greedy,)  # the audio is scored once
+        commands.append(("softhubert", "decode", study.data, test, checkpoint, *where, *study.on_device))
+        manifest = ("--manifest", f"{study.data}/{test}.tsv") if study.by_speaker else ()
+        for dest in (greedy, searched)[: 1 + bool(study.beam)]:
+            scores.append(f"{folder}/scores/{Path(dest).name}.json")
             commands.append(("softhubert", "score", f"{dest}/hypo.word", f"{dest}/ref.word", *manifest, "--dest", scores[-1]))
     models = (f"{lm}/lm.arpa",) if study.beam else ()
     return Stage(road.name("decode", system), tuple(commands), (*study.listed, checkpoint, *models), tuple(scores), gpus=1)
