@@ -248,6 +248,23 @@ def test_saved_runs_give_the_report_that_their_folders_give(tmp_path: Path) -> N
     assert len(json.loads(files[0].read_text())["scores"]["a"]["per_utterance"]["errors"]) == SPEAKERS
 
 
+def test_a_run_made_again_elsewhere_is_saved_the_same_but_for_its_seconds(tmp_path: Path) -> None:
+    saved = []
+    for place, speed in (("here", 100.0), ("there", 70.5)):
+        folder = _run(tmp_path / place, "gmm", 1, 0.3, accuracies=(0.3, 0.4), purity=0.5)
+        for name, key in (("labels", "file"), ("quality", "labels"), ("layers", "features")):
+            file = folder / f"{name}.json"
+            file.write_text(json.dumps({**(json.loads(file.read_text()) if file.exists() else {}), key: f"{folder}/{name}"}))
+        (folder / "timings.tsv").write_text(f"pretrain\t{speed:.0f}\n")
+        (folder / "pretrain").mkdir()
+        record = {"epoch": 1, "valid_loss": "2.5", "valid_num_updates": "250", "valid_wps": f"{speed}"}
+        (folder / "pretrain" / "hydra_train.log").write_text(f"[2026-01-01 10:00:00,000][valid][INFO] - {json.dumps(record)}\n")
+        save_experiment(folder, tmp_path / f"{place}.json")
+        saved.append(json.loads((tmp_path / f"{place}.json").read_text()))
+    assert saved[0].pop("stages") == [["pretrain", 100.0]] and saved[1].pop("stages") == [["pretrain", 70.0]]
+    assert saved[0] == saved[1] and len(saved[0]["pretraining"]) == 1 and saved[0]["layers"]["layers"] and str(tmp_path) not in str(saved)
+
+
 @pytest.mark.parametrize(
     ("change", "message"),
     [

@@ -1,14 +1,15 @@
 """An experiment in one small file, which the report reads as it reads the folder: results that are kept when the folder is gone.
 
 The file has what tables, comparisons and curves need: no checkpoints, no configuration, no commands, no log of single updates. Where the
-speakers are known, errors are summed for each of them: intervals over speakers and seeds need no more.
+speakers are known, errors are summed for each of them: intervals over speakers and seeds need no more. Seconds are in ``stages`` alone, and
+there are no folders, so that the same run made elsewhere on a like machine differs in ``stages`` only.
 """
 
 from __future__ import annotations
 
 from dataclasses import asdict
 from pathlib import Path
-from typing import Any, Dict, List
+from typing import Any, Dict, List, Sequence
 
 from softhubert_plugin.errors import SoftHubertError
 from softhubert_plugin.files import PathLike, write_json
@@ -32,8 +33,10 @@ def save_experiment(folder: PathLike, path: PathLike) -> None:
     """
     experiment = read_experiment(folder)
     scores = {name: {**score, "per_utterance": _by_speaker(score["per_utterance"])} for name, score in experiment.scores.items()}
-    logs = {name: getattr(experiment, name).valid for name in ("pretraining", "finetuning")}
+    logs = {name: [_without(("wps",), record) for record in getattr(experiment, name).valid] for name in ("pretraining", "finetuning")}
     kept = {key: value for key, value in asdict(experiment).items() if key in ("name", "settings", "labels", "quality", "layers", "stages")}
+    for name, key in (("labels", "file"), ("quality", "labels"), ("layers", "features")):  # where they were
+        kept[name] = _without((key,), kept[name])
     write_json(path, {"kind": _KIND, **kept, "scores": scores, **logs})
 
 
@@ -67,6 +70,10 @@ def load_experiment(path: PathLike) -> Experiment:
     except (TypeError, ValueError, KeyError, AttributeError) as error:
         raise SoftHubertError(f"{path}: damaged ({error}); {_REMEDY}") from None
     return experiment
+
+
+def _without(keys: Sequence[str], value: Dict[str, Any]) -> Dict[str, Any]:
+    return {key: kept for key, kept in value.items() if key not in keys}
 
 
 def _by_speaker(each: Dict[str, List[Any]]) -> Dict[str, List[Any]]:
