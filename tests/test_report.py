@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 import re
-from dataclasses import replace
 from html.parser import HTMLParser
 from pathlib import Path
 from typing import Any, List
@@ -16,9 +15,10 @@ import pytest
 from softhubert_plugin.errors import SoftHubertError
 from softhubert_plugin.report import write_report
 from softhubert_plugin.report.experiment import read_experiment, read_log
-from softhubert_plugin.report.figures import figures, seed_figure
+from softhubert_plugin.report.figures import figures
 from softhubert_plugin.report.measures import measures
 from softhubert_plugin.report.over_seeds import seed_tables
+from softhubert_plugin.report.seed_figure import seed_figure
 from softhubert_plugin.report.systems import group_by_system
 from softhubert_plugin.report.table import table_header
 from softhubert_plugin.report.table import test_sets as names_of_test_sets
@@ -99,10 +99,10 @@ def test_figures_show_any_name_as_it_is(name: str, shown: str, seeds: int, tmp_p
         for place, each in enumerate(("plain", name))
         for seed in range(1, seeds + 1)
     ]
-    experiments = [read_experiment(run) for run in runs]
-    drawn = [svg for _, _, svg in figures([replace(each, name=f"{each.name}, seed {place}") for place, each in enumerate(experiments)])]
+    systems = group_by_system([read_experiment(run) for run in runs])
+    drawn = [svg for _, _, svg in figures(systems)]
     if seeds > 1:
-        systems = group_by_system(experiments)
+        experiments = [run for system in systems for run in system.runs.values()]
         drawn.append(seed_figure(seed_tables(systems, list(measures(names_of_test_sets(experiments))), []))[2])
     assert drawn
     for svg in drawn:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import shutil
+import warnings
 from pathlib import Path
 from typing import Any, Dict, List, Optional, Sequence
 
@@ -14,7 +15,7 @@ from scipy import stats
 
 from softhubert_plugin.errors import SoftHubertError
 from softhubert_plugin.plotting import svg_element
-from softhubert_plugin.report import figures, write_report
+from softhubert_plugin.report import figures, seed_figure, write_report
 from softhubert_plugin.report.saved import save_experiment
 from softhubert_plugin.report.verdict import ONE_SEED
 
@@ -205,7 +206,7 @@ def test_without_the_chosen_layer_the_best_one_is_shown(tmp_path: Path) -> None:
 
 def test_the_figure_has_a_dot_for_every_seed_and_a_mean_with_its_interval(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     drawn: List[Figure] = []
-    monkeypatch.setattr(figures, "svg_element", lambda figure, title: drawn.append(figure) or svg_element(figure, title))
+    monkeypatch.setattr(seed_figure, "svg_element", lambda figure, title: drawn.append(figure) or svg_element(figure, title))
     write_report([_run(tmp_path, system, seed, 0.3) for system in ("km <1>", "soft") for seed in range(4)], tmp_path / "report")
     panel = drawn[0].axes[0]
     dots = [line for line in panel.lines if len(line.get_xdata()) == 4]
@@ -215,6 +216,44 @@ def test_the_figure_has_a_dot_for_every_seed_and_a_mean_with_its_interval(tmp_pa
     assert [label.get_text() for label in panel.get_yticklabels()] == ["km <1>", "soft"]
     page = _written(tmp_path)[1]
     assert "<h2>A dot per seed</h2>" in page and "km &lt;1&gt;" in page and "<1>" not in page
+
+
+def test_a_report_of_many_systems_and_seeds_has_one_line_for_each_system(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    drawn: Dict[str, Figure] = {}
+    monkeypatch.setattr(figures, "svg_element", lambda figure, title: drawn.setdefault(title, figure) and svg_element(figure, title))
+    systems = [f"soft GMM of the system called {number}" for number in range(12)]
+    runs = []
+    for place, system in enumerate(systems):
+        for seed in (1, 2, 3):
+            runs.append(_run(tmp_path, system, seed, 0.3, accuracies=(0.3, 0.4 + seed / 100 + place / 1000), purity=0.5))
+            (runs[-1] / "timings.tsv").write_text("".join(f"stage-{name}\t{60 * seed}\n" for name in range(12)))
+            (runs[-1] / "pretrain").mkdir()
+            records = [{"kl_masked": str(seed), "accuracy_masked": "0.1", "num_updates": str(update)} for update in (100, 100 * seed)]
+            lines = [f"[2026-01-01 10:00:00,000][train_inner][INFO] - {json.dumps(record)}\n" for record in records]
+            (runs[-1] / "pretrain" / "hydra_train.log").write_text("".join(lines))
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")  # matplotlib warns of axes that have no room beside their legend
+        write_report(runs, tmp_path / "report")
+    accuracy, _ = drawn["Layers"].axes
+    assert [list(each.lines[0].get_ydata()) for each in accuracy.containers] == [
+        pytest.approx([30.0, 42.0 + place / 10]) for place in range(len(systems))
+    ]
+    divergence, _ = drawn["Pretraining"].axes
+    assert [(list(line.get_xdata()), list(line.get_ydata())) for line in divergence.lines] == [([100.0], [2.0])] * 12, (
+        "where all seeds have a value"
+    )
+    assert len({(line.get_color(), line.get_linestyle()) for line in divergence.lines}) == 12
+    assert [sum(bar.get_width() for bar in drawn["Time"].axes[0].patches[12 * row : 12 * row + 12]) for row in range(12)] == [
+        pytest.approx(24.0)
+    ] * 12
+    for figure in drawn.values():
+        (legend,) = figure.legends
+        box, whole = legend.get_window_extent(), figure.bbox
+        assert box.x0 >= whole.x0 and box.x1 <= whole.x1, "the legend is cut off"
+    page = _written(tmp_path)[1]
+    assert "<h1>SoftHuBERT: 12 systems, 36 runs</h1>" in page and "Word error rate</h2>" not in page
+    assert page.count('<th scope="row">seed (differs)</th>') == 1 and page.count("<td>1, 2, 3</td>") == 12
+    assert page.index("A dot per seed") < page.index("Single runs") < page.index("Label quality")
 
 
 def test_systems_with_one_seed_stand_beside_systems_with_several(tmp_path: Path) -> None:

@@ -25,6 +25,11 @@ class SystemRuns:
     name: str
     runs: Dict[str, Experiment]
 
+    @property
+    def title(self) -> str:
+        """The name of the only run, otherwise of the system."""
+        return next(iter(self.runs.values())).name if len(self.runs) == 1 else self.name
+
 
 SystemPair = Tuple[SystemRuns, SystemRuns]
 

@@ -74,12 +74,15 @@ def write_report(folders: Sequence[PathLike], dest: PathLike, *, compare: Sequen
         },
     )
     unsure = uncertainty_rows(experiments)
-    tables = [(columns, table), *(each for of_measure in seeds for each in of_measure.tables())]
-    tables += [(UNCERTAINTY_COLUMNS, unsure)] if unsure else []
+    single = [(columns, table)]
+    over_seeds = [each for of_measure in seeds for each in of_measure.tables()]
+    measured = [(UNCERTAINTY_COLUMNS, unsure)] if unsure else []
     notes = [HOW_TO_READ] if seeds else []
-    write_text(Path(dest) / "results.md", "\n\n".join([*(markdown(*each) for each in tables), *notes, *sentences]) + "\n")
-    write_text(Path(dest) / "index.html", page(experiments, table, seeds, sentences, versions))
-    return "\n".join(["\n\n".join(terminal(*each) for each in tables), *([""] if seeds else []), *sentences])
+    # On paper what matters comes first, in a terminal last.
+    text = [*(markdown(*each) for each in over_seeds), *notes, *sentences, *(markdown(*each) for each in [*single, *measured])]
+    write_text(Path(dest) / "results.md", "\n\n".join(text) + "\n")
+    write_text(Path(dest) / "index.html", page(systems, experiments, table, seeds, sentences, versions))
+    return "\n".join(["\n\n".join(terminal(*each) for each in [*single, *over_seeds, *measured]), *([""] if seeds else []), *sentences])
 
 
 def _has_verdict(experiments: Sequence[Experiment], measure: Measure, asked_for: bool) -> bool:
@@ -105,9 +108,7 @@ def _told_apart(experiments: Sequence[Experiment]) -> List[Experiment]:
 
 
 def _summary(experiment: Experiment) -> Dict[str, Any]:
-    keys = (
-        "wer", "low", "high", "interval", "cer", "errors", "substitutions", "deletions", "insertions", "words", "utterances", "speakers",
-    )  # fmt: skip
+    keys = ("wer", "low", "high", "interval", "cer", "errors", "substitutions", "deletions", "insertions", "words", "utterances")
     scores = {name: {key: score.get(key) for key in keys} for name, score in experiment.scores.items()}
     return {
         "name": experiment.name,
