@@ -118,6 +118,7 @@ def test_phone_errors_are_counted_after_collapsing() -> None:
     score.add("bob", np.array([1, 1, 1]), np.array([1, 2, 1]))
     summary = score.summary()
     assert summary["accuracy"]["value"] == pytest.approx(6 / 8) and summary["frames"] == 8
+    assert summary["speech_accuracy"]["value"] == pytest.approx(5 / 7)  # one frame of silence is left out
     assert summary["phone_error"]["value"] == pytest.approx(2 / 3)  # one utterance right; the other has two insertions
     assert summary["intervals_over"] == "utterances"
 

@@ -23,13 +23,14 @@ T_975 = 4.302653  # 97.5 % quantile of Student's t with 2 degrees of freedom
 
 def _run(
     root: Path, system: str, seed: int, errors: Sequence[int] = (), *, name: str = "", accuracy: Optional[float] = None,
-    pnmi: Optional[float] = None, purity: Optional[float] = None, counts: bool = True, sets: Sequence[str] = ("test",),
+    pnmi: Optional[float] = None, speech_accuracy: Optional[float] = None, purity: Optional[float] = None, counts: bool = True,
+    sets: Sequence[str] = ("test",),
 ) -> Path:  # fmt: skip
     """Write the folder of one run.
 
     Args:
         errors: character errors of each utterance. Its word errors are one in ten words, in every system and seed.
-        accuracy, pnmi: of layer 2, which is chosen; layer 1 is better.
+        accuracy, pnmi, speech_accuracy: of layer 2, which is chosen; layer 1 is better.
         counts: whether the score has character errors of each utterance.
     """
     folder = root / f"{system.replace('/', ' ')}-{seed}"
@@ -45,7 +46,8 @@ def _run(
             each.update(character_errors=list(errors), characters=[CHARACTERS] * len(errors))
         score = {"wer": 0.1, "low": 0.0, "high": 1.0, "cer": sum(errors) / (CHARACTERS * len(errors)), "per_utterance": each}
         (folder / "scores" / f"{test_set}.json").write_text(json.dumps(score))
-    measured = {key: value for key, value in (("accuracy", accuracy), ("pnmi", pnmi)) if value is not None}
+    of_layer = {"accuracy": accuracy, "speech_accuracy": speech_accuracy, "pnmi": pnmi}
+    measured = {key: value for key, value in of_layer.items() if value is not None}
     if measured:
         rows = [{"layer": 2 - place, **{key: _measure(value + 0.1 * place) for key, value in measured.items()}} for place in (0, 1)]
         (folder / "layers.json").write_text(json.dumps({"layer": 2, "layers": rows}))
@@ -160,16 +162,24 @@ def test_character_counts_that_do_not_fit_are_refused_by_file_and_key(tmp_path: 
         write_report([run], tmp_path / "report")
 
 
-def test_the_information_of_the_chosen_layer_has_a_table_that_is_corrected_apart_from_accuracy(tmp_path: Path) -> None:
+@pytest.mark.parametrize(
+    ("key", "title", "factor", "digits"),
+    [("pnmi", "PNMI, chosen layer", 1, 4), ("speech_accuracy", "probing accuracy of speech %, chosen layer", 100, 2)],
+)
+def test_another_measure_of_the_chosen_layer_has_a_table_that_is_corrected_apart_from_accuracy(
+    tmp_path: Path, key: str, title: str, factor: float, digits: int
+) -> None:
     found = {"km": (0.40, 0.41, 0.42), "soft": (0.42, 0.45, 0.45)}  # soft has 2, 4 and 3 points more: t is 3 sqrt(3)
-    runs = [_run(tmp_path, name, seed, pnmi=value, accuracy=value) for name, of in found.items() for seed, value in enumerate(of, start=1)]
+    runs = [
+        _run(tmp_path, name, seed, accuracy=value, **{key: value}) for name, of in found.items() for seed, value in enumerate(of, start=1)
+    ]
     write_report(runs, tmp_path / "report")
-    assert list(_tables(tmp_path)) == ["probing accuracy %, chosen layer", "PNMI, chosen layer"]
-    _, soft = _tables(tmp_path)["PNMI, chosen layer"]["systems"]
+    assert list(_tables(tmp_path)) == ["probing accuracy %, chosen layer", title]
+    _, soft = _tables(tmp_path)[title]["systems"]
     assert soft["mean"] == pytest.approx(0.44), "of the layer that was chosen, not of the best one"
     expected = _p_value(3 * math.sqrt(3))
     assert (soft["difference"]["p_value"], soft["difference"]["p_holm"]) == pytest.approx((expected, expected))
-    assert "| soft | 3 | 0.4400 |" in _markdown(tmp_path)
+    assert f"| soft | 3 | {factor * 0.44:.{digits}f} |" in _markdown(tmp_path)
 
 
 def _markdown(root: Path) -> str:

@@ -28,7 +28,9 @@ def spoken_phones(phones: np.ndarray, silence: int) -> List[int]:
 
 
 class ProbeScore:
-    """Frame accuracy, phone error rate and confusions of one probe on the test utterances.
+    """Frame accuracy, of all frames and of speech alone, phone error rate and confusions of one probe on the test utterances.
+
+    A room that a probe has not heard can turn all silence, a tenth of the frames or more, into one phone.
 
     Args:
         phones: how many phones there are.
@@ -52,7 +54,8 @@ class ProbeScore:
         np.add.at(self.confusion, (reference[known], found[known]), 1)
         spoken = spoken_phones(reference, self.silence)
         errors = editdistance.eval(spoken_phones(np.where(known, found, UNLABELLED), self.silence), spoken)
-        self._rows.append([int((reference[known] == found[known]).sum()), int(known.sum()), errors, len(spoken)])
+        right, speech = reference[known] == found[known], reference[known] != self.silence
+        self._rows.append([int(right.sum()), len(right), errors, len(spoken), int(right[speech].sum()), int(speech.sum())])
         self._speakers.append(speaker)
 
     def summary(self) -> Dict[str, Any]:
@@ -63,15 +66,11 @@ class ProbeScore:
         if unit == "speakers":
             counts = np.stack([np.bincount(of, weights=column, minlength=len(speakers)) for column in counts.T], axis=1).astype(np.int64)
         draws = resampled(np.random.default_rng(0), len(counts), PROBE_REPLICATES) @ counts
-        frames, phones = max(int(counts[:, 1].sum()), 1), max(int(counts[:, 3].sum()), 1)
-        return {
-            "accuracy": _interval(counts[:, 0].sum() / frames, draws[:, 0] / np.maximum(draws[:, 1], 1)),
-            "phone_error": _interval(counts[:, 2].sum() / phones, draws[:, 2] / np.maximum(draws[:, 3], 1)),
-            "intervals_over": unit,
-            "frames": frames,
-        }
+        rates = {"accuracy": (0, 1), "speech_accuracy": (4, 5), "phone_error": (2, 3)}
+        intervals = {name: _interval(counts[:, of], counts[:, by], draws[:, of], draws[:, by]) for name, (of, by) in rates.items()}
+        return {**intervals, "intervals_over": unit, "frames": int(counts[:, 1].sum())}
 
 
-def _interval(value: float, drawn: np.ndarray) -> Dict[str, float]:
-    low, high = np.percentile(drawn, [2.5, 97.5])
-    return {"value": float(value), "low": float(low), "high": float(high)}
+def _interval(count: np.ndarray, total: np.ndarray, drawn_count: np.ndarray, drawn_total: np.ndarray) -> Dict[str, float]:
+    low, high = np.percentile(drawn_count / np.maximum(drawn_total, 1), [2.5, 97.5])
+    return {"value": float(count.sum() / max(total.sum(), 1)), "low": float(low), "high": float(high)}

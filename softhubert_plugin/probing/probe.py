@@ -324,16 +324,16 @@ def _nearest(features: np.ndarray, centres: np.ndarray) -> np.ndarray:
 
 def probe_table(result: Dict[str, Any]) -> str:
     """The content of ``layers.json`` as a table of text."""
-    lines = [f"{'layer':>5}  {'frame accuracy %':<24}{'phone error %':<27}PNMI"]
+    lines = [f"{'layer':>5}  {'frame accuracy %':<24}{'of speech alone %':<24}{'phone error %':<27}PNMI"]
     rows = [("MFCC", result["mfcc"])] if result["mfcc"] else []
     for name, row in [*rows, *((row["layer"], row) for row in result["layers"])]:
         cells = [
             "{:.2f} ({:.2f} to {:.2f})".format(*(100 * row[key][part] for part in ("value", "low", "high")))
-            for key in ("accuracy", "phone_error")
+            for key in ("accuracy", "speech_accuracy", "phone_error")
         ]
         pnmi = "{value:.3f} ({low:.3f} to {high:.3f})".format(**row["pnmi"]) if "pnmi" in row else "-"
         mark = "  <- chosen" if name == result["layer"] else ""
-        lines.append(f"{name:>5}  {cells[0]:<24}{cells[1]:<27}{pnmi}{mark}")
+        lines.append(f"{name:>5}  {cells[0]:<24}{cells[1]:<24}{cells[2]:<27}{pnmi}{mark}")
     row, tested = result["layers"][0], result["speakers"]["test"]
     lines.append(
         f"{row['frames']} test frames of {len(tested)} speakers; 95 % intervals over {row['intervals_over']}, of PNMI over utterances"

@@ -73,7 +73,7 @@ class FileContent:
     def check_layers(self) -> None:
         """Check what ``softhubert probe`` writes: the number of each layer, and measures with their intervals."""
         for number, row in enumerate(self._list("layers", self.value.get("layers") or [])):
-            self._measures(f"layers[{number}]", row, ("accuracy", "pnmi"))
+            self._measures(f"layers[{number}]", row, ("accuracy", "speech_accuracy", "pnmi"))
             self._require(f"layers[{number}].layer", row.get("layer"), is_json_count(row.get("layer")), "a layer's number")
         if self.value.get("mfcc"):
             self._measures("mfcc", self.value["mfcc"], ("accuracy", "pnmi"))

@@ -77,6 +77,7 @@ def measures(test_sets: Sequence[str]) -> Iterator[Measure]:
         yield Measure(f"{prefix}WER %", 100, 2, "recognition", _error_rate(name, "wer"), name, "words", _WER)
         yield Measure(f"{prefix}CER %", 100, 2, "characters", _error_rate(name, "cer"), name, "characters", _CER)
     yield Measure("probing accuracy %, chosen layer", 100, 2, "probing", _of_layer("accuracy"), wording=_PROBING)
+    yield Measure("probing accuracy of speech %, chosen layer", 100, 2, "probing of speech", _of_layer("speech_accuracy"))
     yield Measure("PNMI, chosen layer", 1, 4, "clusters of a layer", _of_layer("pnmi"))
     for counts, kinds in _COUNTS:
         for title, key in _QUALITY:

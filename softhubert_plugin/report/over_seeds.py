@@ -20,7 +20,7 @@ HOW_TO_READ = (
     "Mean and difference over seeds with 95 % intervals. By seed: Student's t over paired seeds, which speaks of other seeds on the same "
     "test set. By seeds and speakers: a hierarchical bootstrap, which speaks of other seeds and other speakers. p-values are corrected by "
     "Holm's method, over all comparisons of word error rates, over those of character error rates, over those of probing accuracy, "
-    "over those of a layer's clusters, and over those of label quality."
+    "over those of probing accuracy of speech, over those of a layer's clusters, and over those of label quality."
 )
 Table = Tuple[Tuple[str, ...], List[Tuple[str, ...]]]  # column headings, and rows of text
 
