@@ -114,15 +114,17 @@ def decode_split(
         SoftHubertError: the manifest, an audio file, the transcripts, the checkpoint, the lexicon or the language model is not usable; or
             ``greedy`` is given without a beam search, or is ``dest``.
     """
-    if greedy is not None and search is None:
-        raise SoftHubertError(f"{greedy}: for greedy hypotheses beside those of a beam search, but there is no search; {dest} has them")
-    if greedy is not None and Path(greedy).resolve() == Path(dest).resolve():
-        raise SoftHubertError(f"{greedy}: for the greedy hypotheses and for those of the beam search; give another folder")
+    searches = {Path(dest): search}
+    if greedy is not None:
+        if search is None:
+            raise SoftHubertError(f"{greedy}: for greedy hypotheses beside those of a beam search, but there is no search; {dest} has them")
+        if Path(greedy).resolve() == Path(dest).resolve():
+            raise SoftHubertError(f"{greedy}: for the greedy hypotheses and for those of the beam search; give another folder")
+        searches[Path(greedy)] = None
     manifest = read_manifest(Path(data) / f"{split}.tsv")
     references = _references(Path(data), split, manifest)
     started = time.monotonic()
     device = usable_device(device)
-    searches = {Path(dest): search, **({} if greedy is None else {Path(greedy): None})}
     recogniser = Recogniser(manifest, str(checkpoint), device, tuple(searches.values()))
     if processes is None:
         processes = default_processes(device if search is None else "cpu")

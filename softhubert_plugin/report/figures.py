@@ -9,7 +9,6 @@ from typing import Callable, Dict, List, NamedTuple, Optional, Sequence, Tuple
 
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
-from matplotlib.ticker import MaxNLocator
 
 from softhubert_plugin.plotting import colour, label_text, legend_below, legend_columns, plot_style, series_style, svg_element
 from softhubert_plugin.report.experiment import Experiment, LogRecord
@@ -80,7 +79,7 @@ def _layers(series: Sequence[_Series]) -> Optional[Figure]:
             if floors:
                 axes.axhline(factor * sum(floors) / len(floors), color=colour(each.number), linestyle=":", alpha=0.7)
         axes.set_xlabel("layer")
-        axes.xaxis.set_major_locator(MaxNLocator(integer=True))
+        axes.xaxis.get_major_locator().set_params(integer=True)
     accuracy.set_ylabel("frames with the right phone (%)")
     information.set_ylabel("PNMI")
     legend_below(figure, [(each.number, each.name) for each in probed])
@@ -97,8 +96,10 @@ def _layer_values(runs: Sequence[Experiment], key: str, factor: float) -> Dict[i
     values = {}
     for layer, measured in sorted(found.items()):
         middle = [factor * one["value"] for one in measured]
-        mean, (single, *others) = sum(middle) / len(middle), measured
-        low, high = (min(middle), max(middle)) if others else (factor * single["low"], factor * single["high"])
+        mean = sum(middle) / len(middle)
+        low, high = min(middle), max(middle)
+        if len(measured) == 1:
+            low, high = (factor * measured[0][end] for end in ("low", "high"))
         values[layer] = (min(low, mean), mean, max(high, mean))
     return values
 

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from dataclasses import asdict
 from pathlib import Path
-from typing import Any, Dict, List, Sequence
+from typing import Any, Dict, List
 
 from softhubert_plugin.errors import SoftHubertError
 from softhubert_plugin.files import PathLike, write_json
@@ -33,10 +33,10 @@ def save_experiment(folder: PathLike, path: PathLike) -> None:
     """
     experiment = read_experiment(folder)
     scores = {name: {**score, "per_utterance": _by_speaker(score["per_utterance"])} for name, score in experiment.scores.items()}
-    logs = {name: [_without(("wps",), record) for record in getattr(experiment, name).valid] for name in ("pretraining", "finetuning")}
+    logs = {name: [_without("wps", record) for record in getattr(experiment, name).valid] for name in ("pretraining", "finetuning")}
     kept = {key: value for key, value in asdict(experiment).items() if key in ("name", "settings", "labels", "quality", "layers", "stages")}
     for name, key in (("labels", "file"), ("quality", "labels"), ("layers", "features")):  # where they were
-        kept[name] = _without((key,), kept[name])
+        kept[name] = _without(key, kept[name])
     write_json(path, {"kind": _KIND, **kept, "scores": scores, **logs})
 
 
@@ -72,8 +72,8 @@ def load_experiment(path: PathLike) -> Experiment:
     return experiment
 
 
-def _without(keys: Sequence[str], value: Dict[str, Any]) -> Dict[str, Any]:
-    return {key: kept for key, kept in value.items() if key not in keys}
+def _without(left_out: str, value: Dict[str, Any]) -> Dict[str, Any]:
+    return {key: kept for key, kept in value.items() if key != left_out}
 
 
 def _by_speaker(each: Dict[str, List[Any]]) -> Dict[str, List[Any]]:
