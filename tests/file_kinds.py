@@ -41,7 +41,7 @@ from softhubert_plugin.report.experiment import read_experiment
 from softhubert_plugin.report.measures import measures
 from softhubert_plugin.report.over_seeds import seed_tables
 from softhubert_plugin.report.systems import SystemRuns
-from softhubert_plugin.report.table import quality_rows, rows, test_sets
+from softhubert_plugin.report.table import quality_rows, rows
 from softhubert_plugin.scoring.score import compare_scores, score_files
 
 SYMBOLS = ("<s>", "<pad>", "</s>", "<unk>", "|", "A", "B", "C")
@@ -432,7 +432,7 @@ def read_report(path: Path) -> Any:
     found = read_experiment(folder)
     compared = [compare_scores(score, score) for score in found.scores.values()]
     systems = [SystemRuns(name, {"1": found, "2": found}) for name in ("first", "second")]
-    compared_by = list(measures(test_sets([found])))
+    compared_by = list(measures([found]))
     over_seeds = seed_tables(systems, compared_by, compare_systems([(systems[0], systems[1])], compared_by))
     shown = rows([found]), quality_rows([found]), [(table.record(), table.tables()) for table in over_seeds]
     return vars(found), shown, compared

@@ -21,7 +21,6 @@ from softhubert_plugin.report.over_seeds import seed_tables
 from softhubert_plugin.report.seed_figure import seed_figure
 from softhubert_plugin.report.systems import group_by_system
 from softhubert_plugin.report.table import table_header
-from softhubert_plugin.report.table import test_sets as names_of_test_sets
 from softhubert_plugin.report.verdict import ONE_SEED
 from softhubert_plugin.scoring.score import score_files
 
@@ -103,7 +102,7 @@ def test_figures_show_any_name_as_it_is(name: str, shown: str, seeds: int, tmp_p
     drawn = [svg for _, _, svg in figures(systems)]
     if seeds > 1:
         experiments = [run for system in systems for run in system.runs.values()]
-        drawn.append(seed_figure(seed_tables(systems, list(measures(names_of_test_sets(experiments))), []))[2])
+        drawn.append(seed_figure(seed_tables(systems, list(measures(experiments)), []))[2])
     assert drawn
     for svg in drawn:
         texts = ["".join(element.itertext()) for element in fromstring(svg).iter() if element.tag.endswith("text")]

@@ -195,6 +195,33 @@ def test_probing_accuracy_and_label_quality_get_the_same_table(tmp_path: Path) -
     assert "| probing accuracy %, chosen layer | seeds | mean |" in markdown and "| PNMI | seeds | mean |" in markdown
 
 
+def test_labels_at_another_rate_have_a_table_of_their_own(tmp_path: Path) -> None:
+    """Averaged pairs of frames agree better with phones than single ones, so a difference would speak of the rate."""
+    runs = []
+    for system, rate in (("km", 100.0), ("soft", 100.0), ("smoothed", 50.0), ("old", None)):
+        for seed in (1, 2):
+            run = _run(tmp_path, system, seed, 0.3, purity=0.5 + seed / 100, counts="argmax")
+            quality = json.loads((run / "quality.json").read_text())
+            (run / "quality.json").write_text(json.dumps({**quality, "label_rate": rate} if rate else quality))
+            runs.append(run)
+    write_report(runs, tmp_path / "report")
+    tables = {table["measure"]: table["systems"] for table in _results(tmp_path)["over_seeds"]}
+    shown = {title: [row["system"] for row in rows] for title, rows in tables.items() if title.startswith("PNMI")}
+    assert shown == {
+        "PNMI, labels at 100 Hz": ["km", "soft"],
+        "PNMI, labels at 50 Hz": ["smoothed"],
+        "PNMI, labels at an unknown rate": ["old"],
+    }
+    compared = [row["system"] for rows in tables.values() for row in rows if "difference" in row and row["system"] != "soft"]
+    assert set(compared) == {"smoothed", "old"}, "by word error rates"
+    assert [("difference" in row) for row in tables["PNMI, labels at 50 Hz"]] == [False]
+    write_report(runs, tmp_path / "report", compare=[("smoothed", "soft")])
+    pairs = {table["measure"]: table["differences"] for table in _results(tmp_path)["over_seeds"]}
+    assert all(pair["difference"] is None for title, found in pairs.items() for pair in found if title.startswith("PNMI"))
+    assert "| WER %: pair |" in _written(tmp_path)[0] and "PNMI, labels at 50 Hz: pair" not in _written(tmp_path)[0]
+    assert "<td>50</td>" in _written(tmp_path)[1]
+
+
 def test_without_the_chosen_layer_the_best_one_is_shown(tmp_path: Path) -> None:
     runs = [_run(tmp_path, "km", seed, 0.3, accuracies=(0.5, 0.7)) for seed in (1, 2)]
     for run in runs:

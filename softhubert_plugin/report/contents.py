@@ -65,7 +65,9 @@ class FileContent:
             self._require("entropy_histogram.counts", counts, fits, "a count between any two edges")
 
     def check_quality(self) -> None:
-        """Check what ``softhubert labels quality`` writes: measures with their intervals."""
+        """Check what ``softhubert labels quality`` writes: the rate of the labels, and measures with their intervals."""
+        rate = self.value.get("label_rate")
+        self._require("label_rate", rate, rate is None or is_json_number(rate), "a number of labels a second")
         for kind in ("hard", "argmax", "expected"):
             if self.value.get(kind):
                 self._measures(kind, self.value[kind], ("phone_purity", "cluster_purity", "pnmi"))

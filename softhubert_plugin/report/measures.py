@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import Callable, Iterator, NamedTuple, Optional, Sequence
 
 from softhubert_plugin.report.experiment import Experiment
+from softhubert_plugin.report.table import test_sets
 
 Value = Callable[[Experiment], Optional[float]]
 
@@ -70,18 +71,26 @@ _PROBING = Wording(
 )
 
 
-def measures(test_sets: Sequence[str]) -> Iterator[Measure]:
-    """Yield all measures, in the order of the report."""
-    for name in test_sets:
-        prefix = "" if len(test_sets) == 1 else f"{name} "
+def measures(experiments: Sequence[Experiment]) -> Iterator[Measure]:
+    """Yield all measures, in the order of the report.
+
+    The quality of labels at several rates is a measure for each rate. Averaging two frames makes the most probable component agree better
+    with the phone, so a control at the model's rate would seem to have the better clusters.
+    """
+    sets = test_sets(experiments)
+    for name in sets:
+        prefix = "" if len(sets) == 1 else f"{name} "
         yield Measure(f"{prefix}WER %", 100, 2, "recognition", _error_rate(name, "wer"), name, "words", _WER)
         yield Measure(f"{prefix}CER %", 100, 2, "characters", _error_rate(name, "cer"), name, "characters", _CER)
     yield Measure("probing accuracy %, chosen layer", 100, 2, "probing", _of_layer("accuracy"), wording=_PROBING)
     yield Measure("probing accuracy of speech %, chosen layer", 100, 2, "probing of speech", _of_layer("speech_accuracy"))
     yield Measure("PNMI, chosen layer", 1, 4, "clusters of a layer", _of_layer("pnmi"))
-    for counts, kinds in _COUNTS:
-        for title, key in _QUALITY:
-            yield Measure(f"{title}{counts}", 1, 4, "labels", _label_quality(kinds, key))
+    rates = list(dict.fromkeys(experiment.quality.get("label_rate") for experiment in experiments if experiment.quality))
+    for rate in rates:
+        at_rate = "" if len(rates) == 1 else f", labels at {rate:g} Hz" if rate else ", labels at an unknown rate"
+        for counts, kinds in _COUNTS:
+            for title, key in _QUALITY:
+                yield Measure(f"{title}{counts}{at_rate}", 1, 4, "labels", _label_quality(kinds, key, rate))
 
 
 def _error_rate(test_set: str, key: str) -> Value:
@@ -101,8 +110,10 @@ def _of_layer(key: str) -> Value:
     return value
 
 
-def _label_quality(kinds: Sequence[str], key: str) -> Value:
+def _label_quality(kinds: Sequence[str], key: str, rate: Optional[float]) -> Value:
     def value(experiment: Experiment) -> Optional[float]:
+        if experiment.quality.get("label_rate") != rate:
+            return None
         found = [experiment.quality[kind][key]["value"] for kind in kinds if (experiment.quality.get(kind) or {}).get(key)]
         return float(found[0]) if found else None
 

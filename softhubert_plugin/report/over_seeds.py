@@ -68,8 +68,10 @@ class SeedTable(NamedTuple):
         if not self.asked_for:
             rows = [(*cells, *self._difference(row.comparison)) for cells, row in zip(means, self.rows)]
             return [((title, *_MEAN, *differences), rows)]
-        pairs = [(" − ".join(each.systems[::-1]), str(len(each.seeds)), *self._difference(each)) for each in self.comparisons]
-        return [((title, *_MEAN), means), ((f"{title}: pair", "seeds paired", *differences), pairs)]
+        # Without a partner a pair is only shown where a verdict says why.
+        paired = [each for each in self.comparisons if each.seeds or self.measure.wording]
+        pairs = [(" − ".join(each.systems[::-1]), str(len(each.seeds)), *self._difference(each)) for each in paired]
+        return [((title, *_MEAN), means), *([((f"{title}: pair", "seeds paired", *differences), pairs)] if pairs else [])]
 
     def _columns(self) -> Tuple[str, ...]:
         return _DIFFERENCE if self.measure.test_set is None else (*_DIFFERENCE, *_WITH_SPEAKERS)

@@ -10,7 +10,7 @@ from softhubert_plugin.report.figures import figures
 from softhubert_plugin.report.over_seeds import HOW_TO_READ, SeedTable
 from softhubert_plugin.report.seed_figure import seed_figure
 from softhubert_plugin.report.systems import SystemRuns
-from softhubert_plugin.report.table import MISSING, html_table, quality_rows, table_header
+from softhubert_plugin.report.table import MISSING, QUALITY_COLUMNS, html_table, quality_rows, table_header
 from softhubert_plugin.report.uncertainty import UNCERTAINTY_COLUMNS, UNCERTAINTY_NOTE, uncertainty_elements, uncertainty_rows
 
 _NAMED = 6  # systems that a heading names; it counts more of them
@@ -56,7 +56,7 @@ def page(
         "Comparisons use NIST's matched-pairs test (Gillick and Cox 1989) if alignments are known. Updates: pretraining + fine-tuning.</p>"
     )
     quality = quality_rows(experiments)
-    measured = ["<h2>Label quality</h2>", html_table(["", "counts", "phone purity", "cluster purity", "PNMI"], quality)] if quality else []
+    measured = ["<h2>Label quality</h2>", html_table(QUALITY_COLUMNS, quality)] if quality else []
     parts = [
         "<!DOCTYPE html>",
         f'<html lang="en"><head><meta charset="utf-8"><title>{html.escape(title)}</title>',

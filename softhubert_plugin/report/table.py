@@ -8,6 +8,7 @@ from typing import Dict, List, Optional, Sequence, Tuple
 from softhubert_plugin.report.experiment import Experiment
 
 MISSING = "–"
+QUALITY_COLUMNS = ("", "labels a second", "counts", "phone purity", "cluster purity", "PNMI")
 _MEASURES = ("WER %", "95 % interval", "CER %")
 _OTHERS = ("masked accuracy %", "target perplexity", "hours of speech", "updates", "minutes")
 
@@ -49,17 +50,18 @@ def _row(experiment: Experiment, sets: Sequence[str]) -> Tuple[str, ...]:
 
 
 def quality_rows(experiments: Sequence[Experiment]) -> List[List[str]]:
-    """Return rows of phone purity, cluster purity and PNMI of each experiment's labels.
+    """Return one or two rows of text per experiment whose labels were measured, with the columns of ``QUALITY_COLUMNS``.
 
     Hard labels have one row; soft labels have one for their argmax and one for expected counts.
     """
     found = []
     for experiment in experiments:
+        rate = experiment.quality.get("label_rate")
         for kind in ("hard", "argmax", "expected"):
             measures = experiment.quality.get(kind)
             if measures:
                 cells = [_interval(measures.get(key)) for key in ("phone_purity", "cluster_purity", "pnmi")]
-                found.append([experiment.name, kind, *cells])
+                found.append([experiment.name, MISSING if rate is None else f"{rate:g}", kind, *cells])
     return found
 
 

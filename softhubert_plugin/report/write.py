@@ -52,7 +52,9 @@ def write_report(folders: Sequence[PathLike], dest: PathLike, *, compare: Sequen
     systems, sets = group_by_system(experiments), test_sets(experiments)
     pairs, asked_for = pairs_to_compare(systems, compare), bool(compare)
     columns, table = table_header(experiments), rows(experiments)
-    shown = [measure for measure in measures(sets) if has_several_seeds(systems, measure) or _has_verdict(experiments, measure, asked_for)]
+    shown = [
+        measure for measure in measures(experiments) if has_several_seeds(systems, measure) or _has_verdict(experiments, measure, asked_for)
+    ]
     comparisons = compare_systems(pairs, shown)
     seeds = seed_tables(systems, shown, comparisons, asked_for)
     judged = [comparison for comparison in comparisons if _has_verdict(experiments, comparison.measure, asked_for)]
