@@ -35,3 +35,24 @@ def test_every_number_of_readmes_table_comes_from_the_reports_results() -> None:
     assert (shown is not None) == REPORT.exists(), "README has the table when there is a report"
     if shown is not None:
         assert shown.group(1).splitlines() == _table(json.loads(REPORT.read_text(encoding="utf-8")))
+
+
+def test_every_value_of_the_report_is_that_of_a_saved_run() -> None:
+    tables = {table["measure"]: table["systems"] for table in json.loads(REPORT.read_text(encoding="utf-8"))["over_seeds"]}
+    saved = [json.loads(path.read_text(encoding="utf-8")) for path in (REPORT.parents[1] / "results").glob("*.json")]
+    runs = {(run["name"], str(run["settings"]["seed"])): run for run in saved}
+    compared = 0
+    for title, value in (
+        ("test-clean CER %", lambda run: run["scores"]["test-clean"]["cer"]),
+        ("test-clean-lm WER %", lambda run: run["scores"]["test-clean-lm"]["wer"]),
+        ("probing accuracy %, chosen layer", _chosen),
+    ):
+        for row in tables[title]:
+            assert row["values"] == {seed: value(runs[row["system"], seed]) for seed in row["values"]}
+            compared += len(row["values"])
+    assert compared >= 3 * 35, "seven systems with five seeds"
+
+
+def _chosen(run: Dict[str, Any]) -> float:
+    accuracies = {row["layer"]: row["accuracy"]["value"] for row in run["layers"]["layers"]}
+    return float(accuracies[run["layers"]["layer"]])

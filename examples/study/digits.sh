@@ -14,7 +14,3 @@ for speaker in george jackson lucas nicolas theo; do
     bash "$here/../quickstart/run.sh" --corpus digits --root "$recordings" --test-speaker "$speaker" --seed "$seed" \
         --systems "km gmm-argmax gmm gmm-smooth gmm-shuffle" --results "$here/digits" "$@"
 done
-cd "$here"
-"${SOFTHUBERT_VENV:-$here/../../.venv}/bin/softhubert" report digits/*.json --dest report/digits \
-    --compare "hard GMM (argmax)" "soft GMM" --compare "hard k-means" "hard GMM (argmax)" \
-    --compare "GMM argmax, smoothed" "soft GMM" --compare "soft GMM, shuffled" "soft GMM"

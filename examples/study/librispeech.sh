@@ -11,14 +11,6 @@ set -euo pipefail
 here=$(cd "$(dirname "${BASH_SOURCE[0]}")" && pwd -P)
 data=$1 alignments=$2
 shift 2
-compare=()
-add() { compare+=(--compare "$1" "$2"); }
-add gmm-argmax gmm
-add km gmm-argmax
-add gmm-argmax,markov=sticky gmm,markov=sticky
-add gmm-smooth gmm
-add gmm-shuffle gmm
-case " $* " in *" --systems"*) compare=() ;; esac # not all of them are there to compare
 exec bash "$here/run.sh" --data "$data" --train train-clean-100 --valid dev-clean --tests test-clean \
     --alignments "$alignments" --partial-alignments --systems "@$here/systems.txt" --seeds "1 2 3 4 5" --lm \
-    --pretrain-updates 2000 --finetune-updates 1000 --max-tokens 400000 --results "$here/results" "${compare[@]}" "$@"
+    --pretrain-updates 2000 --finetune-updates 1000 --max-tokens 400000 --results "$here/results" "$@"
