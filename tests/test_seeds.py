@@ -218,6 +218,21 @@ def test_seeds_with_test_sets_of_their_own_are_compared_by_seed_alone() -> None:
     assert (found.low, found.high, found.p_value) == (found.by_seed.low, found.by_seed.high, found.by_seed.p_value)
 
 
+@pytest.mark.parametrize("references", [("one", "other"), ("one", None), (None, "other"), (None, None)])
+@pytest.mark.parametrize("speaker", [None, "x"])
+def test_positions_in_other_test_sets_are_not_the_same_utterances(references: Sequence[Optional[str]], speaker: Optional[str]) -> None:
+    """fairseq calls the utterances of any test set None-0, None-1 and so on."""
+    speakers = None if speaker is None else [speaker] * 4
+    first, second = (
+        _pair(differences, speakers, ids=["None-0", "None-1", "None-2", "None-3"])._replace(references=of)
+        for differences, of in zip(([-1, 0, -2, -1], [-2, 0, -1, 0]), references)
+    )
+    second = second._replace(words=np.add(first.words, [0, 1, -1, 0]))
+    assert compare_seeds([first, second]).method == "Student's t over 2 seeds, each with its own test set"
+    again = second._replace(references=first.references, words=first.words)
+    assert compare_seeds([first, again]).method == "Student's t over 2 seeds and 4 utterances"
+
+
 def test_the_same_errors_in_every_seed_are_no_evidence() -> None:
     speakers = [f"s{number}" for number in range(12)]
     pair = _pair([-2] * 12, speakers, ids=speakers)

@@ -19,6 +19,7 @@ class PairedErrors(NamedTuple):
             were aligned with.
         speakers: speaker of each utterance; ``None`` if not known.
         steps_a, steps_b: alignments of words; ``None`` if one of the scores has none, and for characters.
+        references: fingerprint of the references; ``None`` if not known.
     """
 
     ids: List[str]
@@ -28,6 +29,7 @@ class PairedErrors(NamedTuple):
     speakers: Optional[List[str]]
     steps_a: Optional[List[str]]
     steps_b: Optional[List[str]]
+    references: Optional[str] = None
 
 
 def pair_scores(first: Dict[str, Any], second: Dict[str, Any], unit: str = "words") -> Optional[PairedErrors]:
@@ -61,4 +63,5 @@ def pair_scores(first: Dict[str, Any], second: Dict[str, Any], unit: str = "word
         speakers=a.get("speaker"),
         steps_a=a["alignment"] if aligned else None,
         steps_b=[b["alignment"][index] for index in order] if aligned else None,
+        references=first.get("references_sha256"),
     )

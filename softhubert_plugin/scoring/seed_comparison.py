@@ -90,7 +90,8 @@ def _crossed(pairs: Sequence[PairedErrors]) -> Optional[Tuple[np.ndarray, np.nda
     """Sum the errors of each seed by speaker, or by utterance where speakers are not known or there is only one.
 
     Returns:
-        ``(seeds, units)`` differences of errors, ``(seeds, units)`` words, and what the units are; ``None`` if the seeds have other units.
+        ``(seeds, units)`` differences of errors, ``(seeds, units)`` words, and what the units are; ``None`` if not all seeds have the same
+        units.
     """
     by_speaker = [pair for pair in pairs if pair.speakers is not None and len(set(pair.speakers)) > 1]
     units = "speakers" if len(by_speaker) == len(pairs) else "utterances"
@@ -104,4 +105,14 @@ def _crossed(pairs: Sequence[PairedErrors]) -> Optional[Tuple[np.ndarray, np.nda
     if len(names[0]) < 2 or any(not np.array_equal(names[0], other) for other in names[1:]):
         return None
     table = np.asarray(sums)
+    if units == "utterances" and not _same_utterances(pairs, table[:, 1]):
+        return None
     return table[:, 0], table[:, 1], units
+
+
+def _same_utterances(pairs: Sequence[PairedErrors], words: np.ndarray) -> bool:
+    """Whether utterances of the same names are the same ones: a name may be no more than the position in a test set, such as ``None-0``."""
+    references = [pair.references for pair in pairs]
+    if references[0] is None:
+        return references.count(None) == len(references) and bool((words == words[0]).all())
+    return references.count(references[0]) == len(references)
