@@ -195,8 +195,10 @@ def test_probing_accuracy_and_label_quality_get_the_same_table(tmp_path: Path) -
     assert "| probing accuracy %, chosen layer | seeds | mean |" in markdown and "| PNMI | seeds | mean |" in markdown
 
 
-def test_labels_at_another_rate_have_a_table_of_their_own(tmp_path: Path) -> None:
+def test_labels_at_another_rate_have_a_table_of_their_own(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """Averaged pairs of frames agree better with phones than single ones, so a difference would speak of the rate."""
+    drawn: List[Figure] = []
+    monkeypatch.setattr(seed_figure, "svg_element", lambda figure, title: drawn.append(figure) or svg_element(figure, title))
     runs = []
     for system, rate in (("km", 100.0), ("soft", 100.0), ("smoothed", 50.0), ("old", None)):
         for seed in (1, 2):
@@ -212,6 +214,10 @@ def test_labels_at_another_rate_have_a_table_of_their_own(tmp_path: Path) -> Non
         "PNMI, labels at 50 Hz": ["smoothed"],
         "PNMI, labels at an unknown rate": ["old"],
     }
+    rows = {panel.get_xlabel().replace("\n", " "): [label.get_text() for label in panel.get_yticklabels()] for panel in drawn[0].axes}
+    assert list(rows) == list(tables) and rows["WER %"] == ["km", "soft", "smoothed", "old"]
+    assert rows["PNMI, labels at 50 Hz"] == ["smoothed"], "a line of panels has the systems that are in it"
+    assert max(len(line) for panel in drawn[0].axes for line in panel.get_xlabel().split("\n")) <= 32, "no label runs into the next one"
     compared = [row["system"] for rows in tables.values() for row in rows if "difference" in row and row["system"] != "soft"]
     assert set(compared) == {"smoothed", "old"}, "by word error rates"
     assert [("difference" in row) for row in tables["PNMI, labels at 50 Hz"]] == [False]
