@@ -264,6 +264,10 @@ def test_a_report_of_many_systems_and_seeds_has_one_line_for_each_system(tmp_pat
             records = [{"kl_masked": str(seed), "accuracy_masked": "0.1", "num_updates": str(update)} for update in (100, 100 * seed)]
             lines = [f"[2026-01-01 10:00:00,000][train_inner][INFO] - {json.dumps(record)}\n" for record in records]
             (runs[-1] / "pretrain" / "hydra_train.log").write_text("".join(lines))
+            (runs[-1] / "finetune").mkdir()
+            record = {"valid_wer": "99", "valid_uer": str(50 + seed), "valid_num_updates": "100"}
+            line = f"[2026-01-01 10:00:00,000][valid][INFO] - {json.dumps(record)}\n"
+            (runs[-1] / "finetune" / "hydra_train.log").write_text(line)
     with warnings.catch_warnings():
         warnings.simplefilter("error")  # matplotlib warns of axes that have no room beside their legend
         write_report(runs, tmp_path / "report")
@@ -276,6 +280,8 @@ def test_a_report_of_many_systems_and_seeds_has_one_line_for_each_system(tmp_pat
         "where all seeds have a value"
     )
     assert len({(line.get_color(), line.get_linestyle()) for line in divergence.lines}) == 12
+    shown = {axes.get_ylabel(): {tuple(line.get_ydata()) for line in axes.lines} for axes in drawn["Fine-tuning"].axes}
+    assert shown == {"word errors (%)": {(99.0,)}, "letter or piece errors (%)": {(52.0,)}}
     assert [sum(bar.get_width() for bar in drawn["Time"].axes[0].patches[12 * row : 12 * row + 12]) for row in range(12)] == [
         pytest.approx(24.0)
     ] * 12

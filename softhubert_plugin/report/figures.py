@@ -128,12 +128,13 @@ def _finetuning(series: Sequence[_Series]) -> Optional[Figure]:
     if not validated:
         return None
     figure = Figure(figsize=(8, 3.2), layout="constrained")
-    axes = figure.subplots()
-    for each in validated:
-        _curve(axes, [run.finetuning.valid for run in each.runs], "wer", 1, each.number, held_out=True)
-    axes.set_xlabel("updates")
-    axes.set_ylabel("validation WER (%)")
-    axes.set_ylim(bottom=0)
+    # A model that writes no whole word right yet may have learned many of their letters.
+    for axes, key, of in zip(figure.subplots(1, 2), ("wer", "uer"), ("word", "letter or piece")):
+        for each in validated:
+            _curve(axes, [run.finetuning.valid for run in each.runs], key, 1, each.number, held_out=True)
+        axes.set_xlabel("updates")
+        axes.set_ylabel(f"{of} errors (%)")
+        axes.set_ylim(bottom=0)
     legend_below(figure, [(each.number, each.name) for each in validated])
     return figure
 
@@ -194,7 +195,7 @@ _FIGURES: Sequence[Tuple[str, str, Callable[[Sequence[_Series]], Optional[Figure
         "own targets, so it shows how training progresses, not which targets are better.",
         _pretraining,
     ),
-    ("Fine-tuning", "Word error rate of greedy decoding on the validation speakers during training; means over seeds.", _finetuning),
+    ("Fine-tuning", "Error rates of greedy decoding on the validation speakers during training; means over seeds.", _finetuning),
     (
         "Uncertainty of the targets",
         "Entropy of the targets of the training frames, of the first seed. Hard labels have no entropy and are not shown.",
