@@ -3,4 +3,6 @@
 #
 #   bash examples/study/run.sh --data exp/data --train train --valid valid --tests test --seeds '1 2 3 4 5'
 # Installs what it needs, then starts 'softhubert recipe study'; --help lists the options.
-exec bash "$(dirname "${BASH_SOURCE[0]}")/../start.sh" study demo,slurm "$@"
+extras=demo,slurm
+case " $* " in *" --lm "*) extras=$extras,lm ;; esac
+exec bash "$(dirname "${BASH_SOURCE[0]}")/../start.sh" study "$extras" "$@"
