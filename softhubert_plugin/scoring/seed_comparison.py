@@ -112,7 +112,6 @@ def _crossed(pairs: Sequence[PairedErrors]) -> Optional[Tuple[np.ndarray, np.nda
 
 def _same_utterances(pairs: Sequence[PairedErrors], words: np.ndarray) -> bool:
     """Whether utterances of the same names are the same ones: a name may be no more than the position in a test set, such as ``None-0``."""
-    references = [pair.references for pair in pairs]
-    if references[0] is None:
-        return references.count(None) == len(references) and bool((words == words[0]).all())
-    return references.count(references[0]) == len(references)
+    references = pairs[0].references
+    same = all(pair.references == references for pair in pairs)
+    return same and (references is not None or bool((words == words[0]).all()))
