@@ -152,6 +152,11 @@ def check_python(python: Tuple[int, int]) -> List[Finding]:
     return [Finding("Python", found, problem=f"{_dotted(python)} is not supported; use 3.8 to 3.13 (3.10 fits stock fairseq best)")]
 
 
+def missing(extra: str) -> List[str]:
+    """Return the distributions of an extra of this package that are not installed."""
+    return [each.name for each in requirements(sys.version_info[:2]) if each.extra == extra and installed_version(each.name) is None]
+
+
 def check_fairseq(python: Tuple[int, int], installed: Mapping[str, Optional[str]]) -> List[Finding]:
     """Check which fairseq is installed, whether this Python can import it, and whether hydra and omegaconf fit it."""
     stock, fixed, pip = installed.get("fairseq"), installed.get("fairseq-fixed"), installed.get("pip")

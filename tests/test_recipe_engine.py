@@ -145,6 +145,24 @@ def test_some_stages_run_only_if_what_they_need_is_done(tmp_path: Path) -> None:
     assert "3 of 4 stages are done" in status_table(tmp_path)
 
 
+def test_a_package_that_a_late_stage_needs_is_missed_before_the_first_one(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    stages = _chain(tmp_path)
+    stages[-1] = replace(stages[-1], extra="lm")
+    absent = {"kenlm"}
+    monkeypatch.setattr("softhubert_plugin.doctor.installed_version", lambda name: None if name in absent else "1")
+    with pytest.raises(SoftHubertError, match=r"^stage d needs kenlm: bash install\.sh --extras lm$"):
+        _run(stages, tmp_path)
+    assert not (tmp_path / "a").exists()
+    assert _run(stages, tmp_path, chosen=("a", "b", "c")) == ["a", "b", "c"]  # none of them needs it
+    absent.add("flashlight-text")
+    with pytest.raises(SoftHubertError, match="stage d needs flashlight-text and kenlm"):
+        _run(stages, tmp_path)
+    absent.clear()
+    assert _run(stages, tmp_path) == ["d"]
+    absent.add("kenlm")
+    assert _run(stages, tmp_path) == []  # all is done, so nothing is needed
+
+
 @pytest.mark.parametrize(
     "stages",
     [

@@ -31,6 +31,7 @@ class Stage:
         gpus: how many GPUs each command can use.
         threads: how many threads its mathematics uses; 0 for its share of the cores.
         number: its number in a recipe whose stages are numbered.
+        extra: the extra of this package that its commands need; empty for none.
     """
 
     name: str
@@ -44,6 +45,7 @@ class Stage:
     gpus: int = 0
     threads: int = 0
     number: int = 0
+    extra: str = ""
 
 
 class Graph:

@@ -7,6 +7,7 @@ import signal
 from pathlib import Path
 from typing import Any, Dict, Optional, Sequence
 
+from softhubert_plugin.doctor import missing
 from softhubert_plugin.errors import SoftHubertError
 from softhubert_plugin.recipes.engine import Recipe, alone, write_recipe
 from softhubert_plugin.recipes.processes import Machine, gpus_here
@@ -36,7 +37,8 @@ def start(
         cluster: ``slurm`` or ``local`` to run them as jobs; empty to run them here.
 
     Raises:
-        SoftHubertError: another recipe works in the folder, or a stage that is not to be run was not done.
+        SoftHubertError: another recipe works in the folder, a stage that is not to be run was not done, or packages that a stage needs are
+            not installed.
         SystemExit: a stage failed; with its exit status.
     """
     with alone(folder):
@@ -49,6 +51,7 @@ def start(
         jobs = jobs or (len(os.sched_getaffinity(0)) if tiny else max(1, len(gpus_here())))
         place: Any = Cluster(graph, folder / "jobs", cluster, partition) if cluster else Machine(folder, jobs)
         left = [stage for stage in stages if not recipe.done(stage)]
+        _check_extras(left)
         if cluster:
             place.start(left)
             jobs = len(left)
@@ -66,3 +69,12 @@ def start(
     log = folder / "logs" / f"{stages[-1].name}.log"
     said = [line for line in log.read_text(encoding="utf-8").splitlines() if not line.startswith("+ ")] if log.exists() else []
     return "\n".join([*said, f"softhubert: {folder}/report/index.html"]) if stages[-1].name == "report" else ""
+
+
+def _check_extras(stages: Sequence[Stage]) -> None:
+    """Check that optional packages are there before the first stage, not when hours of training are done."""
+    needed = {stage.extra: stage.name for stage in reversed(stages) if stage.extra}
+    for extra, name in needed.items():
+        lacking = missing(extra)
+        if lacking:
+            raise SoftHubertError(f"stage {name} needs {' and '.join(lacking)}: bash install.sh --extras {extra}")

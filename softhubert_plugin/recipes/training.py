@@ -130,7 +130,8 @@ def decode(road: Road, system: System) -> Stage:
             scores.append(f"{folder}/scores/{Path(dest).name}.json")
             commands.append(("softhubert", "score", f"{dest}/hypo.word", f"{dest}/ref.word", *manifest, "--dest", scores[-1]))
     models = (f"{lm}/lm.arpa",) if study.beam else ()
-    return Stage(road.name("decode", system), tuple(commands), (*study.listed, checkpoint, *models), tuple(scores), gpus=1)
+    extra = "lm" if study.beam else ""
+    return Stage(road.name("decode", system), tuple(commands), (*study.listed, checkpoint, *models), tuple(scores), gpus=1, extra=extra)
 
 
 def save(road: Road, system: System, measured: Sequence[Stage]) -> List[Stage]:
