@@ -6,13 +6,15 @@ import json
 import re
 from html.parser import HTMLParser
 from pathlib import Path
-from typing import Any, List
+from typing import Any, Dict, List, Optional
 from xml.etree.ElementTree import fromstring
 
 import numpy as np
 import pytest
+from matplotlib.figure import Figure
 
 from softhubert_plugin.errors import SoftHubertError
+from softhubert_plugin.report import figures as report_figures
 from softhubert_plugin.report import write_report
 from softhubert_plugin.report.experiment import read_experiment, read_log
 from softhubert_plugin.report.figures import figures
@@ -107,6 +109,29 @@ def test_figures_show_any_name_as_it_is(name: str, shown: str, seeds: int, tmp_p
     for svg in drawn:
         texts = ["".join(element.itertext()) for element in fromstring(svg).iter() if element.tag.endswith("text")]
         assert any(text.startswith(shown) for text in texts), texts
+
+
+def test_entropies_of_targets_add_up_and_those_at_other_rates_say_so(
+    pair: List[Path], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A target that spreads evenly has one entropy in all frames: as a density it would hide the others."""
+    drawn: Dict[str, Figure] = {}
+    monkeypatch.setattr(report_figures, "svg_element", lambda figure, title: drawn.setdefault(title, figure) and "")
+
+    def legend(*rates: Optional[float]) -> List[str]:
+        for run, rate in zip(pair, rates):
+            labels = json.loads((run / "labels.json").read_text())
+            (run / "labels.json").write_text(json.dumps({**labels, "label_rate": rate}))
+        drawn.clear()
+        figures(group_by_system([read_experiment(run) for run in pair]))
+        return [text.get_text() for text in drawn["Uncertainty of the targets"].legends[0].get_texts()]
+
+    assert legend(100, 100) == ["hard <k-means>", "soft GMM"]
+    assert [list(line.get_ydata()) for line in drawn["Uncertainty of the targets"].axes[0].lines] == [[0, 37.5, 100]] * 2
+    assert legend(100, 50) == ["hard <k-means>, labels at 100 Hz", "soft GMM, labels at 50 Hz"]
+    assert legend(None, 50)[0] == "hard <k-means>, labels at an unknown rate"
+    with pytest.raises(SoftHubertError, match=r"labels\.json: label_rate is 'fast'"):
+        legend("fast", 50)  # type: ignore[arg-type]
 
 
 def test_the_same_experiments_give_the_same_report(pair: List[Path], tmp_path: Path) -> None:

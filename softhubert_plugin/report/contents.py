@@ -52,7 +52,8 @@ class FileContent:
         self._require("cer", rate, fits, f"{errors} errors in {characters} characters")
 
     def check_description(self) -> None:
-        """Check what ``softhubert labels inspect`` writes: the perplexity, and the histogram of entropies."""
+        """Check what ``softhubert labels inspect`` writes: rate and perplexity of the labels, and the histogram of entropies."""
+        self._check_label_rate()
         perplexity = self.value.get("perplexity")
         self._require("perplexity", perplexity, perplexity is None or is_json_number(perplexity), "a number")
         if "entropy_histogram" in self.value:
@@ -64,10 +65,13 @@ class FileContent:
             fits = all(map(is_json_count, counts)) and len(counts) == len(edges) - 1
             self._require("entropy_histogram.counts", counts, fits, "a count between any two edges")
 
-    def check_quality(self) -> None:
-        """Check what ``softhubert labels quality`` writes: the rate of the labels, and measures with their intervals."""
+    def _check_label_rate(self) -> None:
         rate = self.value.get("label_rate")
         self._require("label_rate", rate, rate is None or is_json_number(rate), "a number of labels a second")
+
+    def check_quality(self) -> None:
+        """Check what ``softhubert labels quality`` writes: the rate of the labels, and measures with their intervals."""
+        self._check_label_rate()
         for kind in ("hard", "argmax", "expected"):
             if self.value.get(kind):
                 self._measures(kind, self.value[kind], ("phone_purity", "cluster_purity", "pnmi"))

@@ -5,6 +5,7 @@ A system has one line or row, however many seeds it was run with: its mean over 
 
 from __future__ import annotations
 
+from itertools import accumulate
 from typing import Callable, Dict, List, NamedTuple, Optional, Sequence, Tuple
 
 from matplotlib.axes import Axes
@@ -12,6 +13,7 @@ from matplotlib.figure import Figure
 
 from softhubert_plugin.plotting import colour, label_text, legend_below, legend_columns, plot_style, series_style, svg_element
 from softhubert_plugin.report.experiment import Experiment, LogRecord
+from softhubert_plugin.report.measures import labels_at
 from softhubert_plugin.report.systems import SystemRuns
 from softhubert_plugin.report.table import test_sets
 
@@ -114,11 +116,8 @@ def _pretraining(series: Sequence[_Series]) -> Optional[Figure]:
         for axes, key, factor in ((divergence, "kl_masked", 1), (accuracy, "accuracy_masked", 100)):
             _curve(axes, [run.pretraining.train for run in each.runs], key, factor, each.number, held_out=False)
             _curve(axes, [run.pretraining.valid for run in each.runs], key, factor, each.number, held_out=True)
-    divergence.set_ylabel("KL divergence (nats per masked frame)")
-    accuracy.set_ylabel("masked accuracy (%)")
-    for axes in (divergence, accuracy):
-        axes.set_xlabel("updates")
-        axes.set_ylim(bottom=0)
+    _name_axes(divergence, "KL divergence (nats)")
+    _name_axes(accuracy, "masked accuracy (%)")
     legend_below(figure, [(each.number, each.name) for each in logged])
     return figure
 
@@ -132,9 +131,7 @@ def _finetuning(series: Sequence[_Series]) -> Optional[Figure]:
     for axes, key, of in zip(figure.subplots(1, 2), ("wer", "uer"), ("word", "letter or piece")):
         for each in validated:
             _curve(axes, [run.finetuning.valid for run in each.runs], key, 1, each.number, held_out=True)
-        axes.set_xlabel("updates")
-        axes.set_ylabel(f"{of} errors (%)")
-        axes.set_ylim(bottom=0)
+        _name_axes(axes, f"{of} errors (%)")
     legend_below(figure, [(each.number, each.name) for each in validated])
     return figure
 
@@ -148,15 +145,13 @@ def _entropy(series: Sequence[_Series]) -> Optional[Figure]:
     axes = figure.subplots()
     for each, runs in soft:
         histogram = runs[0].labels["entropy_histogram"]  # those of other seeds look the same
-        total = max(sum(histogram["counts"]), 1)
-        style = series_style(each.number)
-        axes.stairs(
-            [100 * count / total for count in histogram["counts"]], histogram["edges"], color=style["color"], linestyle=style["linestyle"],
-            fill=len(soft) == 1, alpha=0.8,
-        )  # fmt: skip
+        counts = [0, *accumulate(histogram["counts"])]
+        shares = [100 * count / max(counts[-1], 1) for count in counts]
+        axes.plot(histogram["edges"], shares, **{**series_style(each.number), "marker": None})
     axes.set_xlabel("entropy of a frame's target (nats)")
-    axes.set_ylabel("frames (%)")
-    legend_below(figure, [(each.number, each.name) for each, _ in soft])
+    axes.set_ylabel("frames with at most that (%)")
+    rates = [runs[0].labels.get("label_rate") for _, runs in soft]  # averaging frames makes targets less sure
+    legend_below(figure, [(each.number, each.name + labels_at(rate, rates)) for (each, _), rate in zip(soft, rates)])
     return figure
 
 
@@ -198,7 +193,7 @@ _FIGURES: Sequence[Tuple[str, str, Callable[[Sequence[_Series]], Optional[Figure
     ("Fine-tuning", "Error rates of greedy decoding on the validation speakers during training; means over seeds.", _finetuning),
     (
         "Uncertainty of the targets",
-        "Entropy of the targets of the training frames, of the first seed. Hard labels have no entropy and are not shown.",
+        "Share of the training frames whose target has at most some entropy, of the first seed. Hard labels have none and are not shown.",
         _entropy,
     ),
     (
@@ -209,6 +204,12 @@ _FIGURES: Sequence[Tuple[str, str, Callable[[Sequence[_Series]], Optional[Figure
     ),
     ("Time", "A stage that several systems share is counted for each of them. Means over seeds.", _time),
 )
+
+
+def _name_axes(axes: Axes, measure: str) -> None:
+    axes.set_xlabel("updates")
+    axes.set_ylabel(measure)
+    axes.set_ylim(bottom=0)
 
 
 def _curve(axes: Axes, logs: Sequence[Sequence[LogRecord]], key: str, factor: float, index: int, *, held_out: bool) -> None:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Callable, Iterator, NamedTuple, Optional, Sequence
+from typing import Callable, Collection, Iterator, NamedTuple, Optional, Sequence
 
 from softhubert_plugin.report.experiment import Experiment
 from softhubert_plugin.report.table import test_sets
@@ -87,10 +87,14 @@ def measures(experiments: Sequence[Experiment]) -> Iterator[Measure]:
     yield Measure("PNMI, chosen layer", 1, 4, "clusters of a layer", _of_layer("pnmi"))
     rates = list(dict.fromkeys(experiment.quality.get("label_rate") for experiment in experiments if experiment.quality))
     for rate in rates:
-        at_rate = "" if len(rates) == 1 else f", labels at {rate:g} Hz" if rate else ", labels at an unknown rate"
         for counts, kinds in _COUNTS:
             for title, key in _QUALITY:
-                yield Measure(f"{title}{counts}{at_rate}", 1, 4, "labels", _label_quality(kinds, key, rate))
+                yield Measure(f"{title}{counts}{labels_at(rate, rates)}", 1, 4, "labels", _label_quality(kinds, key, rate))
+
+
+def labels_at(rate: Optional[float], rates: Collection[Optional[float]]) -> str:
+    """Return the rate of labels as an addition to a name; empty if all of ``rates`` are the same."""
+    return "" if len(set(rates)) < 2 else f", labels at {rate:g} Hz" if rate else ", labels at an unknown rate"
 
 
 def _error_rate(test_set: str, key: str) -> Value:
