@@ -7,12 +7,28 @@ import re
 from pathlib import Path
 from typing import Any, Dict, List
 
+import pytest
+
 REPOSITORY = Path(__file__).parents[1]
 REPORT = REPOSITORY / "examples" / "study" / "report" / "results.json"
 COLUMNS = {
     "phone accuracy %": "probing accuracy %, chosen layer",
     "CER %": "test-clean CER %",
     "WER %, trigram": "test-clean-lm WER %",
+}
+# How docs/results.md calls two systems: the report that compares them, and their names there, the first one first.
+PAIRS = {
+    "A: soft − argmax": ("", "hard GMM (argmax)", "soft GMM"),
+    "B: argmax − k-means": ("", "hard k-means", "hard GMM (argmax)"),
+    "C: Markov soft − Markov argmax": ("", "hard GMM (argmax), Markov (sticky)", "soft GMM, Markov (sticky)"),
+    "D: soft − smoothed": ("", "GMM argmax, smoothed", "soft GMM"),
+    "E: soft − shuffled": ("", "soft GMM, shuffled", "soft GMM"),
+    "soft at perplexity 2 − soft at 4": ("others", "soft GMM", "soft GMM, perplexity 2"),
+    "soft at perplexity 8 − soft at 4": ("others", "soft GMM", "soft GMM, perplexity 8"),
+    "soft, first of two frames − soft, their mean": ("others", "soft GMM", "soft GMM, first of two frames"),
+    "soft, first of two frames − argmax": ("others", "hard GMM (argmax)", "soft GMM, first of two frames"),
+    "soft k-means − k-means": ("others", "hard k-means", "soft k-means"),
+    "Markov soft at perplexity 2 − at 4": ("others", "soft GMM, Markov (sticky)", "soft GMM, Markov (sticky), perplexity 2"),
 }
 
 
@@ -51,6 +67,23 @@ def test_every_value_of_the_report_is_that_of_a_saved_run() -> None:
             assert row["values"] == {seed: value(runs[row["system"], seed]) for seed in row["values"]}
             compared += len(row["values"])
     assert compared >= 3 * 35, "seven systems with five seeds"
+
+
+@pytest.mark.parametrize("pair", PAIRS)
+def test_every_difference_in_the_documentation_comes_from_a_report(pair: str) -> None:
+    report, first, second = PAIRS[pair]
+    tables = json.loads((REPORT.parent / report / "results.json").read_text(encoding="utf-8"))["over_seeds"]
+    expected = []
+    for measure in ("probing accuracy %, chosen layer", "test-clean CER %", "probing accuracy of speech %, chosen layer"):
+        (table,) = [table for table in tables if table["measure"] == measure]
+        (found,) = [row for row in table["differences"] if (row["first"], row["second"]) == (first, second)]
+        difference, crossed = found["difference"], found["by_seeds_and_speakers"] or {}
+        ends = [crossed.get(end, difference[end]) for end in ("low", "high")]
+        mean, low, high = (f"{100 * value:+.1f}".replace("-", "−") for value in (difference["mean"], *ends))
+        expected.append(f"{mean} ({low} to {high})")
+    lines = (REPOSITORY / "docs" / "results.md").read_text(encoding="utf-8").replace("**", "").splitlines()
+    (row,) = [line for line in lines if line.startswith(f"| {pair} |")]
+    assert [cell for cell in row.split(" | ") if "(" in cell] == [*expected[:2], f"{expected[2]} |"]
 
 
 def _chosen(run: Dict[str, Any]) -> float:
