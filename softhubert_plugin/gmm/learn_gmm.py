@@ -36,6 +36,7 @@ VARIANCE_FLOOR = 1e-4
 # better than after more passes.
 START_FRAMES = 60
 START_PASSES = 2
+REQUEST_FRAMES = 1000  # of each shard, that tell whether it has changed since a fit
 MAX_START_BYTES = 300_000_000
 # A full covariance has D(D+1)/2 parameters per component: above this dimension there is never enough speech to estimate them.
 MAX_FULL_DIMENSION = 128
@@ -76,8 +77,12 @@ class GmmOptions:
     stay: Optional[float] = None
 
     def described(self) -> Dict[str, Any]:
-        """The options as JSON values; without transitions, those of a version that had none, so that its files are still the same."""
-        return {name: value for name, value in vars(self).items() if name not in ("markov", "stay") or value is not None}
+        """The options as JSON values, which do not say in which folder files are.
+
+        Without transitions, they are those of a version that had none, so that its files are still the same.
+        """
+        described = {name: value for name, value in vars(self).items() if name not in ("markov", "stay") or value is not None}
+        return {**described, "init": self.init and Path(self.init).name}
 
 
 def learn_gmm(feat_dir: PathLike, split: str, nshard: int, gmm_path: PathLike, options: GmmOptions, *, device: Optional[str] = None) -> str:
@@ -136,13 +141,17 @@ def learn_gmm(feat_dir: PathLike, split: str, nshard: int, gmm_path: PathLike, o
 
 
 def _request(shards: Sequence[FeatureShard], options: GmmOptions) -> str:
-    """A fingerprint of everything that a fit depends on: the same request gives the same mixture."""
-    data = [
-        [shard.path.name, str(shard.frames.dtype), list(shard.frames.shape), shard.info, shard.path.stat().st_mtime_ns] for shard in shards
-    ]
+    """A fingerprint of everything that a fit depends on: the same request gives the same mixture, wherever and whenever it is made."""
+    data = [[shard.path.name, str(shard.frames.dtype), list(shard.frames.shape), shard.info, _sampled(shard)] for shard in shards]
     start = sha256_of(options.init) if options.init is not None and Path(options.init).is_file() else None
     described = json.dumps([data, options.described(), start, __version__], sort_keys=True)
     return hashlib.sha256(described.encode()).hexdigest()
+
+
+def _sampled(shard: FeatureShard) -> str:
+    """A fingerprint of lengths and of some frames from all over a shard: other features show in it, and it need not be read whole."""
+    step = max(1, len(shard.frames) // REQUEST_FRAMES)
+    return hashlib.sha256(shard.lengths.tobytes() + shard.frames[::step].tobytes()).hexdigest()
 
 
 def _fitted_for(path: Path, request: str) -> Optional[GaussianMixture]:
