@@ -188,12 +188,15 @@ def test_an_interrupted_fit_continues_where_it_stopped_and_ends_the_same(
 
 
 def test_the_same_features_give_the_same_file_wherever_they_are_and_others_are_fitted_again(tmp_path: Path) -> None:
-    def fit(place: str, *, first: float = 0.0, start: str = "") -> bytes:
+    def fit(place: str, *, last: float = 0.0, start: str = "") -> bytes:
         folder = tmp_path / place
         folder.mkdir(exist_ok=True)
         with ShardWriter(folder, "train", 0, 1, {"kind": "mfcc"}) as writer:
-            for number, frames in enumerate(_utterances(0, 40)):
-                writer.add(frames + first * (number == 0))
+            *others, frames = _utterances(0, 40)
+            for each in others:
+                writer.add(each)
+            frames[-2] += last
+            writer.add(frames)
         os.utime(folder / "train_0_1.npy", ns=(0, len(place)))
         options = GmmOptions(6, iterations=2, tolerance=-1.0, perplexity=1.5, init=str(folder / start) if start else None)
         learn_gmm(folder, "train", 1, folder / f"gmm{start}", options)
@@ -202,7 +205,7 @@ def test_the_same_features_give_the_same_file_wherever_they_are_and_others_are_f
     one, other = fit("one"), fit("another")
     assert one == other
     assert fit("one", start="gmm") == fit("another", start="gmm")
-    assert fit("one", first=1.0) != one, "one utterance has changed"
+    assert fit("one", last=1.0) != one, "one frame has changed"
 
 
 def test_two_processes_fit_the_same_mixture_as_one(tmp_path: Path) -> None:

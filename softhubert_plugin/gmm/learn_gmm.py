@@ -36,7 +36,6 @@ VARIANCE_FLOOR = 1e-4
 # better than after more passes.
 START_FRAMES = 60
 START_PASSES = 2
-REQUEST_FRAMES = 1000  # of each shard, that tell whether it has changed since a fit
 MAX_START_BYTES = 300_000_000
 # A full covariance has D(D+1)/2 parameters per component: above this dimension there is never enough speech to estimate them.
 MAX_FULL_DIMENSION = 128
@@ -104,7 +103,7 @@ def learn_gmm(feat_dir: PathLike, split: str, nshard: int, gmm_path: PathLike, o
     device = distributed.local_device(usable_device(device))
     with distributed.process_group(device):
         shards = read_shards(feat_dir, split, nshard)
-        request = _request(shards, options)
+        request = distributed.from_first(_request(shards, options) if distributed.rank() == 0 else "")
         path = Path(gmm_path)
         if _fitted_for(path, request) is not None:
             return f"{path}: already there" if distributed.rank() == 0 else ""
@@ -141,17 +140,14 @@ def learn_gmm(feat_dir: PathLike, split: str, nshard: int, gmm_path: PathLike, o
 
 
 def _request(shards: Sequence[FeatureShard], options: GmmOptions) -> str:
-    """A fingerprint of everything that a fit depends on: the same request gives the same mixture, wherever and whenever it is made."""
-    data = [[shard.path.name, str(shard.frames.dtype), list(shard.frames.shape), shard.info, _sampled(shard)] for shard in shards]
+    """A fingerprint of everything that a fit depends on: the same request gives the same mixture, wherever and whenever it is made.
+
+    All features are read for it, once, where each iteration of the fit reads them again.
+    """
+    data = [[shard.path.name, shard.info, shard.lengths.tolist(), sha256_of(shard.path)] for shard in shards]
     start = sha256_of(options.init) if options.init is not None and Path(options.init).is_file() else None
     described = json.dumps([data, options.described(), start, __version__], sort_keys=True)
     return hashlib.sha256(described.encode()).hexdigest()
-
-
-def _sampled(shard: FeatureShard) -> str:
-    """A fingerprint of lengths and of some frames from all over a shard: other features show in it, and it need not be read whole."""
-    step = max(1, len(shard.frames) // REQUEST_FRAMES)
-    return hashlib.sha256(shard.lengths.tobytes() + shard.frames[::step].tobytes()).hexdigest()
 
 
 def _fitted_for(path: Path, request: str) -> Optional[GaussianMixture]:
