@@ -14,6 +14,8 @@ from fairseq.models.hubert.hubert import EXTRACTOR_MODE_CHOICES, HubertConfig
 from fairseq.tasks.hubert_pretraining import HubertPretrainingConfig
 from omegaconf import II, open_dict
 
+from softhubert_plugin.errors import SoftHubertError
+
 
 @dataclass
 class SoftHubertPretrainingConfig(HubertPretrainingConfig):
@@ -134,3 +136,17 @@ def complete_shape(cfg: Any, teacher: Any = None) -> None:
                 taken = None if teacher is None else teacher.get(name)
                 value = getattr(base, name) if taken is None else taken
                 cfg[name] = value if isinstance(value, (bool, int)) else str(value)
+
+
+def check_widths(cfg: Any) -> None:
+    """Check that the width of a model can be divided among its attention heads, and among the groups of its positional convolution.
+
+    Raises:
+        SoftHubertError: it cannot.
+    """
+    for parts in ("encoder_attention_heads", "conv_pos_groups"):
+        if cfg.encoder_embed_dim % cfg[parts]:
+            raise SoftHubertError(
+                f"model.encoder_embed_dim={cfg.encoder_embed_dim} is not a multiple of model.{parts}={cfg[parts]}; change one of them"
+                + ("; null takes the teacher's" if "teacher" in cfg else "")
+            )

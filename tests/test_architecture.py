@@ -29,6 +29,7 @@ speakers subsets
 manifests compat
 text_files folders
 files terminal doctor configurations front_end criterions optim planning plotting devices
+ranges
 requirements version errors allocation
 """
 MAY_IMPORT_FAIRSEQ = {"tasks", "models", "criterions", "data", "optim", "compat", "checkpoints", "exchange", "settings"}

@@ -14,7 +14,8 @@ from fairseq import metrics
 from fairseq.criterions import FairseqCriterion, register_criterion
 from fairseq.dataclass import FairseqDataclass
 
-from softhubert_plugin.errors import SoftHubertError, refuse_in_one_line
+from softhubert_plugin.errors import refuse_in_one_line
+from softhubert_plugin.ranges import check_ranges
 
 
 @dataclass
@@ -49,10 +50,7 @@ class DistilHubertCriterion(FairseqCriterion):
     def __init__(self, task: Any, cosine_weight: float = 1.0, features_weight: float = 0.0) -> None:
         super().__init__(task)
         with refuse_in_one_line():
-            if cosine_weight < 0 or features_weight < 0:
-                raise SoftHubertError(
-                    f"criterion.cosine_weight={cosine_weight:g}, features_weight={features_weight:g}: expected both to be 0 (off) or more"
-                )
+            check_ranges("criterion", {"cosine_weight": cosine_weight, "features_weight": features_weight})
         self.cosine_weight = cosine_weight
         self.features_weight = features_weight
 

@@ -15,6 +15,7 @@ from fairseq.criterions import FairseqCriterion, register_criterion
 from fairseq.dataclass import FairseqDataclass
 
 from softhubert_plugin.errors import SoftHubertError, refuse_in_one_line
+from softhubert_plugin.ranges import check_ranges
 
 REGIONS = ("masked", "unmasked")
 
@@ -80,18 +81,14 @@ class SoftHubertCriterion(FairseqCriterion):
     ) -> None:
         super().__init__(task)
         with refuse_in_one_line():
-            if target_temperature <= 0:
-                raise SoftHubertError(
-                    f"criterion.target_temperature={target_temperature:g}: expected a number above 0 (1 keeps the labels as they are)"
-                )
-            if confidence_weight < 0:
-                raise SoftHubertError(f"criterion.confidence_weight={confidence_weight:g}: expected 0 (off) or more")
-            if pred_masked_weight <= 0 and pred_nomask_weight <= 0:
+            weights = {"pred_masked_weight": pred_masked_weight, "pred_nomask_weight": pred_nomask_weight, "loss_weights": loss_weights}
+            check_ranges("criterion", {**weights, "target_temperature": target_temperature, "confidence_weight": confidence_weight})
+            if not pred_masked_weight and not pred_nomask_weight:
                 raise SoftHubertError("criterion.pred_masked_weight and pred_nomask_weight are both 0, so no frame is scored; set one")
         self.target_temperature = target_temperature
         self.confidence_weight = confidence_weight
-        weights = dict(zip(REGIONS, (pred_masked_weight, pred_nomask_weight)))
-        self.region_weights = {region: weight for region, weight in weights.items() if weight > 0}
+        by_region = dict(zip(REGIONS, (pred_masked_weight, pred_nomask_weight)))
+        self.region_weights = {region: weight for region, weight in by_region.items() if weight > 0}
         self.loss_weights = [] if loss_weights is None else list(loss_weights)
 
     def forward(self, model: torch.nn.Module, sample: Dict[str, Any], reduce: bool = True) -> Tuple[torch.Tensor, int, Dict[str, Any]]:

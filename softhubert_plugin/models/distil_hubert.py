@@ -29,17 +29,11 @@ class DistilHubertModel(SoftHubertModel):
         task_cfg: the task's configuration, which gives the sample rate and the frame rate.
 
     Raises:
-        SoftHubertError: the width is not a multiple of the heads or of the positional convolution's groups.
+        SoftHubertError: as :class:`~softhubert_plugin.models.soft_hubert.SoftHubertModel`.
     """
 
     def __init__(self, cfg: Any, task_cfg: Any) -> None:
         complete_shape(cfg)
-        for parts in ("encoder_attention_heads", "conv_pos_groups"):
-            if cfg[parts] < 1 or cfg.encoder_embed_dim % cfg[parts]:
-                raise SoftHubertError(
-                    f"model.encoder_embed_dim={cfg.encoder_embed_dim} is not a multiple of model.{parts}={cfg[parts]}; set both (what is "
-                    "not set is the teacher's)"
-                )
         super().__init__(cfg, task_cfg, None)
         self.target_glu = self.final_proj = None
         inner = int(cfg.encoder_embed_dim)

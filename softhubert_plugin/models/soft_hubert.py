@@ -24,7 +24,8 @@ from softhubert_plugin.models.dropout import dropout
 from softhubert_plugin.models.freezing import Freezing
 from softhubert_plugin.models.masks import channel_masks, frame_masks
 from softhubert_plugin.models.transformer import drop_as_fairseq, encode, enter, walk_layer
-from softhubert_plugin.settings import SoftHubertConfig
+from softhubert_plugin.ranges import check_ranges
+from softhubert_plugin.settings import SoftHubertConfig, check_widths
 
 
 def project_and_mask(
@@ -59,10 +60,13 @@ class SoftHubertModel(HubertModel):
         codewords: number of codewords of each label set, or ``None`` for an encoder without a prediction head.
 
     Raises:
-        SoftHubertError: ``conv_feature_layers`` is malformed or does not give the task's frame rate.
+        SoftHubertError: a number is out of range, ``conv_feature_layers`` is malformed or does not give the task's frame rate, or the width
+            is not a multiple of the heads or of the positional convolution's groups.
     """
 
     def __init__(self, cfg: SoftHubertConfig, task_cfg: Any, codewords: Optional[Sequence[int]]) -> None:
+        check_ranges("model", cfg)
+        check_widths(cfg)
         layers = parse_conv_feature_layers(cfg.conv_feature_layers)
         frame_rate = getattr(task_cfg, "frame_rate", 50.0)
         stride = total_stride(layers)

@@ -36,6 +36,7 @@ from softhubert_plugin.models.kernels import training_kernels
 from softhubert_plugin.models.soft_hubert import SoftHubertModel
 from softhubert_plugin.models.starting_point import start_from
 from softhubert_plugin.models.teacher import Teacher
+from softhubert_plugin.ranges import check_ranges
 from softhubert_plugin.settings import SoftHubertPretrainingConfig, complete_shape
 from softhubert_plugin.tasks.batch_size import check_batch, check_longest
 from softhubert_plugin.tasks.encoder_check import check_encoder
@@ -105,6 +106,7 @@ class SoftHubertPretrainingTask(HubertPretrainingTask):
         if not from_checkpoint:
             with refuse_in_one_line():
                 self._check_names(cfg)
+                self._check_ranges()
                 check_precision(self.cfg, cfg)
         if trains_on_cpu and self.cfg.keep_memory:
             keep_freed_memory()
@@ -126,6 +128,13 @@ class SoftHubertPretrainingTask(HubertPretrainingTask):
             relative = "" if Path(data).is_absolute() else f" (in {Path.cwd()}, where fairseq-hydra-train works; give an absolute path)"
             raise SoftHubertError(f"task.data={data}: no such folder{relative}; give the folder of the manifests {{split}}.tsv")
 
+    def _check_ranges(self) -> None:
+        """Check the numbers of the task, and those of the trainer where the whole configuration is known."""
+        check_ranges("task", self.cfg)
+        whole = self.cfg._get_parent()
+        for section in ("optimization", "optimizer"):
+            check_ranges(section, whole and whole.get(section))
+
     def _build_pretrained(self, cfg: Any, from_checkpoint: bool) -> Any:
         teacher = None if from_checkpoint else self._teacher(cfg)
         self._settle_normalize(cfg, teacher)
@@ -137,6 +146,7 @@ class SoftHubertPretrainingTask(HubertPretrainingTask):
     def _build_fine_tuned(self, cfg: Any, from_checkpoint: bool) -> Any:
         """Build a model that records its encoder's configuration, so that it can be rebuilt from its checkpoint alone."""
         with refuse_in_one_line():
+            check_ranges("model", cfg)
             check_encoder(cfg)
         model = super().build_model(cfg, from_checkpoint)
         pretrained = model.cfg.w2v_args

@@ -1,0 +1,76 @@
+"""Numbers of a configuration that are out of range are refused in one line, with the name of the setting."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+from noise_corpus import label_corpus, write_corpus
+from omegaconf import OmegaConf
+from trainers import build_trainer
+
+from softhubert_plugin.configurations import configuration_folder
+from softhubert_plugin.errors import SoftHubertError
+from softhubert_plugin.ranges import RANGES, check_ranges
+
+CONFIGS = configuration_folder()
+
+
+@pytest.fixture(scope="module")
+def labelled(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return label_corpus(write_corpus(tmp_path_factory.mktemp("corpus")))
+
+
+def _build(corpus: Path, config: str, *overrides: str) -> None:
+    build_trainer([CONFIGS / config], [f"task.data={corpus}", f"task.label_dir={corpus / 'labels'}", "common.cpu=true", *overrides])
+
+
+@pytest.mark.parametrize(
+    ("override", "expected"),
+    [
+        ("model.encoder_attention_heads=5", "is not a multiple of model.encoder_attention_heads=5; change one of them"),
+        ("model.encoder_attention_heads=0", "expected 1 or more"),
+        ("model.conv_pos_groups=7", "is not a multiple of model.conv_pos_groups=7"),
+        ("model.encoder_layers=0", "expected 1 or more"),
+        ("model.encoder_embed_dim=-256", "expected 1 or more"),
+        ("model.dropout=.nan", "expected 0 or more, and below 1"),
+        ("model.attention_dropout=1.5", "expected 0 or more, and below 1"),
+        ("model.encoder_layerdrop=-0.1", "expected 0 or more, and below 1"),
+        ("model.logit_temp=0", "expected a number above 0"),
+        ("model.mask_length=0", "expected 1 or more"),
+        ("model.mask_prob=.inf", "expected 0 or more"),
+        ("criterion.target_temperature=.nan", "expected a number above 0"),
+        ("criterion.pred_masked_weight=-1", "expected 0 or more"),
+        ("criterion.loss_weights=[.nan]", "expected 0 or more"),
+        ("optimization.lr=[.nan]", "expected 0 or more"),
+        ("optimization.update_freq=[0]", "expected 1 or more"),
+        ("optimization.clip_norm=.nan", "expected 0 or more"),
+        ("optimizer.weight_decay=-0.01", "expected 0 or more"),
+        ("optimizer.adam_eps=0", "expected a number above 0"),
+        ("task.frame_rate=0", "expected a number above 0"),
+        ("task.label_rates=[-100]", "expected a number above 0"),
+        ("task.max_sample_size=0", "expected 1 or more"),
+    ],
+)
+def test_a_number_out_of_range_is_refused_by_its_name(
+    override: str, expected: str, labelled: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    with pytest.raises(SystemExit) as stopped:
+        _build(labelled, "pretrain/soft_hubert_tiny.yaml", override)
+    assert stopped.value.code == 2
+    (line,) = [line for line in capsys.readouterr().err.splitlines() if line.startswith("softhubert: error: ")]
+    assert override.partition("=")[0] in line and expected in line
+
+
+def test_numbers_of_every_configuration_are_in_range() -> None:
+    for path in sorted(CONFIGS.glob("*/*.yaml")):
+        for section, settings in OmegaConf.load(path).items():
+            if section in RANGES:
+                check_ranges(str(section), OmegaConf.to_container(settings))
+
+
+def test_what_is_absent_or_left_open_is_left_alone() -> None:
+    check_ranges("model", None)
+    check_ranges("model", {"encoder_layers": None, "dropout": 0, "activation_fn": "gelu", "logit_temp": "${task.frame_rate}"})
+    with pytest.raises(SoftHubertError, match=r"^model\.dropout=1: expected 0 or more, and below 1$"):
+        check_ranges("model", {"dropout": 1})
