@@ -72,6 +72,39 @@ def test_files_of_mixed_or_doubtful_form_are_refused(tmp_path: Path, hypotheses:
         _score(tmp_path, hypotheses, references)
 
 
+@pytest.mark.parametrize(
+    ("text", "structure"),
+    [
+        ("rec1 1 0.10 0.25 GO\nrec1 1 0.40 0.20 ON 0.98\n", "a CTM file"),
+        (";; by a decoder\nrec1 A 0 1 GO\nrec1 A 1 .5 ON\n", None),
+        (";; by a decoder\nrec1 A 0 1 GO\n\nrec1   A 1 0.5 ON\n", "a CTM file"),
+        ("rec1 1 spk1 0.0 2.5 <o,f0,male> GO ON\nrec1 1 spk2 2.5 3.75\n", "an STM file"),
+        ('{"id": "a", "text": "GO"}\n{"id": "b", "text": "ON"}\n', "JSON"),
+        ('[\n  {"text": "GO"},\n  {"text": "ON"}\n]\n', "JSON"),
+        ("[laughter] GO\n{uh} ON\n", None),
+        ("path,text\na.wav,GO ON\nb.wav,NO\n", "a table with commas"),
+        ("well, go on\nno, not now\n", None),
+        ("T-0\tGO ON\nH-0\t-1.5\tGO\n", "a table with tabs"),
+        ("1\n00:00:00,000 --> 00:00:01,500\nGO ON\n", "subtitles"),
+        ("WEBVTT\n\n00:00.000 --> 00:01.500\nGO ON\n", "subtitles"),
+        ('File type = "ooTextFile"\nObject class = "TextGrid"\n', "a TextGrid"),
+        ("FLIGHT 1 AT 10 20 PM\nGO 2 MILES\n", None),
+        ("1 2 3\n4 5 6 7 8\n", None),
+    ],
+)
+@pytest.mark.parametrize("side", ["hypotheses", "references", "both"])
+def test_files_that_hold_more_than_words_are_refused(side: str, text: str, structure: Any, tmp_path: Path) -> None:
+    words = "".join("GO ON\n" if line.strip() else "\n" for line in text.splitlines())
+    files = [text if side in ("hypotheses", "both") else words, text if side in ("references", "both") else words]
+    if structure is None:
+        assert _score(tmp_path, *files).ids
+    else:
+        name = "ref" if side == "references" else "hyp"
+        with pytest.raises(SoftHubertError, match=rf"{name}: looks like {structure}; give the words alone.*--format lines"):
+            _score(tmp_path, *files)
+    assert len(_score(tmp_path, *files, form="lines").ids) == len(words.splitlines())
+
+
 def test_the_form_can_be_forced(tmp_path: Path) -> None:
     lines = _score(tmp_path, "A (laughs)\n{ B\n", "A (laughs)\nB\n", form="lines")
     assert lines.words.tolist() == [2, 1] and lines.errors.tolist() == [0, 1]

@@ -1,7 +1,8 @@
 """Read hypotheses and references: NIST's ``trn``, plain text line by line, or Kaldi's ``text``.
 
 The content decides between ``trn`` (every line is ``WORDS (id)``) and plain text (no line is). A file that mixes the two is refused, and so
-is plain text whose lines seem to begin with Kaldi's utterance names, which would be scored as words.
+is what would be scored as words by mistake: plain text whose lines seem to begin with Kaldi's utterance names, and files of another
+structure, such as CTM.
 """
 
 from __future__ import annotations
@@ -12,6 +13,7 @@ from typing import Dict, List, Optional, Sequence, Tuple
 
 from softhubert_plugin.errors import SoftHubertError
 from softhubert_plugin.files import PathLike
+from softhubert_plugin.scoring.structured import structure_of
 from softhubert_plugin.text_files import read_lines_of
 
 FORMS = ("trn", "lines", "kaldi")
@@ -78,6 +80,7 @@ def _form(lines_of: Dict[PathLike, List[str]]) -> str:
         )
     if False not in first:
         return "trn"
+    _refuse_structures(lines_of)
     _refuse_names(lines_of)
     return "lines"
 
@@ -92,6 +95,21 @@ def _split_trn(text: str) -> Optional[Tuple[str, str]]:
             name = text[start + 1 : -1].strip()
             return (text[:start].rstrip(), name) if name else None
     return None
+
+
+def _refuse_structures(lines_of: Dict[PathLike, List[str]]) -> None:
+    """Refuse files that hold more than words.
+
+    Raises:
+        SoftHubertError: one does.
+    """
+    for path, lines in lines_of.items():
+        structure = structure_of(lines)
+        if structure is not None:
+            raise SoftHubertError(
+                f"{path}: looks like {structure}; give the words alone, one utterance a line, or 'WORDS (id)', or 'id WORDS' with --format "
+                "kaldi; --format lines reads every line as words"
+            )
 
 
 def _refuse_names(lines_of: Dict[PathLike, List[str]]) -> None:
