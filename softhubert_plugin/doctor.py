@@ -17,7 +17,7 @@ from importlib import metadata, util
 from pathlib import Path
 from typing import Dict, List, Mapping, Optional, Sequence, Tuple
 
-from softhubert_plugin.requirements import Requirement, release, requirements
+from softhubert_plugin.requirements import Requirement, how_to_install, release, requirements
 from softhubert_plugin.version import __version__
 
 # The purpose of each extra that users may want.
@@ -221,7 +221,7 @@ def check_packages(needed: Sequence[Requirement], installed: Mapping[str, Option
         if version is None:
             found = "not installed"
             if optional:
-                found += f" (optional, for {EXTRAS[each.extra]}; bash install.sh --extras {each.extra})"
+                found += f" (optional, for {EXTRAS[each.extra]}; {how_to_install(each.extra)})"
             else:
                 problem = f"not installed; {INSTALL}, or 'uv pip install {each.name}'"
         elif not each.admits(version):

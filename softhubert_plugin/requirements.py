@@ -41,6 +41,11 @@ class Requirement(NamedTuple):
         return all(_COMPARISONS[operator](release(version), release(wanted)) for operator, wanted in _comparisons(self.bounds))
 
 
+def how_to_install(extra: str) -> str:
+    """Say how to install an extra of this package, as the end of a message."""
+    return f"install the extra '{extra}': bash install.sh --extras {extra}"
+
+
 def release(version: str) -> Tuple[int, ...]:
     """Return the numbers at the start of a version: 2.11.0+cu130 gives (2, 11, 0), 2.1.0.dev20 gives (2, 1, 0)."""
     match = re.match(r"\d+(?:\.\d+)*", version)

@@ -124,5 +124,5 @@ def test_slurm_is_asked_for_gpus_a_partition_arrays_and_dependencies(tmp_path: P
 
 def test_missing_submitit_is_reported_with_the_remedy(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setitem(sys.modules, "submitit", None)
-    with pytest.raises(SoftHubertError, match="install it by: bash install.sh --extras slurm"):
+    with pytest.raises(SoftHubertError, match="install the extra 'slurm': bash install.sh --extras slurm"):
         Cluster(Graph([]), tmp_path).start([])

@@ -16,9 +16,10 @@ import torch
 
 from softhubert_plugin.asr.hypotheses import Hypothesis, spell, words_of
 from softhubert_plugin.asr.lexicon import plain_lexicon, read_lexicon
-from softhubert_plugin.asr.model_fit import INSTALL_LM, check_fit, check_spelling
+from softhubert_plugin.asr.model_fit import check_fit, check_spelling
 from softhubert_plugin.errors import SoftHubertError
 from softhubert_plugin.files import PathLike
+from softhubert_plugin.requirements import how_to_install
 from softhubert_plugin.text_files import read_yaml
 
 
@@ -180,7 +181,9 @@ class BeamDecoder:
         try:
             from torchaudio.models.decoder import ctc_decoder
         except (ImportError, ModuleNotFoundError, RuntimeError) as error:
-            raise SoftHubertError(f"beam search needs flashlight-text and kenlm ({str(error).splitlines()[0]}); {INSTALL_LM}") from None
+            raise SoftHubertError(
+                f"beam search needs flashlight-text and kenlm ({str(error).splitlines()[0]}); {how_to_install('lm')}"
+            ) from None
         if not checked:
             check_models(settings, symbols)
         boundary = "|" if "|" in symbols else symbols[end]  # fairseq's choice

@@ -14,8 +14,8 @@ from typing import Any, Callable, Dict, Iterable, List, Optional, Sequence, Tupl
 
 from softhubert_plugin.errors import SoftHubertError, remark
 from softhubert_plugin.files import PathLike
+from softhubert_plugin.requirements import how_to_install
 
-INSTALL_LM = "install the extra 'lm': bash install.sh --extras lm"
 WARN_ABOVE, REFUSE_ABOVE = 0.01, 0.5  # shares of the lexicon's words that the language model lacks
 WORD_END = "|"  # of models of letters
 _SPECIAL = ("<unk>", "<s>", "</s>")
@@ -143,7 +143,7 @@ def load_language_model(path: PathLike) -> Any:
     try:
         import kenlm
     except ImportError:
-        raise SoftHubertError(f"{path}: a language model needs kenlm; {INSTALL_LM}") from None
+        raise SoftHubertError(f"{path}: a language model needs kenlm; {how_to_install('lm')}") from None
     if not Path(path).is_file():
         raise SoftHubertError(f"{path}: no such language model; make one with 'softhubert lm'")
     config = kenlm.Config()

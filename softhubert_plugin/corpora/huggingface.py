@@ -16,6 +16,7 @@ from softhubert_plugin.corpora.assemble import Wishes, write_corpus
 from softhubert_plugin.corpora.listed import SPLIT_NAME, Faults, Listed, UtteranceFault, word_from
 from softhubert_plugin.corpora.segments import WORKERS, Outcome, convert_bytes, target_in
 from softhubert_plugin.errors import SoftHubertError
+from softhubert_plugin.requirements import how_to_install
 
 _ROWS_AT_A_TIME = 64  # their audio is in memory together
 
@@ -55,9 +56,7 @@ def _open(folder: Path) -> Dict[Optional[str], Any]:
     try:
         import datasets
     except ImportError as error:
-        raise SoftHubertError(
-            f"datasets cannot be imported ({error}); install the extra 'huggingface': bash install.sh --extras huggingface"
-        ) from None
+        raise SoftHubertError(f"datasets cannot be imported ({error}); {how_to_install('huggingface')}") from None
     if not os.path.isdir(folder):
         raise SoftHubertError(f"{folder}: no such folder; give one that datasets' save_to_disk wrote")
     try:

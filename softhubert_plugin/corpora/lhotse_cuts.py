@@ -15,6 +15,7 @@ from softhubert_plugin.corpora.listed import Faults, Listed, UtteranceFault, nam
 from softhubert_plugin.corpora.textgrids import Interval, write_textgrid
 from softhubert_plugin.errors import SoftHubertError
 from softhubert_plugin.manifests import SAMPLE_RATE
+from softhubert_plugin.requirements import how_to_install
 from softhubert_plugin.text_files import numbered_lines
 
 # How the alignments of Lhotse's recipes are named, and the tiers they go to.
@@ -49,7 +50,7 @@ def write_lhotse_manifests(cuts: Sequence[str], wishes: Wishes) -> str:
     try:
         import lhotse  # noqa: F401
     except ImportError as error:
-        raise SoftHubertError(f"Lhotse cannot be imported ({error}); install the extra 'lhotse': bash install.sh --extras lhotse") from None
+        raise SoftHubertError(f"Lhotse cannot be imported ({error}); {how_to_install('lhotse')}") from None
     inputs = named_inputs(cuts)
     faults = Faults(wishes.skip_unreadable)
     root = wishes.root or Path()

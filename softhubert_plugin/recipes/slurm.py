@@ -13,6 +13,7 @@ from typing import Any, Dict, List, Sequence
 from softhubert_plugin.errors import SoftHubertError
 from softhubert_plugin.recipes.processes import RECIPE_VARIABLE, command_environment
 from softhubert_plugin.recipes.stages import Command, Graph, Stage, shell
+from softhubert_plugin.requirements import how_to_install
 
 _HOURS, _CPUS = 72, 16  # what a job asks for
 _SUBMITTED = "submitted.txt"
@@ -102,7 +103,7 @@ class Cluster:
         try:
             import submitit
         except ImportError:
-            raise SoftHubertError("--slurm needs submitit; install it by: bash install.sh --extras slurm") from None
+            raise SoftHubertError(f"--slurm needs submitit; {how_to_install('slurm')}") from None
         try:
             executor = submitit.AutoExecutor(folder=self.folder, cluster=self.kind)
         except (RuntimeError, ValueError) as error:

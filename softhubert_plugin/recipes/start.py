@@ -13,6 +13,7 @@ from softhubert_plugin.recipes.engine import Recipe, alone, write_recipe
 from softhubert_plugin.recipes.processes import Machine, gpus_here
 from softhubert_plugin.recipes.slurm import Cluster
 from softhubert_plugin.recipes.stages import Graph, Stage
+from softhubert_plugin.requirements import how_to_install
 
 
 def start(
@@ -77,4 +78,4 @@ def _check_extras(stages: Sequence[Stage]) -> None:
     for extra, name in needed.items():
         lacking = missing(extra)
         if lacking:
-            raise SoftHubertError(f"stage {name} needs {' and '.join(lacking)}: bash install.sh --extras {extra}")
+            raise SoftHubertError(f"stage {name} needs {' and '.join(lacking)}; {how_to_install(extra)}")
