@@ -7,17 +7,16 @@ the report.
 
 from __future__ import annotations
 
-import json
 import os
 import shutil
-import subprocess
 import sys
 from dataclasses import dataclass
-from importlib import metadata, util
+from importlib import util
 from pathlib import Path
-from typing import Dict, List, Mapping, Optional, Sequence, Tuple
+from typing import List, Mapping, Optional, Sequence, Tuple
 
-from softhubert_plugin.requirements import Requirement, how_to_install, release, requirements
+from softhubert_plugin.import_trials import Trial, try_imports
+from softhubert_plugin.requirements import Requirement, how_to_install, installed_version, release, requirements
 from softhubert_plugin.version import __version__
 
 # The purpose of each extra that users may want.
@@ -38,32 +37,9 @@ CONFIGURATION_VERSIONS = {
 }
 # From this version on, torchaudio is built on torch's stable interface, so that it also loads with every later torch.
 STABLE_TORCHAUDIO = (2, 11)
-IMPORT_SECONDS = 300
 LITTLE_DISK = 1e9
 
 INSTALL = "run 'bash install.sh' in a clone of SoftHuBERT"
-
-# Runs in the other process. It writes one line of JSON per import and flushes it, so that results before a crash are known.
-_TRIAL = """
-import json, sys
-out, sys.stdout = sys.stdout, sys.stderr
-sys.path[:] = json.loads(sys.argv[1])
-for name in json.loads(sys.argv[2]):
-    result = {"name": name, "error": ""}
-    try:
-        module = __import__(name)
-        if name == "torch":
-            result["cuda"] = module.version.cuda
-            result["devices"] = []
-            if module.cuda.is_available():
-                for index in range(module.cuda.device_count()):
-                    device = module.cuda.get_device_properties(index)
-                    result["devices"].append("%s, %.0f GiB" % (device.name, device.total_memory / 2**30))
-    except BaseException as error:
-        result["error"] = type(error).__name__ + ": " + " ".join(str(error).split())
-    out.write(json.dumps(result) + "\\n")
-    out.flush()
-"""
 
 
 @dataclass(frozen=True)
@@ -81,21 +57,6 @@ class Finding:
     found: str
     problem: str = ""
     note: str = ""
-
-
-@dataclass(frozen=True)
-class Trial:
-    """The result of importing one module.
-
-    Attributes:
-        error: the error; empty if the import succeeded.
-        cuda: for torch, the CUDA version that it was built for; ``None`` for a CPU build.
-        devices: for torch, name and memory of each CUDA device.
-    """
-
-    error: str = ""
-    cuda: Optional[str] = None
-    devices: Tuple[str, ...] = ()
 
 
 def diagnose() -> Tuple[str, int]:
@@ -135,26 +96,12 @@ def report_text(findings: Sequence[Finding]) -> str:
     return "\n".join(lines)
 
 
-def installed_version(name: str) -> Optional[str]:
-    """Return the version in a distribution's metadata; ``None`` if it is not installed or its metadata is damaged."""
-    try:
-        version: Optional[str] = metadata.version(name)
-    except Exception:  # damaged metadata can raise any error, and the doctor must continue
-        return None
-    return version or None
-
-
 def check_python(python: Tuple[int, int]) -> List[Finding]:
     """Check that fairseq and torch are available for this Python."""
     found = f"{sys.version.split()[0]} ({sys.executable})"
     if (3, 8) <= python <= (3, 13):
         return [Finding("Python", found)]
     return [Finding("Python", found, problem=f"{_dotted(python)} is not supported; use 3.8 to 3.13 (3.10 fits stock fairseq best)")]
-
-
-def missing(extra: str) -> List[str]:
-    """Return the distributions of an extra of this package that are not installed."""
-    return [each.name for each in requirements(sys.version_info[:2]) if each.extra == extra and installed_version(each.name) is None]
 
 
 def check_fairseq(python: Tuple[int, int], installed: Mapping[str, Optional[str]]) -> List[Finding]:
@@ -308,42 +255,6 @@ def check_machine(torch: Trial) -> List[Finding]:
         return [*findings, Finding("free disk", "unknown", problem=problem)]
     problem = f"less than {LITTLE_DISK / 1e9:.0f} GB is free at {here}; features and checkpoints need more" if free < LITTLE_DISK else ""
     return [*findings, Finding("free disk", f"{free / 1e9:.1f} GB at {here}", problem=problem)]
-
-
-def try_imports(names: Sequence[str], *, seconds: float = IMPORT_SECONDS) -> Dict[str, Trial]:
-    """Import the modules one after another, in a new process with this process's search path.
-
-    If a module ends the process or takes longer than ``seconds``, this is recorded as its error. The modules after it are tried in another
-    process.
-
-    Args:
-        names: names of the modules.
-        seconds: time limit of the process.
-
-    Returns:
-        The result for each module, in order.
-    """
-    trials: Dict[str, Trial] = {}
-    remaining = list(names)
-    while remaining:
-        command = [sys.executable, "-W", "ignore", "-c", _TRIAL, json.dumps(sys.path), json.dumps(remaining)]
-        try:
-            process = subprocess.run(command, stdin=subprocess.DEVNULL, capture_output=True, timeout=seconds, check=False)
-            output, ending = process.stdout, f"the import ended the process (exit status {process.returncode})"
-        except subprocess.TimeoutExpired as expired:
-            output, ending = expired.stdout or b"", f"the import took more than {seconds:g} seconds"
-        except OSError as error:
-            output, ending = b"", f"Python could not be started to try it ({error.strerror})"
-        for line in output.decode("utf-8", "replace").splitlines():
-            try:
-                told = json.loads(line)
-                trials[told["name"]] = Trial(told["error"], told.get("cuda"), tuple(told.get("devices", ())))
-            except (ValueError, KeyError, TypeError):
-                continue  # a line that a module wrote to the file descriptor itself
-        remaining = [name for name in remaining if name not in trials]
-        if remaining:
-            trials[remaining.pop(0)] = Trial(error=ending)
-    return {name: trials[name] for name in names}
 
 
 def _module_folder(name: str) -> Optional[Path]:

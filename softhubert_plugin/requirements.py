@@ -1,4 +1,4 @@
-"""Read this package's requirements: from ``setup.py`` in a clone, from the package's metadata after installation.
+"""This package's requirements, and which of them are installed. They are read from ``setup.py`` in a clone, otherwise from metadata.
 
 No library is used, because ``softhubert doctor`` must work even if nothing is installed. Only the forms that ``setup.py`` uses are
 understood: ``name>=1,<2; python_version < '3.11'`` and, in metadata, ``extra == 'demo'``.
@@ -9,9 +9,10 @@ from __future__ import annotations
 import ast
 import contextlib
 import re
+import sys
 from importlib import metadata
 from pathlib import Path
-from typing import Any, Dict, Iterator, List, NamedTuple, Tuple
+from typing import Any, Dict, Iterator, List, NamedTuple, Optional, Tuple
 
 DISTRIBUTION = "softhubert"
 SETUP = Path(__file__).resolve().parents[1] / "setup.py"
@@ -39,6 +40,20 @@ class Requirement(NamedTuple):
     def admits(self, version: str) -> bool:
         """Return whether a version is within the bounds."""
         return all(_COMPARISONS[operator](release(version), release(wanted)) for operator, wanted in _comparisons(self.bounds))
+
+
+def installed_version(name: str) -> Optional[str]:
+    """Return the version in a distribution's metadata; ``None`` if it is not installed or its metadata is damaged."""
+    try:
+        version: Optional[str] = metadata.version(name)
+    except Exception:  # damaged metadata can raise any error, and the doctor must continue
+        return None
+    return version or None
+
+
+def missing(extra: str) -> List[str]:
+    """Return the distributions of an extra of this package that are not installed."""
+    return [each.name for each in requirements(sys.version_info[:2]) if each.extra == extra and installed_version(each.name) is None]
 
 
 def how_to_install(extra: str) -> str:

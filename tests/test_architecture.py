@@ -30,7 +30,7 @@ manifests compat
 text_files folders
 files terminal doctor configurations front_end criterions optim planning plotting devices
 ranges
-requirements version errors allocation
+requirements import_trials version errors allocation
 """
 MAY_IMPORT_FAIRSEQ = {"tasks", "models", "criterions", "data", "optim", "compat", "checkpoints", "exchange", "settings"}
 # Stages share these on purpose. Every other module that a command calls is a program, and no other stage may import it.

@@ -13,8 +13,9 @@ import packaging.requirements
 import pytest
 
 from softhubert_plugin import doctor
-from softhubert_plugin.doctor import Finding, Trial
-from softhubert_plugin.requirements import Requirement, requirements
+from softhubert_plugin.doctor import Finding
+from softhubert_plugin.import_trials import Trial, try_imports
+from softhubert_plugin.requirements import Requirement, installed_version, requirements
 
 GOOD_310: Dict[str, Optional[str]] = {
     "fairseq": "0.12.2",
@@ -184,7 +185,7 @@ def test_imports_are_tried_past_one_that_ends_the_process(tmp_path: Path, monkey
     (tmp_path / "kills_python.py").write_text("import os, signal\nos.kill(os.getpid(), signal.SIGKILL)\n", encoding="utf-8")
     (tmp_path / "says_much.py").write_text("print('noise')\nraise OSError('libmissing.so:\\n not found')\n", encoding="utf-8")
     monkeypatch.syspath_prepend(tmp_path)
-    trials = doctor.try_imports(["json", "kills_python", "says_much", "colorsys"])
+    trials = try_imports(["json", "kills_python", "says_much", "colorsys"])
     assert list(trials) == ["json", "kills_python", "says_much", "colorsys"]
     assert trials["json"].error == trials["colorsys"].error == ""
     assert "exit status -9" in trials["kills_python"].error
@@ -194,7 +195,7 @@ def test_imports_are_tried_past_one_that_ends_the_process(tmp_path: Path, monkey
 def test_an_import_that_hangs_is_given_up(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     (tmp_path / "hangs.py").write_text("import time\ntime.sleep(60)\n", encoding="utf-8")
     monkeypatch.syspath_prepend(tmp_path)
-    trials = doctor.try_imports(["hangs"], seconds=1)
+    trials = try_imports(["hangs"], seconds=1)
     assert trials["hangs"].error == "the import took more than 1 seconds"
 
 
@@ -202,9 +203,9 @@ def test_versions_of_missing_and_damaged_distributions_are_none(tmp_path: Path, 
     (tmp_path / "damaged-1.0.dist-info").mkdir()
     (tmp_path / "damaged-1.0.dist-info" / "METADATA").write_bytes(b"\xff\xfe\x00")
     monkeypatch.syspath_prepend(tmp_path)
-    assert doctor.installed_version("damaged") is None
-    assert doctor.installed_version("no-such-distribution") is None
-    assert doctor.installed_version("pytest") == pytest.__version__
+    assert installed_version("damaged") is None
+    assert installed_version("no-such-distribution") is None
+    assert installed_version("pytest") == pytest.__version__
 
 
 def test_the_report_ends_with_the_problems_and_they_are_counted(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -149,7 +149,7 @@ def test_a_package_that_a_late_stage_needs_is_missed_before_the_first_one(tmp_pa
     stages = _chain(tmp_path)
     stages[-1] = replace(stages[-1], extra="lm")
     absent = {"kenlm"}
-    monkeypatch.setattr("softhubert_plugin.doctor.installed_version", lambda name: None if name in absent else "1")
+    monkeypatch.setattr("softhubert_plugin.requirements.installed_version", lambda name: None if name in absent else "1")
     with pytest.raises(SoftHubertError, match=r"^stage d needs kenlm; install the extra 'lm': bash install\.sh --extras lm$"):
         _run(stages, tmp_path)
     assert not (tmp_path / "a").exists()

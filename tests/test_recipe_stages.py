@@ -137,7 +137,7 @@ def test_a_study_may_have_a_second_iteration_a_language_model_and_a_split_to_pro
 def test_a_language_model_without_kenlm_is_refused_before_training(
     recipe: str, data: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("softhubert_plugin.doctor.installed_version", lambda name: None if name == "kenlm" else "1")
+    monkeypatch.setattr("softhubert_plugin.requirements.installed_version", lambda name: None if name == "kenlm" else "1")
     options = ["--data", str(data), "--train", "mine", "--valid", "check", "--tests", "near", "--exp", str(tmp_path / "exp")]
     with pytest.raises(SystemExit):
         main(["recipe", recipe, *options, *(["--lm"] if recipe == "study" else ["--config", "tiny"])])

@@ -7,13 +7,12 @@ import signal
 from pathlib import Path
 from typing import Any, Dict, Optional, Sequence
 
-from softhubert_plugin.doctor import missing
 from softhubert_plugin.errors import SoftHubertError
 from softhubert_plugin.recipes.engine import Recipe, alone, write_recipe
 from softhubert_plugin.recipes.processes import Machine, gpus_here
 from softhubert_plugin.recipes.slurm import Cluster
 from softhubert_plugin.recipes.stages import Graph, Stage
-from softhubert_plugin.requirements import how_to_install
+from softhubert_plugin.requirements import how_to_install, missing
 
 
 def start(
