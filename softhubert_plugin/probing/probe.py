@@ -19,24 +19,21 @@ from softhubert_plugin.alignments.utterances import UNLABELLED, Alignments
 from softhubert_plugin.devices import usable_device
 from softhubert_plugin.errors import SoftHubertError
 from softhubert_plugin.features.layers import FILE_NAME
-from softhubert_plugin.features.shards import shard_path
-from softhubert_plugin.features.subset import subset_manifest
 from softhubert_plugin.files import PathLike, write_json, write_text
-from softhubert_plugin.manifests import Manifest, read_manifest
 from softhubert_plugin.probing.information import JointCounts
 from softhubert_plugin.probing.layer_frames import (
     Drawn,
-    LayerFrames,
     LayerSource,
     draw_frames,
     frames_without_phone,
     labelled,
-    layer_folders,
     probing_speakers,
 )
 from softhubert_plugin.probing.linear import LinearProbes, fit_path
 from softhubert_plugin.probing.measures import ProbeScore
-from softhubert_plugin.probing.sources import HubertSource, MfccSource, Sample, ShardSource
+from softhubert_plugin.probing.opening import open_layers, open_mfcc
+from softhubert_plugin.probing.sources import Sample
+from softhubert_plugin.probing.table import probe_table
 from softhubert_plugin.speakers import announce, speakers_of
 
 L2 = (1e-1, 1e-2, 1e-3, 1e-4)
@@ -109,8 +106,8 @@ def probe_layers(
     if choose_by not in ("accuracy", "pnmi") or (choose_by == "pnmi" and not clusters):
         raise SoftHubertError(f"--by {choose_by}: expected accuracy, or pnmi with --clusters above 0")
     device = usable_device(device)
-    manifest, source = _source(feat_dir, split, nshard, manifest_path, checkpoint, layers, percent, dest, device)
-    floor = None if mfcc_dir is None else _mfcc(mfcc_dir, split, manifest)
+    manifest, source = open_layers(feat_dir, split, nshard, manifest_path, checkpoint, layers, percent, dest, device)
+    floor = None if mfcc_dir is None else open_mfcc(mfcc_dir, split, manifest)
     speakers = speakers_of(manifest, speaker_from)
     aligned = Alignments(alignments, manifest, phone_set=phone_set, units_per_second=units_per_second, partly=partly)
     having = [index for index in range(len(manifest)) if aligned.has(index)]
@@ -148,59 +145,12 @@ def probe_layers(
         "layers": [{"layer": number, **row} for number, row in rows.items()],
         "mfcc": of_mfcc,
     }
-    from softhubert_plugin.probing.curve import draw_curve
+    from softhubert_plugin.probing.curve import draw_curve  # matplotlib takes long to import
 
     write_text(Path(dest) / "layers.svg", draw_curve(result))
     write_json(Path(dest) / "confusion.json", {"phones": aligned.phones, "spoken_by_found": confusions})
     write_json(Path(dest) / FILE_NAME, result)
     return probe_table(result)
-
-
-def _source(
-    feat_dir: PathLike,
-    split: str,
-    nshard: int,
-    manifest_path: Optional[PathLike],
-    checkpoint: Optional[PathLike],
-    layers: str,
-    percent: Optional[float],
-    dest: PathLike,
-    device: str,
-) -> Tuple[Manifest, LayerSource]:
-    """The manifest and its layers, from shards or from audio."""
-    if checkpoint is None:
-        if percent is not None or layers != "all":
-            raise SoftHubertError("--percent and --layers go with --checkpoint; feature shards are probed as they were dumped")
-        if manifest_path is None:
-            raise SoftHubertError("--manifest is missing: give the .tsv that the feature shards were dumped from")
-        manifest = read_manifest(manifest_path)
-        folders = layer_folders(feat_dir, split, nshard)
-        return manifest, ShardSource({layer: LayerFrames(path, split, nshard, manifest) for layer, path in folders.items()})
-    if nshard != 1:
-        raise SoftHubertError(f"NSHARD {nshard}: with --checkpoint there are no shards; give 1")
-    manifest = read_manifest(Path(feat_dir) / f"{split}.tsv" if manifest_path is None else manifest_path)
-    if percent is not None:
-        manifest = subset_manifest(manifest, percent, dest)
-    return manifest, HubertSource(checkpoint, manifest, layers, device)
-
-
-def _mfcc(directory: PathLike, split: str, manifest: Manifest) -> LayerSource:
-    if str(directory) == "audio":
-        return MfccSource(manifest)
-    return ShardSource({0: LayerFrames(directory, split, _nshard(directory, split), manifest, default_rate=100.0)})
-
-
-def _nshard(directory: PathLike, split: str) -> int:
-    """The number of shards of a split in a folder.
-
-    Raises:
-        SoftHubertError: there is no shard.
-    """
-    for path in sorted(Path(directory).glob(f"{split}_0_*.npy")):
-        count = path.stem.rpartition("_")[2]
-        if count.isdigit():
-            return int(count)
-    raise SoftHubertError(f"{shard_path(directory, split, 0, 1)}: no such features; dump them with 'softhubert features mfcc'")
 
 
 def _groups(source: LayerSource, max_frames: int) -> List[List[int]]:
@@ -320,28 +270,3 @@ def _nearest(features: np.ndarray, centres: np.ndarray) -> np.ndarray:
     """``(frames,)``: the centre nearest to each frame."""
     nearest: np.ndarray = (features @ centres.T - 0.5 * (centres**2).sum(1)).argmax(1)
     return nearest
-
-
-def probe_table(result: Dict[str, Any]) -> str:
-    """The content of ``layers.json`` as a table of text."""
-    lines = [f"{'layer':>5}  {'frame accuracy %':<24}{'of speech alone %':<24}{'phone error %':<27}PNMI"]
-    rows = [("MFCC", result["mfcc"])] if result["mfcc"] else []
-    for name, row in [*rows, *((row["layer"], row) for row in result["layers"])]:
-        cells = [
-            "{:.2f} ({:.2f} to {:.2f})".format(*(100 * row[key][part] for part in ("value", "low", "high")))
-            for key in ("accuracy", "speech_accuracy", "phone_error")
-        ]
-        pnmi = "{value:.3f} ({low:.3f} to {high:.3f})".format(**row["pnmi"]) if "pnmi" in row else "-"
-        mark = "  <- chosen" if name == result["layer"] else ""
-        lines.append(f"{name:>5}  {cells[0]:<24}{cells[1]:<24}{cells[2]:<27}{pnmi}{mark}")
-    row, tested = result["layers"][0], result["speakers"]["test"]
-    lines.append(
-        f"{row['frames']} test frames of {len(tested)} speakers; 95 % intervals over {row['intervals_over']}, of PNMI over utterances"
-    )
-    lines.append(f"always the most frequent phone: {100 * row['majority']:.2f} %; layer {result['layer']} chosen by {result['chosen_by']}")
-    lines.append(
-        f"alignments in {result['alignment_unit']}: {result['frames_without_phone']} of {result['frames']} frames have no phone "
-        f"({100 * result['frames_without_phone'] / result['frames']:.1f} %); utterances without alignment: {result['without_alignment']}"
-    )
-    lines.append(result["speakers_from"])
-    return "\n".join(lines)
