@@ -8,11 +8,12 @@ import shlex
 import subprocess
 import sys
 from pathlib import Path
-from typing import Iterator, List, Tuple
+from typing import Any, Iterator, List, Tuple
 
 import pytest
 
 from softhubert_plugin.cli import build_parser, main
+from softhubert_plugin.commands import numbers
 
 
 def _commands(parser: argparse.ArgumentParser, prefix: Tuple[str, ...] = ()) -> Iterator[Tuple[Tuple[str, ...], argparse.ArgumentParser]]:
@@ -44,7 +45,7 @@ def test_every_argument_is_explained(command: Tuple[str, ...]) -> None:
     ("arguments", "complaint"),
     [
         (["features", "mfcc", "nowhere", "train", "1", "0", "out"], "nowhere/train.tsv"),
-        (["features", "mfcc", "nowhere", "train", "one", "0", "out"], "invalid int value: 'one'"),
+        (["features", "mfcc", "nowhere", "train", "one", "0", "out"], "'one' is not a whole number"),
         (["gmm", "learn", "nowhere", "train", "1", "gmm.safetensors", "10"], "nowhere/train_0_1.npy"),
         (["gmm", "dump", "nowhere", "train", "gmm.safetensors", "1", "0", "lab"], "gmm.safetensors: no such mixture"),
         (["labels", "inspect", "train.gmm"], "train.gmm"),
@@ -90,3 +91,42 @@ def test_clustering_and_reports_work_without_fairseq(corpus: Path, tmp_path: Pat
     done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=False, env=environment)
     assert done.returncode == 0, done.stderr
     assert '"components": 4' in done.stdout
+
+
+NUMERIC_ARGUMENTS = {
+    " ".join((*command, *(action.option_strings[-1:] or [action.dest]))): action
+    for command, parser in COMMANDS.items()
+    for action in parser._actions
+    if action.type is not None
+}
+
+
+@pytest.mark.parametrize("name", NUMERIC_ARGUMENTS)
+def test_no_command_takes_what_is_not_a_number_that_libraries_can_keep(name: str) -> None:
+    read: Any = NUMERIC_ARGUMENTS[name].type
+    assert read in (numbers.number, numbers.positive, numbers.whole, numbers.count, numbers.amount, numbers.seed)
+    for text in (
+        "nan",
+        "inf",
+        "-inf",
+        "1e999",
+        "",
+        "x",
+        *(() if read in (numbers.number, numbers.positive) else ("9" * 30, "9" * 6000, "1.5", "1e3")),
+    ):
+        with pytest.raises(argparse.ArgumentTypeError):
+            read(text)
+    default = NUMERIC_ARGUMENTS[name].default
+    for value in default if isinstance(default, list) else [] if default is None else [default]:
+        assert read(str(value)) == value
+
+
+def test_whole_numbers_have_the_range_of_their_kind() -> None:
+    assert [numbers.seed(text) for text in ("0", "4294967295")] == [0, 4294967295]
+    assert [numbers.whole(text) for text in ("-7", "+7", "2147483647")] == [-7, 7, 2147483647]
+    assert (numbers.count("1"), numbers.amount("0"), numbers.number("-.5e1")) == (1, 0, -5.0)
+    with pytest.raises(argparse.ArgumentTypeError, match="'0' is not a number above 0"):
+        numbers.positive("0")
+    for read, text in ((numbers.seed, "-1"), (numbers.seed, "4294967296"), (numbers.count, "0"), (numbers.amount, "-1")):
+        with pytest.raises(argparse.ArgumentTypeError, match=f"'{text}' is not a whole number from"):
+            read(text)

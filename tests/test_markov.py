@@ -275,7 +275,7 @@ def test_an_unreachable_perplexity_and_impossible_options_are_refused(speech: Pa
         (["--stay", "0.5"], "--stay is the probability to stay of sticky transitions"),
         (["--markov", "full", "--stay", "0.5"], "--stay is the probability to stay of sticky transitions"),
         (["--markov", "sticky", "--stay", "1"], "--stay 1: expected a probability"),
-        (["--markov", "sticky", "--stay", "nan"], "--stay nan: expected a probability"),
+        (["--markov", "sticky", "--stay", "nan"], "--stay: 'nan' is not a finite number"),
     ):
         with pytest.raises(SystemExit) as stopped:
             main([*learn, *words])

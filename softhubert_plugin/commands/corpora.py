@@ -5,6 +5,7 @@ from __future__ import annotations
 import argparse
 
 from softhubert_plugin.commands.manifests import add_any_corpus
+from softhubert_plugin.commands.numbers import number, seed, whole
 from softhubert_plugin.commands.parser import Commands
 from softhubert_plugin.errors import SoftHubertError
 
@@ -24,9 +25,9 @@ def add_corpus(commands: Commands) -> None:
         spoken,
     )
     parser.add_argument("dest", metavar="DEST", help="folder to write audio, manifests, transcripts and alignments to")
-    parser.add_argument("--utterances", type=int, default=1500, help="number of utterances, all splits together (default: %(default)s)")
-    parser.add_argument("--speakers", type=int, default=12, help="number of voices, all splits together (default: %(default)s)")
-    parser.add_argument("--seed", type=int, default=1, help="random seed; the same seed gives the same corpus (default: %(default)s)")
+    parser.add_argument("--utterances", type=whole, default=1500, help="number of utterances, all splits together (default: %(default)s)")
+    parser.add_argument("--speakers", type=whole, default=12, help="number of voices, all splits together (default: %(default)s)")
+    parser.add_argument("--seed", type=seed, default=1, help="random seed; the same seed gives the same corpus (default: %(default)s)")
 
     def digits(a: argparse.Namespace) -> str:
         from softhubert_plugin.corpora.digits import make_digits_corpus
@@ -41,8 +42,8 @@ def add_corpus(commands: Commands) -> None:
     )
     parser.add_argument("recordings", metavar="RECORDINGS", help="folder of recordings named {digit}_{speaker}_{take}.wav")
     parser.add_argument("dest", metavar="DEST", help="folder to write audio, manifests and transcripts to")
-    parser.add_argument("--utterances", type=int, default=300, help="number of digit strings per speaker (default: %(default)s)")
-    parser.add_argument("--seed", type=int, default=1, help="random seed; the same seed gives the same corpus (default: %(default)s)")
+    parser.add_argument("--utterances", type=whole, default=300, help="number of digit strings per speaker (default: %(default)s)")
+    parser.add_argument("--seed", type=seed, default=1, help="random seed; the same seed gives the same corpus (default: %(default)s)")
     parser.add_argument("--test-speaker", default="", metavar="NAME", help="speaker to test on (default: the last one)")
 
 
@@ -76,9 +77,9 @@ def add_manifest(commands: Commands) -> None:
         help="file name extension of the audio, in any case; several as wav,flac or by repeating it (default: flac)",
     )
     parser.add_argument(
-        "--valid-percent", type=float, default=0.01, help="fraction of the files for validation, 0 to 1 (default: %(default)s)"
+        "--valid-percent", type=number, default=0.01, help="fraction of the files for validation, 0 to 1 (default: %(default)s)"
     )
-    parser.add_argument("--seed", type=int, default=42, help="random seed for the choice of validation files (default: %(default)s)")
+    parser.add_argument("--seed", type=seed, default=42, help="random seed for the choice of validation files (default: %(default)s)")
     parser.add_argument(
         "--skip-unreadable",
         action="store_true",
@@ -133,6 +134,6 @@ def add_manifest(commands: Commands) -> None:
     parser.add_argument("data", metavar="DATA", help="folder of the manifests")
     parser.add_argument("split", metavar="SPLIT", help="name of the split to draw from")
     parser.add_argument("part", metavar="NAME", help="name of the part, for the files in DATA")
-    parser.add_argument("--utterances", type=int, required=True, metavar="N", help="size of the part")
+    parser.add_argument("--utterances", type=whole, required=True, metavar="N", help="size of the part")
 
     add_any_corpus(commands)

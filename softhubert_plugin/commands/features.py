@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 
+from softhubert_plugin.commands.numbers import number, positive
 from softhubert_plugin.commands.parser import Commands, add_device_argument, add_shard_arguments
 
 
@@ -54,7 +55,7 @@ def add_features(commands: Commands) -> None:
     parser.add_argument("feat_dir", metavar="FEAT_DIR", help="folder to write to; several layers go to FEAT_DIR/layer{N}")
     _add_file_arguments(parser)
     add_device_argument(parser)
-    parser.add_argument("--batch-seconds", type=float, default=40.0, help="seconds of audio per batch (default: %(default)s)")
+    parser.add_argument("--batch-seconds", type=positive, default=40.0, help="seconds of audio per batch (default: %(default)s)")
 
 
 def _add_file_arguments(parser: argparse.ArgumentParser) -> None:
@@ -62,5 +63,5 @@ def _add_file_arguments(parser: argparse.ArgumentParser) -> None:
         "--dtype", choices=("float32", "float16"), default="float32", help="number format of the files (default: %(default)s)"
     )
     parser.add_argument(
-        "--percent", type=float, help="fraction of the utterances to use, 0 to 1; FEAT_DIR/SPLIT.tsv lists them (default: all utterances)"
+        "--percent", type=number, help="fraction of the utterances to use, 0 to 1; FEAT_DIR/SPLIT.tsv lists them (default: all utterances)"
     )

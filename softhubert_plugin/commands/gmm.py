@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 
+from softhubert_plugin.commands.numbers import count, number, positive, seed, whole
 from softhubert_plugin.commands.parser import Commands, add_device_argument, add_shard_arguments
 from softhubert_plugin.errors import SoftHubertError
 
@@ -16,7 +17,7 @@ def _add_transition_arguments(parser: argparse.ArgumentParser) -> None:
         "component, or a matrix (default: frames are taken one by one)",
     )
     parser.add_argument(
-        "--stay", type=float, metavar="P", help="with --markov sticky: the probability to stay, from 0 to below 1 (default: fitted)"
+        "--stay", type=number, metavar="P", help="with --markov sticky: the probability to stay, from 0 to below 1 (default: fitted)"
     )
 
 
@@ -51,11 +52,11 @@ def add_gmm(commands: Commands) -> None:
     )
     parser.add_argument("feat_dir", metavar="FEAT_DIR", help="folder of feature shards")
     parser.add_argument("split", metavar="SPLIT", help="name of the split to fit on")
-    parser.add_argument("nshard", metavar="NSHARD", type=int, help="number of shards")
+    parser.add_argument("nshard", metavar="NSHARD", type=whole, help="number of shards")
     parser.add_argument("gmm_path", metavar="GMM_PATH", help="mixture file to write (gmm.safetensors)")
-    parser.add_argument("n_components", metavar="N_COMPONENTS", type=int, help="number of mixture components")
+    parser.add_argument("n_components", metavar="N_COMPONENTS", type=whole, help="number of mixture components")
     parser.add_argument(
-        "--percent", type=float, default=-1.0, help="fraction of the utterances to fit on, 0 to 1; negative for all (default: all)"
+        "--percent", type=number, default=-1.0, help="fraction of the utterances to fit on, 0 to 1; negative for all (default: all)"
     )
     parser.add_argument(
         "--covariance",
@@ -63,7 +64,7 @@ def add_gmm(commands: Commands) -> None:
         default="diag",
         help="kind of covariance matrices (default: %(default)s)",
     )
-    parser.add_argument("--pca", type=int, metavar="D", help="reduce features to D principal components first (default: no reduction)")
+    parser.add_argument("--pca", type=whole, metavar="D", help="reduce features to D principal components first (default: no reduction)")
     parser.add_argument("--whiten", action="store_true", help="scale principal components to unit variance first")
     parser.add_argument("--standardise", action="store_true", help="scale each dimension to unit variance first")
     parser.add_argument(
@@ -71,23 +72,23 @@ def add_gmm(commands: Commands) -> None:
     )
     parser.add_argument(
         "--perplexity",
-        type=float,
+        type=number,
         default=4.0,
         help="mean perplexity that the posteriors are calibrated to; 0 for no calibration (default: %(default)s)",
     )
     parser.add_argument(
         "--iterations",
-        type=int,
+        type=whole,
         default=100,
         help="maximum number of EM iterations; 0 keeps the start, such as that of --init (default: %(default)s)",
     )
     parser.add_argument(
         "--tolerance",
-        type=float,
+        type=number,
         default=1e-5,
         help="stop when an iteration improves the held-out likelihood by less than this fraction (default: %(default)s)",
     )
-    parser.add_argument("--seed", type=int, default=1, help="random seed for the choice of frames and for the start (default: %(default)s)")
+    parser.add_argument("--seed", type=seed, default=1, help="random seed of the choice of frames and of the start (default: %(default)s)")
     _add_transition_arguments(parser)
     add_device_argument(parser)
 
@@ -120,14 +121,14 @@ def add_gmm(commands: Commands) -> None:
     )
     parser.add_argument(
         "--perplexity",
-        type=float,
+        type=number,
         default=4.0,
         help="mean perplexity that the posteriors are calibrated to; 0 for no calibration (default: %(default)s)",
     )
     parser.add_argument(
-        "--percent", type=float, default=-1.0, help="fraction of the utterances to calibrate on, 0 to 1; negative for all (default: all)"
+        "--percent", type=number, default=-1.0, help="fraction of the utterances to calibrate on, 0 to 1; negative for all (default: all)"
     )
-    parser.add_argument("--seed", type=int, default=1, help="random seed for the choice of frames (default: %(default)s)")
+    parser.add_argument("--seed", type=seed, default=1, help="random seed for the choice of frames (default: %(default)s)")
     _add_transition_arguments(parser)
     add_device_argument(parser)
 
@@ -165,12 +166,16 @@ def add_gmm(commands: Commands) -> None:
     parser.add_argument("gmm_path", metavar="GMM_PATH", help="mixture file, from 'softhubert gmm learn'; with --hard also a k-means model")
     add_shard_arguments(parser)
     parser.add_argument("lab_dir", metavar="LAB_DIR", help="folder to write {split}_{rank}_{nshard}.gmm (or .km) to")
-    parser.add_argument("--mass", type=float, default=0.999, help="probability mass kept per frame, 0 to 1 (default: %(default)s)")
-    parser.add_argument("--max-components", type=int, default=16, help="maximum number of components kept per frame (default: %(default)s)")
-    parser.add_argument("--temperature", type=float, help="temperature of the posteriors (default: the mixture's calibrated temperature)")
+    parser.add_argument("--mass", type=number, default=0.999, help="probability mass kept per frame, 0 to 1 (default: %(default)s)")
+    parser.add_argument(
+        "--max-components", type=count, default=16, help="maximum number of components kept per frame (default: %(default)s)"
+    )
+    parser.add_argument(
+        "--temperature", type=positive, help="temperature of the posteriors (default: the mixture's calibrated temperature)"
+    )
     parser.add_argument(
         "--label-rate",
-        type=float,
+        type=positive,
         help="frames per second; needed for features of fairseq's scripts: MFCC 100, HuBERT 50 (default: recorded with the features)",
     )
     parser.add_argument(

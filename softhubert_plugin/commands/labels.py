@@ -5,6 +5,7 @@ from __future__ import annotations
 import argparse
 import json
 
+from softhubert_plugin.commands.numbers import count, number, positive, seed, whole
 from softhubert_plugin.commands.parser import Commands, add_alignment_arguments, add_speaker_argument, alignment_options
 
 
@@ -26,13 +27,13 @@ def add_labels(commands: Commands) -> None:
     )
     parser.add_argument("lab_dir", metavar="LAB_DIR", help="folder of {split}_{rank}_{nshard}.gmm or .km")
     parser.add_argument("split", metavar="SPLIT", help="name of the split: train, valid, …")
-    parser.add_argument("nshard", metavar="NSHARD", type=int, help="number of shards")
+    parser.add_argument("nshard", metavar="NSHARD", type=whole, help="number of shards")
     parser.add_argument(
         "--hard", action="store_true", help="join the .km shards where there are .gmm shards too (default: the .gmm shards)"
     )
     parser.add_argument(
         "--clusters",
-        type=int,
+        type=whole,
         metavar="K",
         help="number of clusters, for dict.km.txt (default: what the shards record, what dict.km.txt lists, or the largest label + 1)",
     )
@@ -70,10 +71,10 @@ def add_labels(commands: Commands) -> None:
     )
     parser.add_argument("source", metavar="SOURCE", help="file to convert: .gmm, .npy or .km")
     parser.add_argument("dest", metavar="DEST", help="file to write: .gmm, .npy or .km; SOURCE or DEST must be .gmm")
-    parser.add_argument("--label-rate", type=float, help="frames per second of the labels; needed to make a .gmm file")
+    parser.add_argument("--label-rate", type=positive, help="frames per second of the labels; needed to make a .gmm file")
     parser.add_argument("--manifest", help="the split's .tsv, to bind the new .gmm file to it")
-    parser.add_argument("--mass", type=float, default=0.999, help="probability mass kept per frame, 0 to 1 (default: 0.999)")
-    parser.add_argument("--max-components", type=int, default=16, help="maximum number of components kept per frame (default: 16)")
+    parser.add_argument("--mass", type=number, default=0.999, help="probability mass kept per frame, 0 to 1 (default: 0.999)")
+    parser.add_argument("--max-components", type=count, default=16, help="maximum number of components kept per frame (default: 16)")
 
     def pack(a: argparse.Namespace) -> str:
         from softhubert_plugin.labels.pack import pack_labels
@@ -90,7 +91,7 @@ def add_labels(commands: Commands) -> None:
     parser.add_argument("dest", metavar="DEST", help="packed .gmm file to write")
     parser.add_argument(
         "--step",
-        type=float,
+        type=number,
         default=0.02,
         help="rounding step for the square root of a probability; smaller is more precise and takes more bytes (default: %(default)s)",
     )
@@ -115,7 +116,7 @@ def add_labels(commands: Commands) -> None:
         help="argmax: the most probable component only; smooth: the argmax, with the same even uncertainty in every frame, at the same "
         "mean entropy; shuffle: each frame's probabilities, with all components but the most probable one drawn at random",
     )
-    parser.add_argument("--seed", type=int, default=1, help="random seed of shuffle (default: %(default)s)")
+    parser.add_argument("--seed", type=seed, default=1, help="random seed of shuffle (default: %(default)s)")
     parser.add_argument(
         "--like",
         metavar="CONTROL",
@@ -123,7 +124,7 @@ def add_labels(commands: Commands) -> None:
     )
     parser.add_argument(
         "--rate",
-        type=float,
+        type=number,
         metavar="HZ",
         help="labels per second of the control; give the model's rate, 50, where LABELS has 100 (default: the rate of LABELS)",
     )
@@ -141,7 +142,7 @@ def add_labels(commands: Commands) -> None:
     )
     parser.add_argument("file", metavar="FILE", help="a .gmm file, or a .km file with its dictionary beside it")
     parser.add_argument("--manifest", required=True, help="the split's .tsv")
-    parser.add_argument("--label-rate", type=float, help="frames per second; needed for .km (default: the rate in the .gmm file)")
+    parser.add_argument("--label-rate", type=positive, help="frames per second; needed for .km (default: the rate in the .gmm file)")
     parser.add_argument("--no-audio", action="store_true", help="do not check the audio, which may be on another machine")
 
     def quality(a: argparse.Namespace) -> str:
@@ -158,7 +159,7 @@ def add_labels(commands: Commands) -> None:
     parser.add_argument("labels", metavar="LABELS", help="a .gmm file, or a .km file with its dictionary beside it")
     parser.add_argument("--manifest", required=True, help="the split's .tsv")
     add_alignment_arguments(parser)
-    parser.add_argument("--label-rate", type=float, help="frames per second; needed for .km (default: the rate in the .gmm file)")
+    parser.add_argument("--label-rate", type=positive, help="frames per second; needed for .km (default: the rate in the .gmm file)")
     parser.add_argument("--dest", help="file to write the measures to, as JSON (default: only print them)")
     _add_uncertainty(commands)
 
@@ -183,11 +184,11 @@ def _add_uncertainty(commands: Commands) -> None:
     parser.add_argument("--manifest", required=True, help="the split's .tsv")
     add_alignment_arguments(parser, without="only what needs no phones")
     add_speaker_argument(parser)
-    parser.add_argument("--label-rate", type=float, help="frames per second; needed for .km (default: the rate in the .gmm file)")
+    parser.add_argument("--label-rate", type=positive, help="frames per second; needed for .km (default: the rate in the .gmm file)")
     parser.add_argument("--dest", required=True, help="folder to write uncertainty.json, uncertainty.md and SVG figures to")
     parser.add_argument(
         "--listen",
-        type=int,
+        type=whole,
         default=0,
         metavar="N",
         help="also write listen.html, one page with the sound of N utterances, the least and the most unsure ones of many speakers, and a "

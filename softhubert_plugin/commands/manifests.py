@@ -6,6 +6,7 @@ import argparse
 from pathlib import Path
 from typing import Any, Optional
 
+from softhubert_plugin.commands.numbers import number, seed
 from softhubert_plugin.commands.parser import Commands
 
 _PRESETS = ("ljspeech", "commonvoice", "nemo")
@@ -147,12 +148,12 @@ def _add_common(parser: argparse.ArgumentParser) -> None:
     )
     parser.add_argument(
         "--valid-percent",
-        type=float,
+        type=number,
         default=0.05,
         help="fraction of the speakers for validation, 0 to 1, if the corpus names no splits (default: %(default)s)",
     )
-    parser.add_argument("--test-percent", type=float, default=0.05, help="fraction of the speakers for the test (default: %(default)s)")
-    parser.add_argument("--seed", type=int, default=42, help="random seed for the choice of speakers (default: %(default)s)")
+    parser.add_argument("--test-percent", type=number, default=0.05, help="fraction of the speakers for the test (default: %(default)s)")
+    parser.add_argument("--seed", type=seed, default=42, help="random seed for the choice of speakers (default: %(default)s)")
     parser.add_argument("--by-utterance", action="store_true", help="let splits share speakers (default: only if speakers are not known)")
     parser.add_argument(
         "--skip-unreadable", action="store_true", help="leave out utterances that cannot be used, and say why for each (default: stop)"

@@ -5,6 +5,7 @@ from __future__ import annotations
 import argparse
 from typing import Any, Callable, Dict
 
+from softhubert_plugin.commands.numbers import positive, whole
 from softhubert_plugin.errors import SoftHubertError, exit_with
 from softhubert_plugin.terminal import say
 
@@ -53,8 +54,8 @@ class Commands:
 
 def add_shard_arguments(parser: argparse.ArgumentParser) -> None:
     """Add ``NSHARD RANK``, in the order of fairseq's scripts."""
-    parser.add_argument("nshard", metavar="NSHARD", type=int, help="number of shards")
-    parser.add_argument("rank", metavar="RANK", type=int, help="the shard to write, from 0 to NSHARD - 1")
+    parser.add_argument("nshard", metavar="NSHARD", type=whole, help="number of shards")
+    parser.add_argument("rank", metavar="RANK", type=whole, help="the shard to write, from 0 to NSHARD - 1")
 
 
 def add_device_argument(parser: argparse.ArgumentParser) -> None:
@@ -88,7 +89,7 @@ def add_alignment_arguments(parser: argparse.ArgumentParser, *, without: str = "
     parser.add_argument("--phones", help="phone set: arpabet, timit, espeak, letters or asis (default: detected from the alignments)")
     parser.add_argument(
         "--units-per-second",
-        type=float,
+        type=positive,
         metavar="N",
         help="unit of time of .lab and .phn files: 1, 1000 (ms), 10000000 (HTK), or the sample rate of the recordings that were aligned, "
         "such as 8000 (default: 1, 1000, 16000 or 10000000, whichever fits the audio)",

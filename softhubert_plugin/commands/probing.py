@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 
+from softhubert_plugin.commands.numbers import amount, count, number, seed, whole
 from softhubert_plugin.commands.parser import (
     Commands,
     add_alignment_arguments,
@@ -39,7 +40,7 @@ def add_probing(commands: Commands) -> None:
     parser.add_argument(
         "split", metavar="SPLIT", help="name of the split: train, valid, …; its speakers are divided into training, validation and test"
     )
-    parser.add_argument("nshard", metavar="NSHARD", type=int, help="number of shards; with --checkpoint, 1")
+    parser.add_argument("nshard", metavar="NSHARD", type=whole, help="number of shards; with --checkpoint, 1")
     parser.add_argument(
         "--manifest",
         help="the split's .tsv; for features written with --percent, FEAT_DIR/SPLIT.tsv (with --checkpoint: FEAT_DIR/SPLIT.tsv)",
@@ -49,21 +50,21 @@ def add_probing(commands: Commands) -> None:
     )
     parser.add_argument("--layers", default="all", help="with --checkpoint: layers to probe: 6, or 4,8,12, or 0-12 (default: %(default)s)")
     parser.add_argument(
-        "--percent", type=float, help="with --checkpoint: fraction of the utterances to use; DEST/SPLIT.tsv lists them (default: all)"
+        "--percent", type=number, help="with --checkpoint: fraction of the utterances to use; DEST/SPLIT.tsv lists them (default: all)"
     )
     add_alignment_arguments(parser)
     add_speaker_argument(parser)
     parser.add_argument("--dest", required=True, help="folder to write layers.json, layers.svg and confusion.json to")
     parser.add_argument("--mfcc", help="folder of MFCC shards of the same manifest, or 'audio', to compare with (default: no comparison)")
-    parser.add_argument("--max-frames", type=int, default=100_000, help="maximum number of training frames (default: %(default)s)")
+    parser.add_argument("--max-frames", type=count, default=100_000, help="maximum number of training frames (default: %(default)s)")
     parser.add_argument(
-        "--clusters", type=int, default=100, help="number of k-means clusters for PNMI; 0 for no PNMI (default: %(default)s)"
+        "--clusters", type=amount, default=100, help="number of k-means clusters for PNMI; 0 for no PNMI (default: %(default)s)"
     )
     parser.add_argument(
         "--by", choices=("accuracy", "pnmi"), default="accuracy", help="measure that chooses the layer (default: %(default)s)"
     )
     parser.add_argument(
-        "--seed", type=int, default=0, help="random seed for the choice of speakers and frames and for k-means (default: %(default)s)"
+        "--seed", type=seed, default=0, help="random seed for the choice of speakers and frames and for k-means (default: %(default)s)"
     )
     add_device_argument(parser)
 

@@ -7,6 +7,7 @@ import os
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Optional, Sequence, Tuple
 
+from softhubert_plugin.commands.numbers import amount, count, number, seed, whole
 from softhubert_plugin.errors import SoftHubertError
 
 if TYPE_CHECKING:
@@ -47,7 +48,7 @@ def add_common(
         help="what to compare, the baseline first, or @FILE with one a line: km, km-soft, gmm, gmm-argmax, gmm-smooth, gmm-shuffle, "
         "distil; with settings, as in gmm,perplexity=8 or gmm,size=small (default: '%(default)s')",
     )
-    parser.add_argument("--perplexity", type=float, default=4.0, help="of soft targets that do not name theirs (default: %(default)s)")
+    parser.add_argument("--perplexity", type=number, default=4.0, help="of soft targets that do not name theirs (default: %(default)s)")
     parser.add_argument("--seeds", help=f"seeds of clustering, initialisation, masks and order, in quotes (default: '{seeds}')")
     parser.add_argument("--seed", help="the same as --seeds, for one seed")
     parser.set_defaults(default_seeds=seeds)
@@ -67,19 +68,19 @@ def add_common(
     )
     parser.add_argument("--alignments", default="", help="phone alignments of the training split, to probe on and to measure labels with")
     parser.add_argument(
-        "--valid-utterances", type=int, default=valid_utterances, metavar="N",
+        "--valid-utterances", type=amount, default=valid_utterances, metavar="N",
         help="at most so many utterances for validation during training; 0 for all (default: %(default)s)",
     )  # fmt: skip
     parser.set_defaults(nshard=1, percent=percent)
     if whole:
         return
-    parser.add_argument("--percent", type=float, metavar="P", help="share of the speech to fit clusterers on, 0 to 1; 0 for all")
+    parser.add_argument("--percent", type=number, metavar="P", help="share of the speech to fit clusterers on, 0 to 1; 0 for all")
     parser.add_argument("--nshard", type=count, metavar="N", help="shards of features and labels (default: %(default)s)")
 
 
 def _add_running(parser: argparse.ArgumentParser) -> None:
     for name, default, text in (("stage", 0, "first"), ("stop-stage", 10, "last")):
-        parser.add_argument(f"--{name}", type=int, default=default, metavar="N", help=f"{text} stage to run (default: %(default)s)")
+        parser.add_argument(f"--{name}", type=whole, default=default, metavar="N", help=f"{text} stage to run (default: %(default)s)")
     parser.add_argument("--device", default="", help="of everything but training: cpu, cuda, … (default: a GPU if there is one)")
     parser.add_argument("--jobs", type=count, metavar="N", help="stages that run side by side (default: tiny one a core, else one a GPU)")
     parser.add_argument("--dry-run", action="store_true", help="print the commands, and do nothing")
@@ -151,10 +152,13 @@ def seeds_of(a: argparse.Namespace) -> Tuple[int, ...]:
     Raises:
         SoftHubertError: they are no whole numbers, or one is there twice.
     """
-    words = (a.seeds or a.seed or a.default_seeds).split()
-    if not words or len(set(words)) < len(words) or not all(word.isdecimal() for word in words) or (a.seeds and a.seed):
+    try:
+        seeds = tuple(map(seed, (a.seeds or a.seed or a.default_seeds).split()))
+    except argparse.ArgumentTypeError as error:
+        raise SoftHubertError(f"--seeds: {error}") from None
+    if not seeds or len(set(seeds)) < len(seeds) or (a.seeds and a.seed):
         raise SoftHubertError(f"--seeds '{a.seeds or a.seed}': expected whole numbers, each once, in --seeds or --seed")
-    return tuple(map(int, words))
+    return seeds
 
 
 def data_splits(a: argparse.Namespace) -> Tuple[str, Tuple[str, ...]]:
@@ -174,10 +178,3 @@ def data_splits(a: argparse.Namespace) -> Tuple[str, Tuple[str, ...]]:
     if len(set(splits)) < len(splits):
         raise SoftHubertError(f"--train, --valid, --tests: '{' '.join(splits)}' names a split twice")
     return data, splits
-
-
-def count(text: str) -> int:
-    """Read a whole number from 1."""
-    if not text.isdecimal() or int(text) < 1:
-        raise argparse.ArgumentTypeError(f"'{text}' is not a whole number from 1")
-    return int(text)

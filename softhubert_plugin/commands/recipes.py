@@ -7,12 +7,12 @@ import os
 from pathlib import Path
 from typing import Any, Dict, List
 
+from softhubert_plugin.commands.numbers import count, whole
 from softhubert_plugin.commands.parser import Commands
 from softhubert_plugin.commands.recipe_options import (
     add_common,
     add_data,
     add_updates,
-    count,
     data_splits,
     experiment_folder,
     seeds_of,
@@ -146,7 +146,7 @@ def _add_study(commands: Commands) -> None:
     )
     add_data(parser, required=True)
     parser.add_argument("--clusters", type=count, default=100, help="number of clusters (default: %(default)s)")
-    parser.add_argument("--iterations", type=int, choices=(1, 2), default=1, help="2: targets from a layer, too (default: %(default)s)")
+    parser.add_argument("--iterations", type=whole, choices=(1, 2), default=1, help="2: targets from a layer, too (default: %(default)s)")
     parser.add_argument("--lm", action="store_true", help="decode with a trigram of the training text, too")
     parser.add_argument("--probe", metavar="S", help="split that models are probed on, with --alignments (default: the training split)")
     parser.add_argument("--max-tokens", type=count, default=600_000, help="samples in a batch of fine-tuning (default: %(default)s)")

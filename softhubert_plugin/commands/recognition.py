@@ -5,6 +5,7 @@ from __future__ import annotations
 import argparse
 from typing import Any, Optional
 
+from softhubert_plugin.commands.numbers import amount, count, number, positive, whole
 from softhubert_plugin.commands.parser import Commands, add_device_argument, add_speaker_argument
 from softhubert_plugin.errors import SoftHubertError
 
@@ -37,7 +38,7 @@ def _add_targets(commands: Commands) -> None:
     parser.add_argument("data", metavar="TSV_DIR", help="folder of {split}.tsv and {split}.wrd")
     parser.add_argument("splits", metavar="SPLIT", nargs="+", help="names of splits; the first gives the letters or the units")
     parser.add_argument(
-        "--units", type=int, metavar="N", help="number of sentencepiece units; writes {split}.sp{N} and dict.sp{N}.txt (default: letters)"
+        "--units", type=whole, metavar="N", help="number of sentencepiece units; writes {split}.sp{N} and dict.sp{N}.txt (default: letters)"
     )
     parser.add_argument(
         "--dictionary", help="dict.ltr.txt with the allowed letters; not with --units (default: the letters of the first split)"
@@ -72,7 +73,7 @@ def _add_lm(commands: Commands) -> None:
     )
     parser.add_argument("text", metavar="TEXT", nargs="+", help="text files with one sentence per line, such as {split}.wrd")
     parser.add_argument("--dest", required=True, help="folder to write lm.arpa and lexicon.txt to")
-    parser.add_argument("--order", type=int, default=3, help="longest n-gram, in words (or letters), 2 to 6 (default: %(default)s)")
+    parser.add_argument("--order", type=whole, default=3, help="longest n-gram, in words (or letters), 2 to 6 (default: %(default)s)")
     parser.add_argument(
         "--units",
         choices=["words", "letters", "pieces"],
@@ -101,18 +102,18 @@ def _add_search_arguments(parser: argparse.ArgumentParser) -> None:
     )
     parser.add_argument("--lexicon", help="file of 'WORD spelling' lines; only its words can be found (default: none)")
     parser.add_argument(
-        "--beam", type=int, help="hypotheses kept per frame (default: 50); --beam alone gives a beam search without lexicon and model"
+        "--beam", type=whole, help="hypotheses kept per frame (default: 50); --beam alone gives a beam search without lexicon and model"
     )
-    parser.add_argument("--beam-threshold", type=float, help="drop hypotheses with a score this far below the best (default: 50)")
-    parser.add_argument("--sil-score", type=float, help="score added for each word boundary (default: 0)")
+    parser.add_argument("--beam-threshold", type=positive, help="drop hypotheses with a score this far below the best (default: 50)")
+    parser.add_argument("--sil-score", type=number, help="score added for each word boundary (default: 0)")
     _add_machine_arguments(parser)
 
 
 def _add_machine_arguments(parser: argparse.ArgumentParser) -> None:
     add_device_argument(parser)
-    parser.add_argument("--processes", type=int, help="number of processes (default: one per CPU core; one on a GPU)")
+    parser.add_argument("--processes", type=count, help="number of processes (default: one per CPU core; one on a GPU)")
     parser.add_argument(
-        "--max-seconds", type=float, help="seconds of audio per batch (default: one utterance per batch on a CPU, 160 s on a GPU)"
+        "--max-seconds", type=positive, help="seconds of audio per batch (default: one utterance per batch on a CPU, 160 s on a GPU)"
     )
 
 
@@ -150,10 +151,10 @@ def _add_decode(commands: Commands) -> None:
     parser.add_argument(
         "dest", metavar="DEST", help="folder to write hypo.word, hypo.units, ref.word, ref.units, generate.txt and decode.json to"
     )
-    parser.add_argument("--lm-weight", type=float, help="factor on the language model's score (default: 2)")
-    parser.add_argument("--word-score", type=float, help="score added for each word (default: -1)")
+    parser.add_argument("--lm-weight", type=number, help="factor on the language model's score (default: 2)")
+    parser.add_argument("--word-score", type=number, help="score added for each word (default: -1)")
     parser.add_argument("--tuned", metavar="JSON", help="file from 'softhubert tune', to take --lm-weight and --word-score from")
-    parser.add_argument("--nbest", type=int, help="hypotheses per utterance in generate.txt (default: 1)")
+    parser.add_argument("--nbest", type=whole, help="hypotheses per utterance in generate.txt (default: 1)")
     parser.add_argument(
         "--greedy", metavar="DIR", help="write the greedy hypotheses too, to this folder; the audio is scored once for both (default: no)"
     )
@@ -229,6 +230,6 @@ def _add_score(commands: Commands) -> None:
     parser.add_argument("--by-speaker", action="store_true", help="print one line per speaker")
     add_speaker_argument(parser)
     parser.add_argument(
-        "--worst", type=int, default=0, metavar="N", help="print the alignments of the N utterances with the most errors (default: 0)"
+        "--worst", type=amount, default=0, metavar="N", help="print the alignments of the N utterances with the most errors (default: 0)"
     )
     parser.add_argument("--dest", help="file to write the result to, as JSON (default: only print it)")

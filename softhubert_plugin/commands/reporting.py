@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 
+from softhubert_plugin.commands.numbers import number, whole
 from softhubert_plugin.commands.parser import Commands
 from softhubert_plugin.errors import SoftHubertError
 from softhubert_plugin.terminal import say
@@ -72,10 +73,10 @@ def add_reporting(commands: Commands) -> None:
         plan,
     )
     parser.add_argument(
-        "hours", metavar="HOURS", nargs="+", type=float, help="hours of speech to pretrain on; above 10000, the Large model is planned"
+        "hours", metavar="HOURS", nargs="+", type=number, help="hours of speech to pretrain on; above 10000, the Large model is planned"
     )
-    parser.add_argument("--systems", type=int, default=2, help="number of pretraining targets to compare (default: %(default)s)")
-    parser.add_argument("--gpus", type=int, default=8, help="number of GPUs used at the same time (default: %(default)s)")
+    parser.add_argument("--systems", type=whole, default=2, help="number of pretraining targets to compare (default: %(default)s)")
+    parser.add_argument("--gpus", type=whole, default=8, help="number of GPUs used at the same time (default: %(default)s)")
     parser.add_argument(
-        "--percent", type=float, help="fraction of the speech for probing and clustering, 0 to 1 (default: 0.1, and at most 100 hours)"
+        "--percent", type=number, help="fraction of the speech for probing and clustering, 0 to 1 (default: 0.1, and at most 100 hours)"
     )
