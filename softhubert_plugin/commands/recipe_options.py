@@ -100,7 +100,7 @@ def study_of(a: argparse.Namespace, exp: str, data: str, splits: Sequence[str], 
         settings: the study's other settings.
 
     Raises:
-        SoftHubertError: the systems, seeds or comparisons are malformed.
+        SoftHubertError: the systems, seeds or comparisons are malformed, or a perplexity or a share is out of range.
     """
     from softhubert_plugin.recipes.study import Study
     from softhubert_plugin.recipes.systems import parse_system, parse_systems
@@ -110,6 +110,14 @@ def study_of(a: argparse.Namespace, exp: str, data: str, splits: Sequence[str], 
     strange = [system.name for pair in pairs for system in pair if system not in systems]
     if strange:
         raise SoftHubertError(f"--compare: {strange[0]} is not one of --systems {a.systems!r}")
+    most = min(settings["clusters"])
+    for system in systems:
+        if system.clusterer in ("gmm", "km-soft") and not 1 < system.perplexity < most:
+            raise SoftHubertError(
+                f"--systems: {system.kind} has perplexity {system.perplexity:g}; expected more than 1 and less than {most}"
+            )
+    if not 0 <= (a.percent or 0) <= 1:
+        raise SoftHubertError(f"--percent {a.percent:g}: expected a share from 0 to 1")
     return Study(
         exp, data, splits[0], splits[1], tuple(splits[2:]), seeds_of(a), systems, compare=pairs, partial_alignments=a.partial_alignments,
         valid_utterances=a.valid_utterances, percent=a.percent or 0.0, device=a.device, nshard=a.nshard,

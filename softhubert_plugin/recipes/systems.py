@@ -122,7 +122,7 @@ def parse_system(word: str, perplexity: float = 4.0) -> System:
     chosen: Dict[str, Any] = {"perplexity": perplexity}
     for setting in settings:
         key, _, value = setting.partition("=")
-        if key == "perplexity" and value.replace(".", "", 1).isdecimal() and float(value) >= 1:
+        if key == "perplexity" and value.replace(".", "", 1).isdecimal() and float(value) > 1:
             chosen[key] = float(value)
         elif key == "size" and value in ("full", "small"):
             chosen["small"] = value == "small"
@@ -132,7 +132,7 @@ def parse_system(word: str, perplexity: float = 4.0) -> System:
             chosen[key] = "pick" * (value == "pick")
         else:
             raise SoftHubertError(
-                f"--systems {word}: expected perplexity=NUMBER (from 1), size=small, markov=sticky or markov=full (of mixtures), or "
+                f"--systems {word}: expected perplexity=NUMBER (above 1), size=small, markov=sticky or markov=full (of mixtures), or "
                 f"pooling=pick (of soft labels), found '{setting}'"
             )
     return System(kind, **chosen)
