@@ -62,6 +62,13 @@ def test_a_number_out_of_range_is_refused_by_its_name(
     assert override.partition("=")[0] in line and expected in line
 
 
+@pytest.mark.parametrize("override", ["model.final_dropout=1", "model.mask_prob=-1", "model.layerdrop=.nan", "optimization.lr=[-1]"])
+def test_so_is_one_of_fine_tuning(override: str, labelled: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    with pytest.raises(SystemExit):
+        _build(labelled, "finetune/soft_hubert_tiny.yaml", f"task.label_dir={labelled}", "model.w2v_path=/nowhere", override)
+    assert f"softhubert: error: {override.partition('=')[0]}=" in capsys.readouterr().err
+
+
 def test_numbers_of_every_configuration_are_in_range() -> None:
     for path in sorted(CONFIGS.glob("*/*.yaml")):
         for section, settings in OmegaConf.load(path).items():
