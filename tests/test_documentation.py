@@ -151,7 +151,7 @@ def test_a_script_exists_and_explains_the_options_that_are_used(path: Path, word
     assert script.is_file()
     text = script.read_text(encoding="utf-8")
     if script.parent.parent.name == "examples":  # they start recipes, which have the options
-        text += (REPOSITORY / "softhubert_plugin" / "commands" / "recipes.py").read_text(encoding="utf-8")
+        text += "".join(path.read_text(encoding="utf-8") for path in (REPOSITORY / "softhubert_plugin" / "commands").glob("recipe*.py"))
     if script.name != "run.sh" or script.parent.name != "tests":  # tests/run.sh passes its options to pytest
         for option in (word for word in words[2:] if word.startswith("--")):
             assert option in text, option
