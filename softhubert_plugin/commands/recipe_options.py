@@ -34,12 +34,12 @@ def add_data(parser: argparse.ArgumentParser, *, required: bool) -> None:
 
 def add_common(
     parser: argparse.ArgumentParser, systems: str, seeds: str, *, valid_utterances: int = 0, percent: Optional[float] = 0.0,
-    whole: bool = False,
+    all_speech: bool = False,
 ) -> None:  # fmt: skip
     """Add what every recipe compares.
 
     Args:
-        whole: whether clusterers are fitted on all of the speech, in one shard.
+        all_speech: whether clusterers are fitted on all of the speech, in one shard.
     """
     _add_running(parser)
     parser.add_argument(
@@ -72,7 +72,7 @@ def add_common(
         help="at most so many utterances for validation during training; 0 for all (default: %(default)s)",
     )  # fmt: skip
     parser.set_defaults(nshard=1, percent=percent)
-    if whole:
+    if all_speech:
         return
     parser.add_argument("--percent", type=number, metavar="P", help="share of the speech to fit clusterers on, 0 to 1; 0 for all")
     parser.add_argument("--nshard", type=count, metavar="N", help="shards of features and labels (default: %(default)s)")

@@ -100,7 +100,7 @@ def _add_quickstart(commands: Commands) -> None:
     parser.add_argument("--test-speaker", default="", metavar="NAME", help="speaker of digits to test on (default: the last one)")
     parser.add_argument("--utterances", type=count, metavar="N", help="size of spoken in all, of digits a speaker (default: 1200, 300)")
     add_updates(parser)
-    add_common(parser, "km gmm", "1", whole=True)
+    add_common(parser, "km gmm", "1", all_speech=True)
 
 
 def _quickstart(a: argparse.Namespace) -> str:
