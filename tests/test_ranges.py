@@ -1,8 +1,10 @@
-"""Numbers of a configuration that are out of range are refused in one line, with the name of the setting."""
+"""Numbers of a configuration that are out of range are refused by name in one line, and a schedule that is too long is warned of."""
 
 from __future__ import annotations
 
+import re
 from pathlib import Path
+from typing import List
 
 import pytest
 from noise_corpus import label_corpus, write_corpus
@@ -12,6 +14,7 @@ from trainers import build_trainer
 from softhubert_plugin.configurations import configuration_folder
 from softhubert_plugin.errors import SoftHubertError
 from softhubert_plugin.ranges import RANGES, check_ranges
+from softhubert_plugin.tasks.schedule import warn_of_short_training
 
 CONFIGS = configuration_folder()
 
@@ -81,3 +84,41 @@ def test_what_is_absent_or_left_open_is_left_alone() -> None:
     check_ranges("model", {"encoder_layers": None, "dropout": 0, "activation_fn": "gelu", "logit_temp": "${task.frame_rate}"})
     with pytest.raises(SoftHubertError, match=r"^model\.dropout=1: expected 0 or more, and below 1$"):
         check_ranges("model", {"dropout": 1})
+
+
+@pytest.mark.parametrize(
+    ("length", "expected"),
+    [
+        (["lr_scheduler.warmup_updates=32000", "optimization.max_update=4000"], "lr_scheduler.warmup_updates=32000"),
+        (["lr_scheduler.warmup_updates=40", "optimization.max_update=40"], "lr_scheduler.warmup_updates=40"),
+        (["lr_scheduler.warmup_updates=40", "optimization.max_update=41"], ""),
+        (["lr_scheduler.warmup_updates=40", "optimization.max_update=0"], ""),
+    ],
+)
+def test_a_training_that_ends_in_its_warm_up_says_so(
+    length: List[str], expected: str, labelled: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    _build(labelled, "pretrain/soft_hubert_tiny.yaml", *length)
+    warned = [record.getMessage() for record in caplog.records if record.name.endswith("tasks.schedule")]
+    assert len(warned) == bool(expected) and all(expected in line and "still rising" in line for line in warned)
+
+
+@pytest.mark.parametrize(
+    ("config", "updates", "expected"),
+    [
+        ("base_10h", 5000, ["warmup_steps", "freeze_finetune_updates"]),
+        ("base_1h", 9000, ["freeze_finetune_updates"]),
+        ("base_100h", 10, []),
+    ],
+)
+def test_so_does_a_fine_tuning(config: str, updates: int, expected: List[str], caplog: pytest.LogCaptureFixture) -> None:
+    cfg = OmegaConf.load(CONFIGS / "finetune" / f"{config}.yaml")
+    warn_of_short_training(OmegaConf.merge(cfg, {"optimization": {"max_update": updates}}))
+    assert [re.findall(r"\.(\w+)=", record.getMessage())[0] for record in caplog.records] == expected
+
+
+def test_no_recipe_ends_before_its_schedule(caplog: pytest.LogCaptureFixture) -> None:
+    for path in sorted(CONFIGS.glob("*/*.yaml")):
+        warn_of_short_training(OmegaConf.load(path))
+    warn_of_short_training(None)
+    assert not caplog.records

@@ -190,6 +190,36 @@ def test_any_corpus_with_manifests_goes_through_every_recipe(data: Path, capsys:
         assert not any("tune" in line and "check-200" in line for line in said if "softhubert tune" in line)
 
 
+def test_a_study_may_be_of_base_models_of_which_a_short_training_is_in_proportion(data: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    splits = ["--data", str(data), "--train", "mine", "--valid", "check", "--tests", "near"]
+    options = [*splits, "--config", "base", "--pretrain-run", "one_hopper"]
+    lengths = ["--pretrain-updates", "3000", "--finetune-updates", "2000"]
+    stages = _planned(capsys, "study", *options, *lengths, "--systems", "km gmm", "--lm")
+    pretraining, tuning = (" ".join(stages[name][-1]) for name in ("pretrain-gmm", "finetune-gmm"))
+    assert "--config-name soft_hubert_base_librispeech " in pretraining and " +run=one_hopper " in pretraining
+    assert pretraining.endswith("optimization.max_update=3000 lr_scheduler.warmup_updates=384")  # 32,000 of 250,000
+    assert "--config-name base_10h " in tuning and " dataset.train_subset=mine " in tuning and "max_tokens" not in tuning
+    proportion = "lr_scheduler.warmup_steps=640 lr_scheduler.decay_steps=5760 model.freeze_finetune_updates=800"  # 2,000 of 25,000
+    assert tuning.endswith(f"optimization.max_update=2000 {proportion}")
+    assert all("--beam 500" in " ".join(command) for command in stages["decode-gmm"] if command[1] in ("tune", "decode"))
+
+    whole = _planned(capsys, "study", *options, "--systems", "km gmm", "--finetune", "base_1h")
+    said = " ".join(word for name in ("pretrain-gmm", "finetune-gmm") for word in whole[name][-1])
+    assert "warmup" not in said and "max_update" not in said and "--config-name base_1h " in said
+    tiny = _planned(capsys, "study", *splits, *lengths)
+    assert not any("warmup" in word for commands in tiny.values() for command in commands for word in command)
+
+
+def test_saved_runs_of_models_of_another_size_are_refused(data: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    facts = {"corpus": f"{data.name} mine", "pretraining updates": "as configured", "fine-tuning updates": "as configured"}
+    options = ["--data", str(data), "--train", "mine", "--valid", "check", "--tests", "near", "--systems", "km", "--seeds", "1"]
+    for settings, other in (({}, "base"), ({"configuration": "base"}, "tiny")):
+        (tmp_path / "km-seed1.json").write_text(json.dumps({"settings": {**facts, "clusters": 100, "iterations": 1, **settings}}))
+        with pytest.raises(SystemExit):
+            main(["recipe", "study", *options, "--results", str(tmp_path), "--config", other, "--dry-run"])
+        assert re.search(f"km-seed1.json: a run with configuration=.*, but configuration={other} is asked for", capsys.readouterr().err)
+
+
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [
@@ -215,6 +245,8 @@ def test_any_corpus_with_manifests_goes_through_every_recipe(data: Path, capsys:
         (["librispeech", "--data", "/nowhere"], "--data needs --train, --valid and --tests"),
         (["study", "--data", "/nowhere", "--train", "a", "--valid", "b", "--tests", "c"], r"/nowhere/a\.tsv: no such file"),
         (["librispeech", "--subsets", "a b", "--valid", "c", "--tests", "b"], "c is not one of --subsets"),
+        (["librispeech", "--config", "base", "--pretrain-run", "nine_gpus"], "--pretrain-run nine_gpus: expected one of four_gpus, hopper"),
+        (["librispeech", "--finetune", "base_100"], "--finetune base_100: expected one of base_100h, base_10h"),
     ],
 )
 def test_bad_settings_are_refused_before_anything_is_done(

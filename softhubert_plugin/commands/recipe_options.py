@@ -15,10 +15,10 @@ if TYPE_CHECKING:
     from softhubert_plugin.recipes.study import Study
 
 
-def add_updates(parser: argparse.ArgumentParser) -> None:
-    """Add the lengths of training."""
+def add_updates(parser: argparse.ArgumentParser, default: str) -> None:
+    """Add the lengths of training, and say what they are by default."""
     for kind in ("pretrain", "finetune"):
-        parser.add_argument(f"--{kind}-updates", type=count, metavar="N", help="length of training (default: what suits the corpus)")
+        parser.add_argument(f"--{kind}-updates", type=count, metavar="N", help=f"length of training (default: {default})")
 
 
 def add_data(parser: argparse.ArgumentParser, *, required: bool) -> None:

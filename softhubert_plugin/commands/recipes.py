@@ -5,7 +5,7 @@ from __future__ import annotations
 import argparse
 import os
 from pathlib import Path
-from typing import Any, Dict, List
+from typing import Any, Dict, List, Mapping
 
 from softhubert_plugin.commands.numbers import count, whole
 from softhubert_plugin.commands.parser import Commands
@@ -20,6 +20,7 @@ from softhubert_plugin.commands.recipe_options import (
     start_study,
     study_of,
 )
+from softhubert_plugin.configurations import configuration_folder
 from softhubert_plugin.errors import SoftHubertError
 
 # What the LibriSpeech recipe does with each configuration unless it is told otherwise; what is not here, the hydra configurations say.
@@ -45,6 +46,11 @@ _LIBRISPEECH: Dict[str, Dict[str, Any]] = {
         "beam": 500,
         "percent": 0.1,
     },
+}
+# The same of the study.
+_STUDY: Dict[str, Dict[str, Any]] = {
+    "tiny": {"finetune": "soft_hubert_tiny", "beam": 10, "max_tokens": 600_000},
+    "base": {"finetune": "base_10h", "beam": 500},
 }
 
 
@@ -99,7 +105,7 @@ def _add_quickstart(commands: Commands) -> None:
     parser.add_argument("--download", action="store_true", help="fetch the subset if it is not there")
     parser.add_argument("--test-speaker", default="", metavar="NAME", help="speaker of digits to test on (default: the last one)")
     parser.add_argument("--utterances", type=count, metavar="N", help="size of spoken in all, of digits a speaker (default: 1200, 300)")
-    add_updates(parser)
+    add_updates(parser, "what suits the corpus")
     add_common(parser, "km gmm", "1", all_speech=True)
 
 
@@ -140,17 +146,23 @@ def _quickstart(a: argparse.Namespace) -> str:
 def _add_study(commands: Commands) -> None:
     parser = commands.add(
         "study",
-        "compare systems and controls over seeds with a tiny model, on any corpus that has manifests",
+        "compare systems and controls over seeds, on any corpus that has manifests",
         "softhubert recipe study --data exp/data --train train --valid valid --tests test --seeds '1 2 3 4 5'",
         _study,
     )
+    _add_configuration(parser, "base_10h", "one_gpu")
     add_data(parser, required=True)
     parser.add_argument("--clusters", type=count, default=100, help="number of clusters (default: %(default)s)")
     parser.add_argument("--iterations", type=whole, choices=(1, 2), default=1, help="2: targets from a layer, too (default: %(default)s)")
     parser.add_argument("--lm", action="store_true", help="decode with a trigram of the training text, too")
     parser.add_argument("--probe", metavar="S", help="split that models are probed on, with --alignments (default: the training split)")
-    parser.add_argument("--max-tokens", type=count, default=600_000, help="samples in a batch of fine-tuning (default: %(default)s)")
-    add_updates(parser)
+    parser.add_argument(
+        "--beam", type=count, metavar="N", help="hypotheses kept in the search with the language model (default: tiny 10, base 500)"
+    )
+    parser.add_argument(
+        "--max-tokens", type=count, metavar="N", help="samples in a batch of fine-tuning (default: tiny 600000, base what --finetune says)"
+    )
+    add_updates(parser, "as configured")
     add_common(parser, "km gmm gmm-argmax gmm-smooth gmm-shuffle km-soft", "1 2 3 4 5", valid_utterances=200, percent=0.0)
 
 
@@ -158,9 +170,11 @@ def _study(a: argparse.Namespace) -> str:
     from softhubert_plugin.recipes.librispeech import data as language_model
     from softhubert_plugin.recipes.study import Training
 
+    _configure(a, _STUDY[a.config])
+    tiny = a.config == "tiny"
     data, splits = data_splits(a)
     name = os.path.basename(data)
-    exp = experiment_folder(a, f"study-{name}")
+    exp = experiment_folder(a, f"study-{name}" + ("" if tiny else f"-{a.config}"))
     if a.iterations > 1 and not a.alignments:
         raise SoftHubertError("--iterations 2 needs --alignments: probing on phones chooses the layer whose targets are next")
     study = study_of(
@@ -175,9 +189,19 @@ def _study(a: argparse.Namespace) -> str:
             f"fine-tuning updates={a.finetune_updates or 'as configured'}",
             f"clusters={a.clusters}",
             f"iterations={a.iterations}",
+            *(() if tiny else (f"configuration={a.config}", f"pretraining run={a.pretrain_run}", f"fine-tuning={a.finetune}")),
         ),
-        training=Training(True, (a.pretrain_updates,), a.finetune_updates, max_tokens=a.max_tokens, crop=True),
-        beam=10 if a.lm else 0,
+        training=Training(
+            tiny,
+            (a.pretrain_updates,),
+            a.finetune_updates,
+            finetune=a.finetune,
+            run="" if tiny else a.pretrain_run,
+            max_tokens=a.max_tokens,
+            crop=True,
+            continues=not tiny,
+        ),
+        beam=a.beam if a.lm else 0,
         tune_on_part=True,
         probed=(data, a.probe) if a.probe else ("", ""),
     )
@@ -191,12 +215,7 @@ def _add_librispeech(commands: Commands) -> None:
         "softhubert recipe librispeech --config base --corpus /data --slurm --partition gpu",
         _librispeech,
     )
-    parser.add_argument(
-        "--config",
-        choices=("tiny", "base"),
-        default="tiny",
-        help="tiny: two CPU cores; base: HuBERT Base (default: %(default)s)",
-    )
+    _add_configuration(parser, "base_100h", "one_node")
     parser.add_argument("--corpus", help="folder that holds LibriSpeech/ (default: $SOFTHUBERT_SPEECH)")
     parser.add_argument("--download", action="store_true", help="fetch subsets that are not there")
     parser.add_argument("--subsets", help="LibriSpeech's subsets; a single one is split by speaker unless --train and so on are given")
@@ -214,8 +233,6 @@ def _add_librispeech(commands: Commands) -> None:
     parser.add_argument(
         "--layers-dtype", choices=("float16", "float32"), default="float16", help="of hidden states on disk (default: %(default)s)"
     )
-    parser.add_argument("--finetune", help="configuration of fine-tuning (default: tiny soft_hubert_tiny, base base_100h)")
-    parser.add_argument("--pretrain-run", default="one_node", help="a file of config/pretrain/run, for base (default: %(default)s)")
     add_common(parser, "km gmm", "1", valid_utterances=200, percent=None)
 
 
@@ -223,9 +240,7 @@ def _librispeech(a: argparse.Namespace) -> str:
     from softhubert_plugin.recipes.librispeech import aligner, data
     from softhubert_plugin.recipes.study import Training
 
-    for name, value in _LIBRISPEECH[a.config].items():
-        if getattr(a, name) is None:
-            setattr(a, name, value)
+    _configure(a, _LIBRISPEECH[a.config])
     tiny = a.config == "tiny"
     subsets = a.subsets.split()
     by_speaker = not a.data and len(subsets) == 1 and not (a.train or a.valid or a.tests)
@@ -259,6 +274,40 @@ def _librispeech(a: argparse.Namespace) -> str:
     )
     made = data(study, corpus, tuple(subsets), by_speaker=by_speaker, download=a.download)
     return start_study(a, study, [made], *(([], "") if study.alignments else aligner(study, a.align_updates)))
+
+
+def _add_configuration(parser: argparse.ArgumentParser, finetune: str, run: str) -> None:
+    """Add the size of the models.
+
+    Args:
+        finetune: how Base is fine-tuned by default.
+        run: how it is pretrained.
+    """
+    parser.add_argument(
+        "--config",
+        choices=("tiny", "base"),
+        default="tiny",
+        help="tiny: two CPU cores; base: HuBERT Base, on GPUs (default: %(default)s)",
+    )
+    parser.add_argument("--finetune", metavar="NAME", help=f"a file of config/finetune (default: tiny soft_hubert_tiny, base {finetune})")
+    parser.add_argument(
+        "--pretrain-run", metavar="NAME", default=run, help="for base, a file of config/pretrain/run (default: %(default)s)"
+    )
+
+
+def _configure(a: argparse.Namespace, defaults: Mapping[str, Any]) -> None:
+    """Set the options that were not given, and look for the files that the others name.
+
+    Raises:
+        SoftHubertError: a file is not there.
+    """
+    for name, value in defaults.items():
+        if getattr(a, name) is None:
+            setattr(a, name, value)
+    for option, name, folder in (("--finetune", a.finetune, "finetune"), ("--pretrain-run", a.pretrain_run, "pretrain/run")):
+        there = sorted(path.stem for path in (configuration_folder() / folder).glob("*.yaml"))
+        if name not in there:
+            raise SoftHubertError(f"{option} {name}: expected one of {', '.join(there)}")
 
 
 def _splits(a: argparse.Namespace, subsets: List[str], *, by_speaker: bool) -> List[str]:

@@ -19,6 +19,7 @@ from softhubert_plugin.recipes.training import decode, fine_tune, pretrain, prob
 from softhubert_plugin.text_files import read_json
 
 LAST_STAGE = 10
+_UNNAMED = {"configuration": "tiny"}  # what a saved run is of if it does not say so
 
 
 def all_stages(study: Study, data: Sequence[Stage] = (), aligner: Sequence[Stage] = (), alignments: str = "") -> List[Stage]:
@@ -81,7 +82,8 @@ def _is_saved(study: Study, file: str) -> bool:
     settings = saved.get("settings") if isinstance(saved, dict) else None
     if not isinstance(settings, dict):
         raise SoftHubertError(f"{file}: not a saved run; {remedy}")
-    for key, _, value in (fact.partition("=") for fact in study.facts):
+    settings = {**_UNNAMED, **settings}
+    for key, value in {**_UNNAMED, **dict(fact.split("=", 1) for fact in study.facts)}.items():
         if str(settings.get(key)) != value:
             raise SoftHubertError(f"{file}: a run with {key}={settings.get(key)}, but {key}={value} is asked for; give another --results")
     return True

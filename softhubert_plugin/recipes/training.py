@@ -11,6 +11,11 @@ from softhubert_plugin.recipes.stages import Command, Stage
 from softhubert_plugin.recipes.study import Road, Study, Training
 from softhubert_plugin.recipes.systems import System
 
+_COUNTED = (
+    *("dataset.validate_after_updates", "lr_scheduler.warmup_updates", "lr_scheduler.warmup_steps", "lr_scheduler.decay_steps"),
+    "model.freeze_finetune_updates",
+)
+
 
 def pretrain(road: Road, system: System, iteration: int) -> Stage:
     """Pretrain a model on its labels. A distilled student learns from the baseline's model of the first iteration instead."""
@@ -66,6 +71,7 @@ def _train(
     study, training, dest = road.study, road.study.training, str(Path(checkpoint).parents[1])
     file = configuration_folder() / config
     length = [] if updates is None else [f"optimization.max_update={updates}"]
+    length += [] if updates is None or training.tiny else _in_proportion(config, updates)
     more = [f"dataset.valid_subset={study.validation}", f"common.seed={road.seed}", f"hydra.run.dir={dest}", *length]
     named = ("--config-dir", str(file.parent), "--config-name", file.name)
     command = ("fairseq-hydra-train", *named, f"task.data={study.data}", *options, *more)
@@ -78,6 +84,13 @@ def _train(
         gpus=0 if training.tiny else gpus,
         threads=1 if training.tiny else 0,  # two runs at a thread each are faster than one after the other with two
     )
+
+
+def _in_proportion(config: str, updates: int) -> List[str]:
+    """What a configuration counts in updates, in proportion to their number: else a short training would end in its warm-up, or frozen."""
+    whole = _setting(config, "max_update", updates)
+    counts = [(name, _setting(config, name.partition(".")[2], 0)) for name in _COUNTED]
+    return [f"{name}={count * updates // whole}" for name, count in counts if count]
 
 
 def _setting(config: str, name: str, default: int) -> int:
