@@ -11,6 +11,7 @@ import fcntl
 import json
 import os
 from dataclasses import dataclass
+from functools import cached_property
 from pathlib import Path
 from typing import Any, BinaryIO, Dict, Iterator, List, NoReturn, Optional, Tuple
 
@@ -55,7 +56,7 @@ class FeatureShard:
     def __len__(self) -> int:
         return len(self.lengths)
 
-    @property
+    @cached_property
     def offsets(self) -> np.ndarray:
         """``(utterances + 1,)``: utterance ``i`` is ``frames[offsets[i]:offsets[i + 1]]``."""
         return np.concatenate([[0], np.cumsum(self.lengths)])
@@ -66,13 +67,11 @@ class FeatureShard:
         Raises:
             SoftHubertError: a value is NaN or infinite.
         """
-        start = int(self.lengths[:index].sum())
-        return self._finite(index, self.frames[start : start + int(self.lengths[index])])
+        first, end = self.offsets[index : index + 2]
+        return self._finite(index, self.frames[first:end])
 
     def __iter__(self) -> Iterator[np.ndarray]:
-        offsets = self.offsets
-        for index in range(len(self)):
-            yield self._finite(index, self.frames[offsets[index] : offsets[index + 1]])
+        return map(self.utterance, range(len(self)))
 
     def _finite(self, index: int, frames: np.ndarray) -> np.ndarray:
         with np.errstate(over="ignore"):  # the check below reports it
