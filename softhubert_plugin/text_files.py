@@ -42,7 +42,7 @@ def read_text_of(path: PathLike, *, utf16: bool = False) -> str:
         FileNotFoundError: there is no such file.
         SoftHubertError: the file cannot be read, or is in another encoding; the message names the line and the way to convert it.
     """
-    with _unreadable(path):
+    with reading(path):
         content = Path(path).read_bytes()
     encoding = _utf16_of(content) if utf16 else None
     if encoding is not None:
@@ -174,7 +174,13 @@ def _split(text: str) -> List[str]:
 
 
 @contextlib.contextmanager
-def _unreadable(path: PathLike) -> Iterator[None]:
+def reading(path: PathLike) -> Iterator[None]:
+    """Turn the system's errors in reading a file into a message of one line that names ``path``.
+
+    Raises:
+        FileNotFoundError: there is no such file.
+        SoftHubertError: it is a folder, or cannot be read.
+    """
     try:
         yield
     except (FileNotFoundError, gzip.BadGzipFile):
@@ -186,7 +192,7 @@ def _unreadable(path: PathLike) -> Iterator[None]:
 
 
 def _opened(path: PathLike) -> IO[bytes]:
-    with _unreadable(path):
+    with reading(path):
         return gzip.open(path, "rb") if Path(path).suffix == ".gz" else open(path, "rb")  # type: ignore[return-value]
 
 

@@ -203,6 +203,24 @@ def test_a_log_of_a_resumed_run_counts_each_update_once_and_the_later_record(tmp
     assert read_log(tmp_path / "missing").updates is None
 
 
+def test_a_folder_in_the_place_of_a_log_is_refused(pair: List[Path], tmp_path: Path) -> None:
+    (pair[1] / "finetune" / "hydra_train.log").mkdir(parents=True)
+    with pytest.raises(SoftHubertError, match=r"finetune/hydra_train\.log: a folder; give a file in it"):
+        write_report(pair, tmp_path / "report")
+
+
+def test_an_interval_without_width_is_no_difference(tmp_path: Path) -> None:
+    """Two utterances of the same length, each with one error more: no spread, and far from enough to tell."""
+    said = [_experiment(tmp_path / name, name, [first, "THREE FOUR FIVE", "SIX"]) for name, first in (("one", "ONE"), ("two", "ONE TWO"))]
+    for folder in said:
+        score = json.loads((folder / "score.json").read_text())
+        errors = [1, 1] if folder.name == "one" else [0, 0]
+        score.update(wer=sum(errors) / 12, cer=None, per_utterance={"id": ["a", "b"], "errors": errors, "words": [6, 6]})
+        (folder / "score.json").write_text(json.dumps(score))
+    assert "-16.67 to -16.67, p = 1" in write_report(said, tmp_path / "report")
+    assert "this test set shows no difference" in write_report(said, tmp_path / "report")
+
+
 def test_a_clear_difference_is_reported_as_a_difference(tmp_path: Path) -> None:
     rng = np.random.default_rng(0)
     words = np.full(200, 5)

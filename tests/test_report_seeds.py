@@ -24,7 +24,7 @@ SPEAKERS, UTTERANCES = 12, 5
 
 def _run(
     root: Path, system: str, seed: Any, error_rate: float, *, accuracies: Sequence[float] = (), purity: Optional[float] = None,
-    counts: str = "hard", sets: Sequence[str] = ("test",), ids: str = "u",
+    counts: str = "hard", sets: Sequence[str] = ("test",), ids: str = "u", speakers: int = SPEAKERS,
 ) -> Path:  # fmt: skip
     """Write the folder of one run. Its errors are random, but the same number makes the same errors."""
     folder = root / f"{system}-{seed}"
@@ -38,7 +38,7 @@ def _run(
         errors = rng.binomial(20, error_rate, count)
         each = {
             "id": [f"{ids}{number}" for number in range(count)], "errors": errors.tolist(), "words": words.tolist(),
-            "speaker": [f"s{number // UTTERANCES}" for number in range(count)],
+            "speaker": [f"s{number * speakers // count}" for number in range(count)],
         }  # fmt: skip
         score = {"wer": errors.sum() / words.sum(), "low": 0.0, "high": 1.0, "cer": None, "per_utterance": each}
         (folder / "scores" / f"{name}.json").write_text(json.dumps(score))
@@ -326,6 +326,24 @@ def test_saved_runs_give_the_report_that_their_folders_give(tmp_path: Path) -> N
     assert len(json.loads(files[0].read_text())["scores"]["a"]["per_utterance"]["errors"]) == SPEAKERS
 
 
+@pytest.mark.parametrize("seeds", [(1,), (1, 2, 3)])
+def test_runs_of_one_speaker_are_saved_with_their_utterances(seeds: Sequence[int], tmp_path: Path) -> None:
+    folders = [_run(tmp_path, system, seed, rate, speakers=1) for system, rate in (("km", 0.30), ("gmm", 0.28)) for seed in seeds]
+    files = [folder.with_suffix(".json") for folder in folders]
+    for folder, file in zip(folders, files):
+        save_experiment(folder, file)
+    said = write_report(folders, tmp_path / "report")
+    assert write_report(files, tmp_path / "report") == said and "own test set" not in said and "no difference" in said
+
+
+def test_a_saved_run_is_paired_with_one_in_its_folder(tmp_path: Path) -> None:
+    first, second = (_run(tmp_path, system, 1, rate) for system, rate in (("km", 0.5), ("gmm", 0.2)))
+    said = write_report([first, second], tmp_path / "report")
+    save_experiment(first, tmp_path / "km.json")
+    assert write_report([tmp_path / "km.json", second], tmp_path / "report").splitlines()[-1] == said.splitlines()[-1]
+    assert "this test set shows a difference" in said
+
+
 def test_a_run_made_again_elsewhere_is_saved_the_same_but_for_its_seconds(tmp_path: Path) -> None:
     saved = []
     for place, speed in (("here", 100.0), ("there", 70.5)):
@@ -352,6 +370,13 @@ def test_a_run_made_again_elsewhere_is_saved_the_same_but_for_its_seconds(tmp_pa
         ({"layers": []}, "damaged"),
         ({"labels": {"perplexity": "4"}}, "perplexity"),
         ({"more": 1}, "damaged"),
+        ({"name": None}, "name is 'None', expected text"),
+        ({"settings": None}, "settings is"),
+        ({"pretraining": None}, "pretraining is"),
+        ({"pretraining": [None]}, r"pretraining\[0\] is"),
+        ({"finetuning": [{"wer": 3.0}]}, r"finetuning\[0\] is .*num_updates"),
+        ({"pretraining": [{"num_updates": "many"}]}, r"pretraining\[0\] is"),
+        ({"stages": None}, "damaged"),
     ],
 )
 def test_a_damaged_saved_run_is_refused_in_one_line(change: Dict[str, Any], message: str, tmp_path: Path) -> None:

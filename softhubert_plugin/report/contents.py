@@ -23,6 +23,16 @@ class FileContent:
     def __init__(self, path: Path, value: Mapping[str, Any], remedy: str) -> None:
         self.path, self.value, self.remedy = path, value, remedy
 
+    def check_run(self) -> None:
+        """Check what tells one saved run from another, and its curves: numbers at a number of updates."""
+        self._require("name", self.value.get("name"), is_json_text(self.value.get("name")), "text")
+        self._object("settings", self.value.get("settings"))
+        for stage in ("pretraining", "finetuning"):
+            for number, record in enumerate(self._list(stage, self.value.get(stage))):
+                values = self._object(f"{stage}[{number}]", record)
+                fits = "num_updates" in values and all(map(is_json_number, values.values()))
+                self._require(f"{stage}[{number}]", record, fits, "numbers, num_updates among them")
+
     def check_score(self) -> None:
         """Check what ``softhubert score`` writes: rates, and errors and words of each utterance, which give the word error rate."""
         score = self.value

@@ -32,7 +32,7 @@ from softhubert_plugin.files import PathLike
 from softhubert_plugin.report.contents import FileContent
 from softhubert_plugin.report.uncertainty_contents import check_uncertainty
 from softhubert_plugin.scoring.score import load_score
-from softhubert_plugin.text_files import read_json, read_lines_of, read_text_of, read_yaml
+from softhubert_plugin.text_files import read_json, read_lines_of, read_text_of, read_yaml, reading
 
 LogRecord = Dict[str, float]
 _LOGGED = re.compile(r"\]\[([^\[\]]+)\]\[INFO\] - (\{.*\})\s*$")
@@ -150,7 +150,7 @@ def read_log(path: PathLike) -> TrainingLog:
     """
     found: Dict[str, Dict[int, LogRecord]] = {"train_inner": {}}
     if Path(path).exists():
-        with open(path, encoding="utf-8", errors="replace") as stream:
+        with reading(path), open(path, encoding="utf-8", errors="replace") as stream:
             for line in stream:
                 match = _LOGGED.search(line)
                 if match is None:

@@ -1,20 +1,21 @@
 """An experiment in one small file, which the report reads as it reads the folder: results that are kept when the folder is gone.
 
-The file has what tables, comparisons and curves need: no checkpoints, no configuration, no commands, no log of single updates. Where the
-speakers are known, errors are summed for each of them: intervals over speakers and seeds need no more. Seconds are in ``stages`` alone, and
-there are no folders, so that the same run made elsewhere on a like machine differs in ``stages`` only.
+The file has what tables, comparisons and curves need: no checkpoints, no configuration, no commands, no log of single updates. Where there
+are several speakers, errors are summed for each of them: intervals over speakers and seeds need no more. Seconds are in ``stages`` alone,
+and there are no folders, so that the same run made elsewhere on a like machine differs in ``stages`` only.
 """
 
 from __future__ import annotations
 
 from dataclasses import asdict
 from pathlib import Path
-from typing import Any, Dict, List
+from typing import Any, Dict
 
 from softhubert_plugin.errors import SoftHubertError
 from softhubert_plugin.files import PathLike, write_json
 from softhubert_plugin.report.contents import FileContent
 from softhubert_plugin.report.experiment import Experiment, TrainingLog, read_experiment
+from softhubert_plugin.scoring.pairs import summed_by_speaker
 from softhubert_plugin.text_files import read_json
 
 _KIND = "softhubert experiment"
@@ -32,7 +33,7 @@ def save_experiment(folder: PathLike, path: PathLike) -> None:
         SoftHubertError: the folder is not an experiment.
     """
     experiment = read_experiment(folder)
-    scores = {name: {**score, "per_utterance": _by_speaker(score["per_utterance"])} for name, score in experiment.scores.items()}
+    scores = {name: {**score, "per_utterance": summed_by_speaker(score["per_utterance"])} for name, score in experiment.scores.items()}
     logs = {name: [_without("wps", record) for record in getattr(experiment, name).valid] for name in ("pretraining", "finetuning")}
     kept = {key: value for key, value in asdict(experiment).items() if key in ("name", "settings", "labels", "quality", "layers", "stages")}
     for name, key in (("labels", "file"), ("quality", "labels"), ("layers", "features")):  # where they were
@@ -57,11 +58,12 @@ def load_experiment(path: PathLike) -> Experiment:
             folder=path,
             configuration={},
             commands="",
-            pretraining=TrainingLog([], value.pop("pretraining")),
-            finetuning=TrainingLog([], value.pop("finetuning")),
-            stages=[(str(name), float(seconds)) for name, seconds in value.pop("stages")],
-            **{key: kept for key, kept in value.items() if key != "kind"},
+            pretraining=TrainingLog([], value["pretraining"]),
+            finetuning=TrainingLog([], value["finetuning"]),
+            stages=[(str(name), float(seconds)) for name, seconds in value["stages"]],
+            **{key: kept for key, kept in value.items() if key not in ("kind", "pretraining", "finetuning", "stages")},
         )
+        FileContent(path, value, _REMEDY).check_run()
         FileContent(path, experiment.labels, _REMEDY).check_description()
         FileContent(path, experiment.quality, _REMEDY).check_quality()
         FileContent(path, experiment.layers, _REMEDY).check_layers()
@@ -74,19 +76,3 @@ def load_experiment(path: PathLike) -> Experiment:
 
 def _without(left_out: str, value: Dict[str, Any]) -> Dict[str, Any]:
     return {key: kept for key, kept in value.items() if key != left_out}
-
-
-def _by_speaker(each: Dict[str, List[Any]]) -> Dict[str, List[Any]]:
-    """Sum what is counted for each utterance over each speaker's; without speakers, leave it."""
-    if "speaker" not in each:
-        return {key: values for key, values in each.items() if key != "alignment"}
-    speakers = sorted(set(each["speaker"]))
-    place = {speaker: number for number, speaker in enumerate(speakers)}
-    found: Dict[str, List[Any]] = {"id": speakers, "speaker": speakers}
-    for key, values in each.items():
-        if key not in ("id", "speaker", "alignment"):
-            sums = [0] * len(speakers)
-            for speaker, value in zip(each["speaker"], values):
-                sums[place[speaker]] += value
-            found[key] = sums
-    return found

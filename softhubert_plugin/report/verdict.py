@@ -6,7 +6,7 @@ from typing import Optional
 
 from softhubert_plugin.report.comparisons import SystemComparison
 from softhubert_plugin.report.table import MISSING
-from softhubert_plugin.scoring.intervals import Comparison
+from softhubert_plugin.scoring.intervals import CONFIDENCE, Comparison
 from softhubert_plugin.scoring.seed_comparison import SeedComparison
 
 ONE_SEED = "one seed: the same command with another seed or machine may say the opposite"
@@ -43,7 +43,7 @@ def _over_seeds(found: SeedComparison, comparison: SystemComparison, name: str) 
 
 
 def _one_seed(found: Comparison, name: str) -> str:
-    shown = "no difference" if found.low <= 0 <= found.high else "a difference"
+    shown = "a difference" if found.p_value <= 1 - CONFIDENCE and not found.low <= 0 <= found.high else "no difference"
     return (
         f"{100 * found.difference:+.2f} points of {name} (95 % interval {_points(found.low, found.high)}, p = {found.p_value:.2g}, "
         f"{found.test}): this test set shows {shown}"

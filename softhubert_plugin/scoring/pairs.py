@@ -43,6 +43,8 @@ def pair_scores(first: Dict[str, Any], second: Dict[str, Any], unit: str = "word
         The paired errors; ``None`` if the utterances are not the same, or if a score does not have the counts of the unit.
     """
     a, b = first["per_utterance"], second["per_utterance"]
+    if _is_summed(a) != _is_summed(b):  # a run saved in one file, and a run in its folder
+        a, b = summed_by_speaker(a), summed_by_speaker(b)
     place = {name: index for index, name in enumerate(b["id"])}
     if len(place) != len(a["id"]) or set(place) != set(a["id"]):
         return None
@@ -65,3 +67,27 @@ def pair_scores(first: Dict[str, Any], second: Dict[str, Any], unit: str = "word
         steps_b=[b["alignment"][index] for index in order] if aligned else None,
         references=first.get("references_sha256"),
     )
+
+
+def summed_by_speaker(each: Dict[str, List[Any]]) -> Dict[str, List[Any]]:
+    """Sum what is counted for each utterance over each speaker's, without alignments.
+
+    Args:
+        each: ``per_utterance`` of a score. With one speaker, or without speakers, it stays as it is: it is a sample of utterances.
+    """
+    speakers = sorted(set(each.get("speaker", ())))
+    if len(speakers) < 2:
+        return {key: values for key, values in each.items() if key != "alignment"}
+    place = {speaker: number for number, speaker in enumerate(speakers)}
+    found: Dict[str, List[Any]] = {"id": speakers, "speaker": speakers}
+    for key, values in each.items():
+        if key not in ("id", "speaker", "alignment"):
+            sums = [0] * len(speakers)
+            for speaker, value in zip(each["speaker"], values):
+                sums[place[speaker]] += value
+            found[key] = sums
+    return found
+
+
+def _is_summed(each: Dict[str, List[Any]]) -> bool:
+    return each["id"] == each.get("speaker")

@@ -45,7 +45,7 @@ def compare_seeds(pairs: Sequence[PairedErrors]) -> SeedComparison:
     by_seed = mean_over_seeds([float((pair.errors_b - pair.errors_a).sum() / pair.words.sum()) for pair in pairs])
     crossed = _crossed(pairs)
     if crossed is None:
-        return _by_seed_alone(by_seed, ", each with its own test set")
+        return _by_seed_alone(by_seed, ", each with its own test set" if len(pairs[0].ids) > 1 else "")
     differences, words, units = crossed
     found = crossed_interval(difference_table(differences, words))
     count = differences.shape[1]
