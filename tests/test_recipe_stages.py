@@ -9,13 +9,14 @@ import re
 import shlex
 import subprocess
 from pathlib import Path
-from typing import Dict, List
+from typing import Any, Dict, List
 
 import pytest
 from omegaconf import OmegaConf
 
 from softhubert_plugin.cli import build_parser, main
 from softhubert_plugin.errors import SoftHubertError
+from softhubert_plugin.recipes.stages import Graph, Stage
 from softhubert_plugin.recipes.systems import parse_systems
 
 REPOSITORY = Path(__file__).parents[1]
@@ -40,6 +41,7 @@ def data(tmp_path: Path) -> Path:
     for split in ("mine", "check", "near", "far"):
         for suffix in ("tsv", "wrd", "ltr"):
             (tmp_path / f"{split}.{suffix}").write_text("")
+    (tmp_path / "dict.ltr.txt").write_text("")
     return tmp_path
 
 
@@ -159,22 +161,109 @@ def test_saved_runs_are_not_run_again(data: Path, capsys: pytest.CaptureFixture[
 
     def save(*names: str, **settings: str) -> None:
         for name in names:
-            (data / "results" / f"{name}.json").write_text(json.dumps({"settings": {**facts, **settings}}))
+            run = {"settings": {**facts, **settings}, "scores": {"near": {}}}
+            (data / "results" / f"{name}.json").write_text(json.dumps(run))
 
     save("km-seed1", "gmm-seed1", "gmm-seed2")
     left = _planned(capsys, *options)
     assert "pretrain-gmm" not in left and "mixture" not in left and "save-gmm-seed2" not in left
-    assert {"pretrain-km", "pretrain-distil", "save-distil", "save-km-seed2"} <= set(left)  # the student needs its teacher
+    assert {"pretrain-km", "pretrain-distil", "save-distil", "save-km-seed2"} <= set(left)  # the student needs its teacher,
+    assert "finetune-km" not in left and "save-km" not in left  # no more of it
     save("km-seed1", "km-seed2", "distil-seed1", "distil-seed2")
     assert set(_planned(capsys, *options)) == {"validation", "report"}
     (data / "results" / "km-seed1.json").write_text("[]")
     with pytest.raises(SystemExit):
         main(["recipe", *options, "--dry-run"])
     assert "km-seed1.json: not a saved run; remove it" in capsys.readouterr().err
-    save("km-seed1", clusters="7")
+
+
+@pytest.mark.parametrize(
+    ("saved", "options", "said"),
+    [
+        ({"clusters": 7}, [], "with clusters=7, but clusters=100 is"),
+        ({"validation": "check, 200 utterances"}, ["--valid", "far"], "with validation=check, 200 utterances, but validation=far, 200"),
+        ({}, ["--tests", "far"], "without a score of far"),
+        ({"search": "greedy"}, ["--lm"], "with search=greedy, but search=trigram, beam 10 is"),
+        ({}, ["--lm"], "without a score of near-lm"),
+        ({"clusterers fitted on": "all"}, ["--percent", "0.01"], "with clusterers fitted on=all, but clusterers fitted on=a share of 0.01"),
+        ({"pretraining updates": 9}, [], "with pretraining updates=9, but pretraining updates=as configured"),
+        ({"corpus": "other mine"}, [], "with corpus=other mine"),
+        ({"corpus": ""}, [], "with corpus=, but"),
+        ({}, ["--config", "base"], "with configuration=tiny, but configuration=base"),
+        ({"configuration": "base"}, [], "with configuration=base, but configuration=tiny"),
+    ],
+)
+def test_a_saved_run_of_other_settings_is_refused_and_one_of_an_earlier_version_is_not(
+    saved: Dict[str, Any], options: List[str], said: str, data: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    study = ["study", "--data", str(data), "--train", "mine", "--valid", "check", "--tests", "near", "--systems", "km", "--seeds", "1"]
+    settings = {"corpus": f"{data.name} mine", "clusters": 100, "iterations": 1}  # an earlier version told no more
+    file = tmp_path / "km-seed1.json"
+    file.write_text(json.dumps({"settings": settings, "scores": {"near": {}}}))
+    assert set(_planned(capsys, *study, "--results", str(tmp_path))) == {"validation", "report"}
+    file.write_text(json.dumps({"settings": {**settings, **saved}, "scores": {"near": {}}}))
     with pytest.raises(SystemExit):
-        main(["recipe", *options, "--dry-run"])
-    assert re.search(r"km-seed1\.json: a run with clusters=7, but clusters=100 is asked for", capsys.readouterr().err)
+        main(["recipe", *study, *options, "--results", str(tmp_path), "--dry-run"])
+    assert f"km-seed1.json: a run {said}" in capsys.readouterr().err
+
+
+def test_letters_are_aligned_by_the_baseline_whether_its_run_is_saved_or_not(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    options = ["librispeech", "--corpus", "/c", "--systems", "km gmm", "--seeds", "1 2", "--results", str(tmp_path)]
+    stages = _planned(capsys, *options)
+    facts = dict(fact.split("=", 1) for fact in stages["save-km"][0][4:-4])
+    scores = {name: {} for test in ("test", "near") for name in (test, f"{test}-lm")}
+    scores.update({name: {} for name in facts["tests"].split()}, **{f"{name}-lm": {} for name in facts["tests"].split()})
+    for system in ("km", "gmm"):
+        (tmp_path / f"{system}-seed1.json").write_text(json.dumps({"settings": facts, "scores": scores}))
+    left = set(_planned(capsys, *options))
+    assert {"pretrain-km", "aligner", "align", "pretrain-gmm-seed2"} <= left and not {"finetune-km", "mixture", "save-km"} & left
+    for system in ("km", "gmm"):
+        (tmp_path / f"{system}-seed2.json").write_text(json.dumps({"settings": facts, "scores": scores}))
+    assert set(_planned(capsys, *options)) == {"data", "validation", "report"}
+
+
+@pytest.mark.parametrize("name", ["exp (copy)", "Müller", "lr=0.1", "it's", "a,b", "日本語", "{x}", "50 %"])
+def test_any_name_of_a_folder_gets_through_hydras_grammar(name: str, capsys: pytest.CaptureFixture[str]) -> None:
+    from hydra.core.override_parser.overrides_parser import OverridesParser
+
+    stages = _planned(capsys, "quickstart", "--exp", f"/nowhere/{name}", "--systems", "km")
+    for stage in ("pretrain-km", "finetune-km"):
+        overrides = {each.key_or_group: each.value() for each in OverridesParser.create().parse_overrides(stages[stage][-1][5:])}
+        assert overrides["task.data"] == f"/nowhere/{name}/data" and overrides["hydra.run.dir"].startswith(f"/nowhere/{name}/systems/km/")
+        assert overrides["task.label_dir"].startswith(f"/nowhere/{name}/") and overrides["common.seed"] == 1
+
+
+def test_alignments_that_change_are_measured_with_again(data: Path, tmp_path: Path) -> None:
+    def key() -> str:
+        graph = Graph([Stage("probe", (("softhubert", "probe"),), reads=(str(tmp_path / "phones"), str(tmp_path / "a.tsv")))])
+        return graph.keys["probe"]
+
+    keys = [key()]
+    (tmp_path / "phones" / "reader").mkdir(parents=True)
+    for name in ("one", "two"):
+        (tmp_path / "phones" / "reader" / f"{name}.TextGrid").write_text(name)
+        keys.append(key())
+    (tmp_path / "phones" / "reader" / "two.TextGrid").write_text("other")
+    (tmp_path / "phones" / "gone").symlink_to("nowhere")
+    keys.append(key())
+    assert len(set(keys)) == 4 and key() == keys[-1]
+
+
+@pytest.mark.parametrize(
+    ("options", "trains_on", "listed"),
+    [
+        (["--subsets", "train-clean-100"], "dataset.train_subset=train", "--by-speaker"),
+        (["--finetune", "base_10h"], "", "--limited 10h"),
+        (["--finetune", "base_1h"], "", "--limited 1h"),
+        (["--finetune", "base_960h"], "", "--combine train-960"),
+    ],
+)
+def test_base_is_fine_tuned_on_a_set_that_is_listed(
+    options: List[str], trains_on: str, listed: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    stages = _planned(capsys, "librispeech", "--config", "base", "--corpus", "/c", "--systems", "km", *options)
+    tuned = stages["finetune-km"][-1]
+    assert (trains_on in tuned) == bool(trains_on) and listed in " ".join(stages["data"][0])
 
 
 def test_any_corpus_with_manifests_goes_through_every_recipe(data: Path, capsys: pytest.CaptureFixture[str]) -> None:
@@ -210,16 +299,6 @@ def test_a_study_may_be_of_base_models_of_which_a_short_training_is_in_proportio
     assert not any("warmup" in word for commands in tiny.values() for command in commands for word in command)
 
 
-def test_saved_runs_of_models_of_another_size_are_refused(data: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    facts = {"corpus": f"{data.name} mine", "pretraining updates": "as configured", "fine-tuning updates": "as configured"}
-    options = ["--data", str(data), "--train", "mine", "--valid", "check", "--tests", "near", "--systems", "km", "--seeds", "1"]
-    for settings, other in (({}, "base"), ({"configuration": "base"}, "tiny")):
-        (tmp_path / "km-seed1.json").write_text(json.dumps({"settings": {**facts, "clusters": 100, "iterations": 1, **settings}}))
-        with pytest.raises(SystemExit):
-            main(["recipe", "study", *options, "--results", str(tmp_path), "--config", other, "--dry-run"])
-        assert re.search(f"km-seed1.json: a run with configuration=.*, but configuration={other} is asked for", capsys.readouterr().err)
-
-
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [
@@ -246,6 +325,13 @@ def test_saved_runs_of_models_of_another_size_are_refused(data: Path, tmp_path: 
         (["study", "--data", "/nowhere", "--train", "a", "--valid", "b", "--tests", "c"], r"/nowhere/a\.tsv: no such file"),
         (["librispeech", "--subsets", "a b", "--valid", "c", "--tests", "b"], "c is not one of --subsets"),
         (["librispeech", "--config", "base", "--pretrain-run", "nine_gpus"], "--pretrain-run nine_gpus: expected one of four_gpus, hopper"),
+        (
+            ["librispeech", "--config", "base", "--subsets", "train-clean-360 dev-other test-clean test-other"],
+            "base_100h trains on train-clean",
+        ),
+        (["quickstart", "--stage", "6", "--stop-stage", "6"], "this recipe has no such stages; it has 0 1 2 3 4 8 9 10"),
+        (["quickstart", "--compare", "km", "km"], "--compare: expected pairs of two systems, each pair once"),
+        (["quickstart", "--compare", "km", "gmm", "--compare", "gmm", "km"], "each pair once"),
         (["librispeech", "--finetune", "base_100"], "--finetune base_100: expected one of base_100h, base_10h"),
     ],
 )
@@ -269,6 +355,32 @@ def test_systems_are_read_from_a_file(tmp_path: Path) -> None:
     ]
     with pytest.raises(SoftHubertError, match="expected systems"):
         parse_systems("")
+
+
+@pytest.mark.parametrize(
+    ("options", "said"),
+    [
+        (["--alignments", "/no/such/folder"], "--alignments /no/such/folder: not there"),
+        (["--probe", "nosplit"], r"nosplit\.tsv: no such file"),
+        (["--exp", "/proc/version"], "/proc/version: cannot be written"),
+        (["--exp", "/proc/version/exp"], "cannot be written"),
+        (["--exp", "/tmp/l\udce9"], "the name is not UTF-8"),
+    ],
+)
+def test_what_a_later_stage_would_miss_is_refused_at_the_start(
+    options: List[str], said: str, data: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    study = ["study", "--data", str(data), "--train", "mine", "--valid", "check", "--tests", "near", "--exp", str(data / "exp")]
+    with pytest.raises(SystemExit) as ended:
+        main(["recipe", *study, *options])
+    assert ended.value.code == 2 and re.search(said, capsys.readouterr().err) and not (data / "exp").exists()
+
+
+def test_manifests_without_letters_are_refused_at_the_start(data: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    (data / "dict.ltr.txt").unlink()
+    with pytest.raises(SystemExit):
+        main(["recipe", "study", "--data", str(data), "--train", "mine", "--valid", "check", "--tests", "near", "--dry-run"])
+    assert "dict.ltr.txt: no such file; make it with 'softhubert manifest'" in capsys.readouterr().err
 
 
 def test_a_named_device_reaches_every_stage(capsys: pytest.CaptureFixture[str]) -> None:

@@ -6,7 +6,7 @@
 # RECORDINGS is the folder 'recordings' of the Free Spoken Digit Dataset. A finished run goes to digits/, and is not run again.
 set -euo pipefail
 here=$(cd "$(dirname "${BASH_SOURCE[0]}")" && pwd -P)
-recordings=$1
+recordings=${1:?the folder comes first: bash $0 RECORDINGS [options]}
 shift
 seed=0
 for speaker in george jackson lucas nicolas theo; do

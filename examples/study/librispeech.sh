@@ -9,7 +9,8 @@
 # Later options win: '--seeds 3 --systems gmm' runs one system with one seed.
 set -euo pipefail
 here=$(cd "$(dirname "${BASH_SOURCE[0]}")" && pwd -P)
-data=$1 alignments=$2
+usage="the two folders come first: bash $0 DATA ALIGNMENTS [options]; the comment at its top says what they hold"
+data=${1:?$usage} alignments=${2:?$usage}
 shift 2
 exec bash "$here/run.sh" --data "$data" --train train-clean-100 --valid dev-clean --tests test-clean \
     --alignments "$alignments" --partial-alignments --systems "@$here/systems.txt" --seeds "1 2 3 4 5" --lm \

@@ -110,6 +110,10 @@ def study_of(a: argparse.Namespace, exp: str, data: str, splits: Sequence[str], 
     strange = [system.name for pair in pairs for system in pair if system not in systems]
     if strange:
         raise SoftHubertError(f"--compare: {strange[0]} is not one of --systems {a.systems!r}")
+    if any(first == second for first, second in pairs) or len({frozenset(pair) for pair in pairs}) < len(pairs):
+        raise SoftHubertError("--compare: expected pairs of two systems, each pair once")
+    if a.alignments and not a.dry_run and not os.path.exists(a.alignments):
+        raise SoftHubertError(f"--alignments {a.alignments}: not there; give a folder or a file of phone alignments")
     most = min(settings["clusters"])
     for system in systems:
         if system.clusterer in ("gmm", "km-soft") and not 1 < system.perplexity < most:
@@ -135,10 +139,15 @@ def start_study(a: argparse.Namespace, study: Study, data: Sequence[Stage], alig
         raise SoftHubertError(f"--stage {a.stage} --stop-stage {a.stop_stage}: stages are 0 to {LAST_STAGE}, in order")
     graph = Graph(all_stages(study, data, aligner, alignments))
     chosen = [stage for stage in graph.stages if a.stage <= stage.number <= a.stop_stage]
+    if not chosen:
+        there = " ".join(map(str, sorted({stage.number for stage in graph.stages})))
+        raise SoftHubertError(f"--stage {a.stage} --stop-stage {a.stop_stage}: this recipe has no such stages; it has {there}")
     if a.dry_run:
         return script(chosen)
+    from softhubert_plugin.manifests import refuse_name
     from softhubert_plugin.recipes.start import start
 
+    refuse_name(study.exp, of_root=True)  # before anything is made in it
     settings = {**{key: value for key, value in vars(a).items() if not callable(value)}, "experiments": study.experiments}
     cluster = a.cluster if a.slurm else ""
     return start(graph, chosen, Path(study.exp), settings, jobs=a.jobs, tiny=study.training.tiny, cluster=cluster, partition=a.partition)
@@ -181,8 +190,14 @@ def data_splits(a: argparse.Namespace) -> Tuple[str, Tuple[str, ...]]:
     splits = (a.train, a.valid, *a.tests.split())
     for split in splits:
         for suffix in ("tsv", "wrd", "ltr"):
-            if not os.path.isfile(f"{data}/{split}.{suffix}"):
-                raise SoftHubertError(f"{data}/{split}.{suffix}: no such file; make it with 'softhubert manifest'")
+            needed(f"{data}/{split}.{suffix}")
+    needed(f"{data}/dict.ltr.txt")
     if len(set(splits)) < len(splits):
         raise SoftHubertError(f"--train, --valid, --tests: '{' '.join(splits)}' names a split twice")
     return data, splits
+
+
+def needed(path: str) -> None:
+    """Refuse a file of the manifests that is not there."""
+    if not os.path.isfile(path):
+        raise SoftHubertError(f"{path}: no such file; make it with 'softhubert manifest'")

@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import argparse
 import os
+import re
 from pathlib import Path
-from typing import Any, Dict, List, Mapping
+from typing import Any, Dict, List, Mapping, Set
 
 from softhubert_plugin.commands.numbers import count, whole
 from softhubert_plugin.commands.parser import Commands
@@ -15,6 +16,7 @@ from softhubert_plugin.commands.recipe_options import (
     add_updates,
     data_splits,
     experiment_folder,
+    needed,
     seeds_of,
     speech_folder,
     start_study,
@@ -71,7 +73,7 @@ def add_recipes(commands: Commands) -> None:
     def describe(a: argparse.Namespace) -> str:
         from softhubert_plugin.recipes.describe import describe_systems
 
-        describe_systems(Path(a.exp), a.facts, a.system, a.save)
+        describe_systems(Path(a.exp), a.facts, a.system and str(Path(a.system).resolve()), a.save)
         return ""
 
     parser = commands.add(
@@ -125,6 +127,7 @@ def _quickstart(a: argparse.Namespace) -> str:
         called += f" ({os.path.basename(root)})"
     if a.test_speaker:
         called += f", tested on {a.test_speaker}"
+    utterances = a.utterances or size.utterances
     exp = experiment_folder(a, f"{a.corpus}-seed{seeds_of(a)[0]}")
     study = study_of(
         a,
@@ -132,13 +135,12 @@ def _quickstart(a: argparse.Namespace) -> str:
         f"{exp}/data",
         ("train", "valid", "test"),
         clusters=(size.clusters,),
-        facts=(f"corpus={called}", f"pretraining updates={updates}", f"fine-tuning updates={finetune_updates}"),
+        facts=(f"corpus={called}", f"utterances={utterances or 'all'}", *((f"subset={a.subset}",) if a.corpus == "librispeech" else ())),
         made=True,
         keep=True,  # The corpus is small: its features stay, so that every stage can be looked into.
         by_speaker=False,  # Two voices, or one, are left to test on.
         training=Training(True, (updates,), finetune_updates, max_tokens=size.max_tokens),
     )
-    utterances = a.utterances or size.utterances
     made = corpus(study, a.corpus, root, utterances=utterances, subset=a.subset, download=a.download, test_speaker=a.test_speaker)
     return start_study(a, study, [made])
 
@@ -175,6 +177,8 @@ def _study(a: argparse.Namespace) -> str:
     data, splits = data_splits(a)
     name = os.path.basename(data)
     exp = experiment_folder(a, f"study-{name}" + ("" if tiny else f"-{a.config}"))
+    if a.probe:
+        needed(f"{data}/{a.probe}.tsv")
     if a.iterations > 1 and not a.alignments:
         raise SoftHubertError("--iterations 2 needs --alignments: probing on phones chooses the layer whose targets are next")
     study = study_of(
@@ -183,14 +187,7 @@ def _study(a: argparse.Namespace) -> str:
         data,
         splits,
         clusters=(a.clusters,) * a.iterations,
-        facts=(
-            f"corpus={name} {a.train}",
-            f"pretraining updates={a.pretrain_updates or 'as configured'}",
-            f"fine-tuning updates={a.finetune_updates or 'as configured'}",
-            f"clusters={a.clusters}",
-            f"iterations={a.iterations}",
-            *(() if tiny else (f"configuration={a.config}", f"pretraining run={a.pretrain_run}", f"fine-tuning={a.finetune}")),
-        ),
+        facts=(f"corpus={name} {a.train}", *(() if tiny else (f"configuration={a.config}",))),
         training=Training(
             tiny,
             (a.pretrain_updates,),
@@ -244,6 +241,7 @@ def _librispeech(a: argparse.Namespace) -> str:
     tiny = a.config == "tiny"
     subsets = a.subsets.split()
     by_speaker = not a.data and len(subsets) == 1 and not (a.train or a.valid or a.tests)
+    on_train = tiny or bool(a.data) or by_speaker
     exp = experiment_folder(a, f"librispeech-{a.config}")
     folder, splits = data_splits(a) if a.data else (f"{exp}/data", _splits(a, subsets, by_speaker=by_speaker))
     corpus = "" if a.data else str(Path(a.corpus or speech_folder()).resolve())
@@ -263,7 +261,7 @@ def _librispeech(a: argparse.Namespace) -> str:
             (a.updates1, a.updates2),
             a.finetune_updates,
             finetune=a.finetune,
-            finetune_on_train=tiny or bool(a.data),
+            finetune_on_train=on_train,
             run="" if tiny else a.pretrain_run,
             max_tokens=400_000 if tiny else None,
             crop=True,
@@ -272,7 +270,8 @@ def _librispeech(a: argparse.Namespace) -> str:
         beam=a.beam,
         probed=(f"{exp}/all", subsets[0]) if by_speaker else ("", ""),
     )
-    made = data(study, corpus, tuple(subsets), by_speaker=by_speaker, download=a.download)
+    limited = "" if on_train else _limited(a, {splits[0], *subsets})
+    made = data(study, corpus, tuple(subsets), by_speaker=by_speaker, download=a.download, limited=limited)
     return start_study(a, study, [made], *(([], "") if study.alignments else aligner(study, a.align_updates)))
 
 
@@ -308,6 +307,25 @@ def _configure(a: argparse.Namespace, defaults: Mapping[str, Any]) -> None:
         there = sorted(path.stem for path in (configuration_folder() / folder).glob("*.yaml"))
         if name not in there:
             raise SoftHubertError(f"{option} {name}: expected one of {', '.join(there)}")
+
+
+def _limited(a: argparse.Namespace, listed: Set[str]) -> str:
+    """The limited set of LibriSpeech that is to be listed because a configuration of fine-tuning trains on it; empty for none.
+
+    Args:
+        listed: the training sets that are listed anyway.
+
+    Raises:
+        SoftHubertError: it trains on a set that is neither.
+    """
+    text = (configuration_folder() / "finetune" / f"{a.finetune}.yaml").read_text(encoding="utf-8")
+    found = re.search(r"^  train_subset: *(\S+)", text, re.MULTILINE)
+    name = found.group(1) if found else ""
+    if name in listed:
+        return ""
+    if name in ("train-10h", "train-1h"):
+        return name.partition("-")[2]
+    raise SoftHubertError(f"--finetune {a.finetune} trains on {name}, which is not one of --subsets '{a.subsets}'; add it")
 
 
 def _splits(a: argparse.Namespace, subsets: List[str], *, by_speaker: bool) -> List[str]:

@@ -34,7 +34,9 @@ def describe_systems(exp: Path, facts: Sequence[str], system: str = "", file: st
         common[key] = int(value) if value.isdecimal() else value
     recipe = read_recipe(exp)
     chosen = [one for one in recipe.settings.get("experiments", []) if system in ("", one["folder"])]
-    if not chosen or (file and not system):
+    if file and not system:
+        raise SoftHubertError("--save needs --system, the folder of the system whose run it saves")
+    if not chosen:
         raise SoftHubertError(f"{exp / RECIPE}: no such system{f' as {system}' if system else ''}; {REMEDY}")
     hours = {manifest: read_manifest(manifest).sizes.sum() / SAMPLE_RATE / 3600 for manifest in {one["manifest"] for one in chosen}}
     for one in chosen:

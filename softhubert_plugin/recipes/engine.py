@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import contextlib
 import fcntl
+import os
 import shutil
 import sys
 import threading
@@ -25,7 +26,7 @@ from doit.task import Task
 from doit.tools import config_changed
 
 from softhubert_plugin.errors import SoftHubertError
-from softhubert_plugin.files import write_json
+from softhubert_plugin.files import disk_errors, write_json
 from softhubert_plugin.recipes.processes import end_leftovers
 from softhubert_plugin.recipes.stages import Graph, Stage
 from softhubert_plugin.text_files import read_json
@@ -74,7 +75,10 @@ class Recipe:
         self.settings = settings or {}
         path = folder / DATABASE
         if path.exists():
-            read_json(path, remedy="remove it; all stages will be done again")
+            remedy = "remove it; all stages will be done again"
+            found = read_json(path, remedy=remedy)
+            if not isinstance(found, dict) or not all(isinstance(record, dict) for record in found.values()):
+                raise SoftHubertError(f"{path}: not a record of stages; {remedy}")
         self.records = Dependency(_Database, str(path))
         self.tasks = {stage.name: self._task(stage) for stage in graph.stages}
         self.run: Runner = lambda stage, log: 0
@@ -182,10 +186,12 @@ def alone(folder: Path) -> Iterator[None]:
     """Hold the folder of an experiment, so that no other recipe works there; end what a killed one has left running.
 
     Raises:
-        SoftHubertError: another recipe works there.
+        SoftHubertError: another recipe works there, or it is no folder that can be written to.
     """
-    folder.mkdir(parents=True, exist_ok=True)
-    with open(folder / ".lock", "w", encoding="ascii") as lock:
+    with disk_errors(folder):
+        folder.mkdir(parents=True, exist_ok=True)
+        handle = os.open(folder / ".lock", os.O_WRONLY | os.O_CREAT, 0o666)
+    with open(handle, "wb") as lock:
         try:
             fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except OSError:

@@ -9,7 +9,7 @@ from softhubert_plugin.recipes.study import Study
 from softhubert_plugin.recipes.training import fine_tune
 
 
-def data(study: Study, corpus: str, subsets: Sequence[str], *, by_speaker: bool, download: bool) -> Stage:
+def data(study: Study, corpus: str, subsets: Sequence[str], *, by_speaker: bool, download: bool, limited: str = "") -> Stage:
     """List LibriSpeech, and make a trigram of the training text.
 
     Args:
@@ -17,6 +17,7 @@ def data(study: Study, corpus: str, subsets: Sequence[str], *, by_speaker: bool,
         subsets: LibriSpeech's subsets.
         by_speaker: whether one subset is split by speaker into train, valid and test.
         download: whether to fetch subsets that are missing.
+        limited: name of a limited training set to list too, such as ``10h``; empty for none.
     """
     text, model = f"{study.data}/{study.train}.wrd", f"{study.exp}/lm/lm.arpa"
     letters = ("--dictionary", f"{study.data}/dict.ltr.txt")
@@ -25,7 +26,8 @@ def data(study: Study, corpus: str, subsets: Sequence[str], *, by_speaker: bool,
         return Stage("data", (lm,), (), (model,), (text,))
     listing, fetched = ("softhubert", "manifest", "librispeech", corpus), ("--download",) if download else ()
     listed = (*listing, "--dest", study.data, "--subsets", *subsets)
-    commands: Tuple[Command, ...] = ((*listed, *(() if study.train in subsets else ("--combine", study.train)), *fetched),)
+    more_sets = (*(() if study.train in subsets else ("--combine", study.train)), *(("--limited", limited) if limited else ()))
+    commands: Tuple[Command, ...] = ((*listed, *more_sets, *fetched),)
     more: Tuple[str, ...] = ()
     if by_speaker:  # and every speaker, for probing
         commands = ((*listed, "--by-speaker", *fetched), (*listing, "--dest", study.probed[0], "--subsets", *subsets))

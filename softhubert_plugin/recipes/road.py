@@ -31,13 +31,15 @@ def all_stages(study: Study, data: Sequence[Stage] = (), aligner: Sequence[Stage
         alignments: the folder of those alignments.
     """
     dumped, features = mfcc_share(study)
-    runs = [(road, _not_saved(road)) for road in study.roads]
-    fitted = [stage for road, systems in runs for system in systems for stage in cluster(road, system, 1, features)]
+    left = [(road, [system for system in study.systems if not _is_saved(study, road.saved(system))]) for road in study.roads]
+    aligner = aligner if any(systems for _, systems in left) else ()
+    runs = [(road, _begun(road, systems, bool(aligner) and road is left[0][0]), systems) for road, systems in left]
+    fitted = [stage for road, begun, _ in runs for system in begun for stage in cluster(road, system, 1, features)]
     stages = [*_numbered(0, [*data, *_validation(study)]), *_numbered(1, [dumped] if fitted else [])]
     stages += _numbered(2, [*fitted, *removed("mfcc-removed", features, fitted)] if fitted else [])
-    for road, systems in runs:
-        stages += [stage for system in systems for stage in _numbered(3, label(road, system, 1, features))]
-        stages += [stage for system in systems for stage in _numbered(4, [pretrain(road, system, 1)])]
+    for road, begun, systems in runs:
+        stages += [stage for system in begun for stage in _numbered(3, label(road, system, 1, features))]
+        stages += [stage for system in begun for stage in _numbered(4, [pretrain(road, system, 1)])]
         stages += _numbered(5, aligner)
         for system in systems:
             stages += _rest(road, system, study.alignments or alignments, [output for stage in aligner[-1:] for output in stage.outputs])
@@ -63,15 +65,16 @@ def _rest(road: Road, system: System, alignments: str, aligned: Sequence[str]) -
     return [*stages, *_numbered(9, save(road, system, [stage for stage in stages if stage.number in (5, 7, 9)]))]
 
 
-def _not_saved(road: Road) -> List[System]:
-    """The systems whose run is not saved yet, with the baseline if a student learns from it.
+def _begun(road: Road, systems: List[System], aligns: bool) -> List[System]:
+    """The systems that are pretrained: those whose run is not saved, and the baseline if another model is made from it.
 
-    Raises:
-        SoftHubertError: a run was saved with other settings.
+    Args:
+        systems: those whose run is not saved.
+        aligns: whether letters are aligned by the baseline of this road.
     """
-    systems = [system for system in road.study.systems if not _is_saved(road.study, road.saved(system))]
     baseline = road.study.systems[0]
-    return systems if baseline in systems or all(system.kind != "distil" for system in systems) else [baseline, *systems]
+    needed = aligns or any(system.kind == "distil" for system in systems)
+    return systems if baseline in systems or not needed else [baseline, *systems]
 
 
 def _is_saved(study: Study, file: str) -> bool:
@@ -83,9 +86,13 @@ def _is_saved(study: Study, file: str) -> bool:
     if not isinstance(settings, dict):
         raise SoftHubertError(f"{file}: not a saved run; {remedy}")
     settings = {**_UNNAMED, **settings}
-    for key, value in {**_UNNAMED, **dict(fact.split("=", 1) for fact in study.facts)}.items():
-        if str(settings.get(key)) != value:
-            raise SoftHubertError(f"{file}: a run with {key}={settings.get(key)}, but {key}={value} is asked for; give another --results")
+    for key, value in {**_UNNAMED, **dict(fact.split("=", 1) for fact in study.told)}.items():
+        found = str(settings.get(key, "" if key == "corpus" else value))  # a run that an earlier version saved lacks some
+        if found != value:
+            raise SoftHubertError(f"{file}: a run with {key}={found}, but {key}={value} is asked for; give another --results")
+    for name in (name for test in study.tests for name in (test, f"{test}-lm")[: 1 + bool(study.beam)]):
+        if name not in saved.get("scores", {}):
+            raise SoftHubertError(f"{file}: a run without a score of {name}; give another --results")
     return True
 
 

@@ -24,7 +24,7 @@ class Stage:
         commands: what it runs, in turn. Each can be pasted into a shell.
         inputs: the files and folders that it reads and that other stages make. They say which stages come before this one.
         outputs: the files and folders that it makes. If one is missing, the stage is done again.
-        reads: files that come from outside. If their content changes, the stage is done again, and what depends on it.
+        reads: files and folders that come from outside. If they change, the stage is done again, and what depends on it.
         continues: whether it goes on from its outputs when it was interrupted. They are removed if it was started with other settings.
         shards: whether the commands are shards of one, which run side by side.
         passing: whether later stages remove the outputs. They are made again only if a stage that reads them has to run.
@@ -63,6 +63,7 @@ class Graph:
         self.stages = list(stages)
         self.before: Dict[str, List[str]] = {}
         self.keys: Dict[str, str] = {}
+        self._contents: Dict[str, str] = {}
         makers: Dict[str, str] = {}
         for stage in stages:
             unknown = [path for path in stage.inputs if path not in makers]
@@ -86,9 +87,25 @@ class Graph:
 
     def _key(self, stage: Stage) -> str:
         """What decides the outcome of a stage: its commands, the files from outside, and the keys of all stages that it needs."""
-        contents = [sha256_of(path) if os.path.isfile(path) else "" for path in stage.reads]
+        for path in stage.reads:
+            if path not in self._contents:
+                self._contents[path] = _content(path)
+        contents = [self._contents[path] for path in stage.reads]
         parts = [stage.commands, contents, sorted(self.keys[name] for name in self.before[stage.name])]
         return hashlib.sha256(json.dumps(parts).encode()).hexdigest()[:16]
+
+
+def _content(path: str) -> str:
+    """What tells whether a file or a folder has changed: a file's bytes; names, sizes and times in a folder, which may hold many files."""
+    if not os.path.isdir(path):
+        return sha256_of(path) if os.path.isfile(path) else ""
+    digest = hashlib.sha256()
+    for folder, folders, names in os.walk(path):
+        folders.sort()
+        for file in (os.path.join(folder, name) for name in sorted(names)):
+            status = os.stat(file) if os.path.exists(file) else None
+            digest.update(os.fsencode(f"{os.path.relpath(file, path)} {status and (status.st_size, status.st_mtime_ns)}\n"))
+    return digest.hexdigest()
 
 
 def script(stages: Sequence[Stage]) -> str:

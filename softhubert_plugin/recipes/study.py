@@ -7,7 +7,7 @@ folder ``seedN`` and stages that end in ``-seedN``. So seeds can be added to an 
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Any, Dict, List, Optional, Tuple
+from typing import Any, Dict, List, Optional, Sequence, Tuple
 
 from softhubert_plugin.recipes.systems import System
 
@@ -64,7 +64,7 @@ class Study:
         by_speaker: whether intervals are over speakers; of a handful, they would be as wide as can be.
         device: of everything but training; empty for a GPU if there is one.
         nshard: shards of features and labels.
-        facts: ``key=value`` for the report.
+        facts: ``key=value`` that the settings do not say: what the speech is.
         compare: pairs of systems that the report compares; empty to compare each with the baseline.
         results: folder that finished runs are saved in, one file each; those that are there are not run again. Empty for none.
     """
@@ -94,6 +94,24 @@ class Study:
     facts: Tuple[str, ...] = ()
     compare: Tuple[Tuple[System, System], ...] = ()
     results: str = ""
+
+    @property
+    def told(self) -> Tuple[str, ...]:
+        """``key=value`` of what decides the outcome of a run, for the report, and to tell saved runs of other settings."""
+        training = self.training
+        rest = {
+            "pretraining updates": _each(training.updates),
+            "fine-tuning updates": _each([training.finetune_updates]),
+            "clusters": _each(self.clusters),
+            "iterations": str(len(self.clusters)),
+            "fine-tuning": training.finetune + (f", batches of {training.max_tokens} samples" if training.max_tokens else ""),
+            "validation": f"{self.valid}, {self.valid_utterances or 'all'} utterances",
+            "tests": " ".join(self.tests),
+            "search": f"trigram, beam {self.beam}" if self.beam else "greedy",
+            "clusterers fitted on": f"a share of {self.percent:g}" if self.percent else "all",
+            **({"pretraining run": training.run} if training.run else {}),
+        }
+        return (*self.facts, *(f"{key}={value}" for key, value in rest.items()))
 
     @property
     def validation(self) -> str:
@@ -147,6 +165,11 @@ class Study:
     def iterations(self, system: System) -> int:
         """The iterations of a system. A distilled student has one."""
         return 1 if system.kind == "distil" else len(self.clusters)
+
+
+def _each(values: Sequence[Optional[int]]) -> str:
+    """The numbers of the iterations, or one where all are the same."""
+    return " + ".join(dict.fromkeys(str(value or "as configured") for value in values))
 
 
 @dataclass(frozen=True)

@@ -74,7 +74,7 @@ def _train(
     length += [] if updates is None or training.tiny else _in_proportion(config, updates)
     more = [f"dataset.valid_subset={study.validation}", f"common.seed={road.seed}", f"hydra.run.dir={dest}", *length]
     named = ("--config-dir", str(file.parent), "--config-name", file.name)
-    command = ("fairseq-hydra-train", *named, f"task.data={study.data}", *options, *more)
+    command = ("fairseq-hydra-train", *named, *map(_override, (f"task.data={study.data}", *options, *more)))
     return Stage(
         name,
         (command,) if training.continues else (("rm", "-rf", dest), command),
@@ -84,6 +84,14 @@ def _train(
         gpus=0 if training.tiny else gpus,
         threads=1 if training.tiny else 0,  # two runs at a thread each are faster than one after the other with two
     )
+
+
+def _override(text: str) -> str:
+    """Quote the value of an override that hydra's grammar does not take as it is: a folder may be called ``exp (copy)`` or ``Müller``."""
+    key, _, value = text.partition("=")
+    if re.fullmatch(r"[A-Za-z0-9_./-]*|\[\w+\]", value):
+        return text
+    return "{}='{}'".format(key, value.replace("'", r"\'"))
 
 
 def _in_proportion(config: str, updates: int) -> List[str]:
@@ -121,7 +129,8 @@ def probe(road: Road, system: System, iteration: int, alignments: str, made: Seq
         if road.seed == study.seeds[0]:  # one seed tells where targets are unsure
             commands.append(("softhubert", "labels", "uncertainty", labels, *options, f"{dest}/uncertainty"))
             outputs.append(f"{dest}/uncertainty/uncertainty.json")
-    return Stage(road.name("probe", system, iteration), tuple(commands), tuple(inputs), tuple(outputs), gpus=1)
+    reads = (*([] if made else [alignments]), *([] if study.made else ["/".join(study.probing) + ".tsv"]))
+    return Stage(road.name("probe", system, iteration), tuple(commands), tuple(inputs), tuple(outputs), reads, gpus=1)
 
 
 def decode(road: Road, system: System) -> Stage:
@@ -154,7 +163,7 @@ def save(road: Road, system: System, measured: Sequence[Stage]) -> List[Stage]:
         measured: the stages whose outputs are saved.
     """
     study, file = road.study, road.saved(system)
-    command = ("softhubert", "recipe", "describe", study.exp, *study.facts, "--system", road.system(system), "--save", file)
+    command = ("softhubert", "recipe", "describe", study.exp, *study.told, "--system", road.system(system), "--save", file)
     inputs = tuple(output for stage in measured for output in stage.outputs)
     return [Stage(road.name("save", system), (command,), inputs, (file,))] if file else []
 
@@ -166,7 +175,7 @@ def report(study: Study, measured: Sequence[Stage]) -> Stage:
         measured: the stages whose outputs the report reads, other than saved runs of before.
     """
     runs = [(road, system) for system in study.systems for road in study.roads]
-    describe = ("softhubert", "recipe", "describe", study.exp, *study.facts)
+    describe = ("softhubert", "recipe", "describe", study.exp, *study.told)
     inputs = tuple(output for stage in measured for output in stage.outputs)
     reads = tuple(road.saved(system) for road, system in runs if study.results and road.saved(system) not in inputs)
     folders = [road.saved(system) or road.system(system) for road, system in runs]
