@@ -318,6 +318,15 @@ def test_a_corpus_without_transcripts_leaves_none_of_an_earlier_run(tmp_path: Pa
     assert sorted(each.name for each in (tmp_path / "out").iterdir()) == ["dict.ltr.txt", "train.tsv"]
 
 
+def test_splits_of_an_earlier_run_that_share_utterances_are_named(tmp_path: Path, manifest: ManifestCommand) -> None:
+    path = table(tmp_path / "t.csv", ROWS)
+    manifest("table", path, "--dest", tmp_path / "out")
+    said = manifest("table", path, "--dest", tmp_path / "out", "--valid-percent", "0", "--test-percent", "0")
+    for split in ("valid", "test"):
+        assert f"warning: {tmp_path}/out/{split}.tsv of an earlier run shares 2 utterances with train" in said
+    assert "warning" not in manifest("table", path, "--dest", tmp_path / "out")
+
+
 def test_audio_at_another_rate_is_refused_with_the_remedy_which_works(tmp_path: Path, manifest: ManifestCommand) -> None:
     for number, (rate, channels) in enumerate([(16_000, 1), (48_000, 1), (11_025, 1), (16_000, 2), (8_000, 2)]):
         sound(tmp_path / f"{number}.wav", 1.0, rate=rate, channels=channels)

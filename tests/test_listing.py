@@ -57,6 +57,38 @@ def test_linked_folders_are_followed_as_fairseqs_script_does(tmp_path: Path) -> 
     }
 
 
+def test_transcripts_of_another_order_are_not_left_beside_a_new_manifest(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    audio, lists = tmp_path / "corpus", tmp_path / "lists"
+    audio.mkdir()
+    for number, name in enumerate(("a.flac", "b.flac", "c.flac")):
+        soundfile.write(audio / name, waveform(samples=800 + number), 16_000)
+    names = _listed(audio)
+    for kind in ("spk", "ltr", "wrd"):  # of people who add them, in the manifest's order
+        (lists / f"train.{kind}").write_text("A\nB\nC\n")
+    assert _listed(audio) == names and (lists / "train.spk").exists()
+    write_manifest(lists / "train.tsv", audio, [("c.flac", 802), ("b.flac", 801), ("a.flac", 800)])
+    before = (lists / "train.tsv").read_bytes()
+    for kind in ("wrd", "ltr", "spk"):
+        assert f"lists/train.{kind}: belongs to the train.tsv that is there" in _refused(audio, capsys, "--valid-percent", "0")
+        (lists / f"train.{kind}").unlink()
+    assert (lists / "train.tsv").read_bytes() == before
+    assert _listed(audio) == names
+
+
+def test_a_split_of_an_earlier_run_that_shares_files_is_named(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    (tmp_path / "corpus").mkdir()
+    for name in ("a.flac", "b.flac"):
+        soundfile.write(tmp_path / "corpus" / name, waveform(samples=800), 16_000)
+    command = ["manifest", "folder", str(tmp_path / "corpus"), "--dest", str(tmp_path / "lists"), "--valid-percent"]
+    assert main([*command, "0.5"]) == 0 and "warning" not in capsys.readouterr().out
+    (tmp_path / "lists" / "train-1.tsv").write_bytes((tmp_path / "lists" / "train.tsv").read_bytes())  # a part of train, on purpose
+    (tmp_path / "lists" / "notes.tsv").write_text("no\nmanifest\n")
+    assert main([*command, "0"]) == 0
+    warning, said = capsys.readouterr().out.splitlines()
+    assert warning.startswith(f"warning: {tmp_path}/lists/valid.tsv of an earlier run shares 1 utterances with train; remove valid.*")
+    assert said == f"{tmp_path}/lists: 2 files in train.tsv"
+
+
 def test_a_circle_of_links_ends_and_every_file_is_listed_once(tmp_path: Path) -> None:
     _touch(tmp_path, "root/z/1.wav", "root/z/deep/2.wav", "outside/3.wav")
     (tmp_path / "root" / "a").symlink_to("z")

@@ -93,11 +93,11 @@ def write_corpus(
         each, name = utterances[number], os.path.relpath(place.path, placed.root)
         splits.setdefault(split, []).append(Utterance(name, place.samples, each.text, each.speaker, each.name))
         written[each.where] = name, place.samples
-    write_splits(wishes.dest, placed.root, splits)
+    warnings = write_splits(wishes.dest, placed.root, splits)
     report = [*(f"skipped {fault}" for fault in faults.noted), *placed.notes, *normaliser.report(), *survey.report()]
     if all(each.text is None for each in kept):
         report.append("note: the corpus has no transcripts, so there are no .wrd and .ltr files")
-    report += _about_speakers(kept, splits)
+    report += [*_about_speakers(kept, splits), *warnings]
     return Written(written, [*report, _summary(wishes.dest, splits, len(faults.noted))])
 
 

@@ -74,8 +74,8 @@ def make_digits_corpus(recordings: PathLike, dest: PathLike, *, utterances: int 
             path = f"audio/{split_of[speaker]}/{speaker}/{speaker}-{number:04d}.flac"
             write_flac(Path(dest) / path, samples)
             splits[split_of[speaker]].append(Utterance(path, len(samples), " ".join(DIGITS[digit] for digit in spoken), speaker))
-    write_splits(dest, dest, splits)
-    return record(dest, parameters, splits, speakers=split_of)
+    warnings = write_splits(dest, dest, splits)
+    return "\n".join([*warnings, record(dest, parameters, splits, speakers=split_of)])
 
 
 def _find(folder: Path) -> Dict[str, List[List[Path]]]:

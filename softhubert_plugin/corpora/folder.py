@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Dict, List, Optional, Tuple
 
 from softhubert_plugin.audio.check import audio_lengths, readable_lengths
+from softhubert_plugin.corpora.earlier import refuse_strangers, shared_utterances
 from softhubert_plugin.corpora.listing import Listing, list_audio, parse_extensions
 from softhubert_plugin.errors import SoftHubertError
 from softhubert_plugin.files import PathLike
@@ -42,7 +43,8 @@ def write_folder_manifest(
         in each manifest.
 
     Raises:
-        SoftHubertError: there are no such files; a file is not usable; a manifest cannot hold a name; or a split would be empty.
+        SoftHubertError: there are no such files; a file is not usable; a manifest cannot hold a name; a split would be empty; or
+            transcripts or speakers lie beside a manifest of other utterances that would be replaced.
     """
     if not 0 <= valid_percent < 1:
         raise SoftHubertError(f"--valid-percent {valid_percent}: expected a fraction from 0 to below 1, such as 0.01")
@@ -86,17 +88,23 @@ def _convert(root: Path, names: List[str], dest: PathLike, skip_unreadable: bool
 
 
 def _write(dest: PathLike, root: PathLike, entries: Entries, valid_percent: float, seed: int) -> str:
-    """Draw the validation files and write both manifests. Return a line that says what was written."""
+    """Draw the validation files and write both manifests. Return warnings, and a line that says what was written."""
     wanted = round(len(entries) * valid_percent) or (1 if valid_percent > 0 else 0)
     if wanted == len(entries):
         raise SoftHubertError(
             f"{root}: all {len(entries)} file(s) go to validation, none to training; give more audio or --valid-percent 0"
         )
     chosen = set(random.Random(seed).sample(range(len(entries)), wanted))
-    write_manifest(Path(dest) / "train.tsv", root, (entry for number, entry in enumerate(entries) if number not in chosen))
+    splits = {"train": [entry for number, entry in enumerate(entries) if number not in chosen]}
     if chosen:
-        write_manifest(Path(dest) / "valid.tsv", root, (entries[number] for number in sorted(chosen)))
-    return f"{dest}: {len(entries) - len(chosen)} files in train.tsv" + (f", {len(chosen)} in valid.tsv" if chosen else "")
+        splits["valid"] = [entries[number] for number in sorted(chosen)]
+    for split, found in splits.items():
+        refuse_strangers(Path(dest) / f"{split}.tsv", found)
+    for split, found in splits.items():
+        write_manifest(Path(dest) / f"{split}.tsv", root, found)
+    warnings = shared_utterances(dest, root, {split: [name for name, _ in found] for split, found in splits.items()})
+    written = f"{dest}: {len(splits['train'])} files in train.tsv" + (f", {len(chosen)} in valid.tsv" if chosen else "")
+    return "\n".join([*warnings, written])
 
 
 def _check_apart(root: Path, copies: Path) -> None:

@@ -41,7 +41,7 @@ def write_librispeech_manifests(
         limited: also write the limited set ``train-{name}`` for each of these names (``10h``, ``1h``, ``10min``).
 
     Returns:
-        One line that says what was written.
+        A line that says what was written, after warnings of splits that an earlier run wrote.
 
     Raises:
         SoftHubertError: a subset is unknown, missing or incomplete; an audio file is not usable; or there is too little speech for a
@@ -59,8 +59,7 @@ def write_librispeech_manifests(
     if limited:
         listed = read_speakers(Path(root) / "LibriSpeech" / "SPEAKERS.TXT")
         splits.update({f"train-{name}": limited_set(training, listed, name) for name in limited})
-    _write(root, dest, splits)
-    return f"{dest}: " + ", ".join(_split_summary(split, entries, notes.get(split)) for split, entries in splits.items())
+    return _write(root, dest, splits, notes)
 
 
 def write_speaker_splits(root: PathLike, dest: PathLike, *, subset: str, download: bool = False, partial: bool = False) -> str:
@@ -76,7 +75,7 @@ def write_speaker_splits(root: PathLike, dest: PathLike, *, subset: str, downloa
         partial: accept speakers whose speech is incomplete.
 
     Returns:
-        One line that says what was written.
+        A line that says what was written, after warnings of splits that an earlier run wrote.
 
     Raises:
         SoftHubertError: as :func:`write_librispeech_manifests`, or the subset has fewer than three speakers.
@@ -86,16 +85,17 @@ def write_speaker_splits(root: PathLike, dest: PathLike, *, subset: str, downloa
     splits: Dict[str, List[Entry]] = {"train": [], "valid": [], "test": []}
     for entry in sorted(entries, key=lambda entry: entry.speaker):  # stable: a speaker's utterances keep their order
         splits[split_of[str(entry.speaker)]].append(entry)
-    _write(root, dest, splits)
-    return f"{dest}: " + ", ".join(_split_summary(split, found, None) for split, found in splits.items())
+    return _write(root, dest, splits, {})
 
 
-def _write(root: PathLike, dest: PathLike, splits: Dict[str, List[Entry]]) -> None:
+def _write(root: PathLike, dest: PathLike, splits: Dict[str, List[Entry]], notes: Dict[str, str]) -> str:
     utterances = {
         split: [entry.utterance._replace(speaker=str(entry.speaker), origin=str(entry.chapter)) for entry in entries]
         for split, entries in splits.items()
     }
-    write_splits(dest, Path(root) / "LibriSpeech", utterances)
+    warnings = write_splits(dest, Path(root) / "LibriSpeech", utterances)
+    summary = ", ".join(_split_summary(split, entries, notes.get(split)) for split, entries in splits.items())
+    return "\n".join([*warnings, f"{dest}: {summary}"])
 
 
 def _split_summary(split: str, entries: Sequence[Entry], note: Optional[str]) -> str:

@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Any, Dict, Mapping, NamedTuple, Optional, Sequence, Tuple
+from typing import Any, Dict, List, Mapping, NamedTuple, Optional, Sequence, Tuple
 
 import numpy as np
 import soundfile
 
+from softhubert_plugin.corpora.earlier import shared_utterances
 from softhubert_plugin.errors import SoftHubertError
 from softhubert_plugin.files import PathLike, atomic_path, write_json, write_text
 from softhubert_plugin.manifests import SAMPLE_RATE, write_letter_dictionary, write_manifest, write_transcripts
@@ -34,10 +35,13 @@ class Utterance(NamedTuple):
     origin: str = ""
 
 
-def write_splits(dest: PathLike, root: PathLike, splits: Mapping[str, Sequence[Utterance]]) -> None:
+def write_splits(dest: PathLike, root: PathLike, splits: Mapping[str, Sequence[Utterance]]) -> List[str]:
     """Write ``{split}.tsv`` of every split; ``.wrd`` and ``.ltr`` if its texts are known, ``.spk`` if its speakers are; ``dict.ltr.txt``.
 
     What is not known of a split is removed if an earlier run wrote it, because it would belong to other utterances.
+
+    Returns:
+        Warnings of splits that an earlier run wrote.
     """
     for split, utterances in splits.items():
         write_manifest(Path(dest) / f"{split}.tsv", root, ((utterance.name, utterance.samples) for utterance in utterances))
@@ -54,6 +58,7 @@ def write_splits(dest: PathLike, root: PathLike, splits: Mapping[str, Sequence[U
     known = [utterance.text for utterances in splits.values() for utterance in utterances if utterance.text is not None]
     if known:
         write_letter_dictionary(dest, known)
+    return shared_utterances(dest, root, {split: [utterance.name for utterance in utterances] for split, utterances in splits.items()})
 
 
 def _remove(dest: PathLike, split: str, *kinds: str) -> None:

@@ -75,9 +75,9 @@ def make_spoken_corpus(dest: PathLike, *, utterances: int = 1500, speakers: int 
         splits[split].append(Utterance(path, len(samples), text, speaker))
     for split in SPLITS:
         splits[split].sort()
-    write_splits(dest, dest, splits)
+    warnings = write_splits(dest, dest, splits)
     described = {name: {"split": split_of[name], **vars(voice)} for name, voice in voices.items()}
-    return record(dest, parameters, splits, speakers=described)
+    return "\n".join([*warnings, record(dest, parameters, splits, speakers=described)])
 
 
 def make_voices(speakers: int, seed: int) -> Dict[str, Voice]:
