@@ -14,7 +14,7 @@ from small_corpora import TEXTS, ManifestCommand, common_voice, ljspeech, read_c
 
 from softhubert_plugin.audio.check import check_audio
 from softhubert_plugin.errors import SoftHubertError
-from softhubert_plugin.manifests import read_manifest
+from softhubert_plugin.manifests import read_dictionary, read_manifest
 
 ROWS = [(f"audio/{number}.wav", TEXTS[number], f"person{number % 3}") for number in range(6)]
 
@@ -325,6 +325,23 @@ def test_splits_of_an_earlier_run_that_share_utterances_are_named(tmp_path: Path
     for split in ("valid", "test"):
         assert f"warning: {tmp_path}/out/{split}.tsv of an earlier run shares 2 utterances with train" in said
     assert "warning" not in manifest("table", path, "--dest", tmp_path / "out")
+
+
+def test_the_dictionary_has_the_letters_of_all_splits_and_keeps_its_order(tmp_path: Path, manifest: ManifestCommand) -> None:
+    out, dictionary = tmp_path / "out", tmp_path / "out" / "dict.ltr.txt"
+    texts = {"train": "ABBA", "test": "BEE", "dev": "AB", "more": "CAB"}
+    paths = {split: table(tmp_path / f"{split}.csv", [(f"{split}.wav", text)], header="path,text") for split, text in texts.items()}
+    manifest("table", f"train={paths['train']}", "--dest", out)
+    assert read_dictionary(dictionary) == ["A", "B", "|"]
+    said = manifest("table", f"test={paths['test']}", "--dest", out)
+    assert read_dictionary(dictionary) == ["B", "A", "E", "|"] and "dict.ltr.txt also has the letters of train" in said
+    before = dictionary.read_bytes()
+    said = manifest("table", f"dev={paths['dev']}", "--dest", out)
+    assert dictionary.read_bytes() == before and "dict.ltr.txt" not in said and "3 letters" in said
+    manifest("table", f"train={paths['more']}", "--dest", out)  # C is new
+    assert set(read_dictionary(dictionary)) == set("ABCE|")
+    manifest("table", *(f"{split}={paths[split]}" for split in ("train", "test", "dev")), "--dest", out)  # everything again
+    assert set(read_dictionary(dictionary)) == set("ABE|")
 
 
 def test_audio_at_another_rate_is_refused_with_the_remedy_which_works(tmp_path: Path, manifest: ManifestCommand) -> None:

@@ -2,16 +2,18 @@
 
 from __future__ import annotations
 
+import contextlib
+import itertools
 from pathlib import Path
 from typing import Any, Dict, List, Mapping, NamedTuple, Optional, Sequence, Tuple
 
 import numpy as np
 import soundfile
 
-from softhubert_plugin.corpora.earlier import shared_utterances
+from softhubert_plugin.corpora.earlier import shared_utterances, texts_of_others
 from softhubert_plugin.errors import SoftHubertError
 from softhubert_plugin.files import PathLike, atomic_path, write_json, write_text
-from softhubert_plugin.manifests import SAMPLE_RATE, write_letter_dictionary, write_manifest, write_transcripts
+from softhubert_plugin.manifests import SAMPLE_RATE, letters, read_dictionary, write_letter_dictionary, write_manifest, write_transcripts
 from softhubert_plugin.text_files import read_json
 
 SPLITS = ("train", "valid", "test")
@@ -41,8 +43,9 @@ def write_splits(dest: PathLike, root: PathLike, splits: Mapping[str, Sequence[U
     What is not known of a split is removed if an earlier run wrote it, because it would belong to other utterances.
 
     Returns:
-        Warnings of splits that an earlier run wrote.
+        Notes and warnings of splits that an earlier run wrote.
     """
+    others = texts_of_others(dest, splits)
     for split, utterances in splits.items():
         write_manifest(Path(dest) / f"{split}.tsv", root, ((utterance.name, utterance.samples) for utterance in utterances))
         texts = [utterance.text for utterance in utterances if utterance.text is not None]
@@ -56,9 +59,29 @@ def write_splits(dest: PathLike, root: PathLike, splits: Mapping[str, Sequence[U
         else:
             _remove(dest, split, "spk")
     known = [utterance.text for utterances in splits.values() for utterance in utterances if utterance.text is not None]
-    if known:
-        write_letter_dictionary(dest, known)
-    return shared_utterances(dest, root, {split: [utterance.name for utterance in utterances] for split, utterances in splits.items()})
+    notes = _write_dictionary(dest, known, others) if known else []
+    names = {split: [utterance.name for utterance in utterances] for split, utterances in splits.items()}
+    return [*notes, *shared_utterances(dest, root, names)]
+
+
+def _write_dictionary(dest: PathLike, texts: Sequence[str], others: Mapping[str, Sequence[str]]) -> List[str]:
+    """Write ``dict.ltr.txt``, unless the one that is there has the letters already: its order is that of the outputs of trained models.
+
+    Args:
+        texts: the transcripts of this run.
+        others: those of each split of an earlier run, whose letters are kept.
+
+    Returns:
+        A note, if letters of other splits are in the dictionary that is written.
+    """
+    together = [*texts, *itertools.chain.from_iterable(others.values())]
+    needed = {letter for text in together for letter in letters(text).split()}
+    with contextlib.suppress(SoftHubertError):
+        found = set(read_dictionary(Path(dest) / "dict.ltr.txt"))
+        if needed == found or (others and needed < found):
+            return []
+    write_letter_dictionary(dest, together)
+    return [f"note: dict.ltr.txt also has the letters of {', '.join(others)}, which earlier runs wrote"] if others else []
 
 
 def _remove(dest: PathLike, split: str, *kinds: str) -> None:
