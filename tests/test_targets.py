@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import functools
 import random
+import re
 from pathlib import Path
 from typing import List
 
@@ -46,6 +48,23 @@ def test_the_same_text_gives_the_same_pieces(tmp_path: Path) -> None:
         write_piece_targets(_data(tmp_path / name, train=_texts(0, 100)), ["train"], tmp_path / name, units=25)
     for name in ("sp25.model", "train.sp25", "dict.sp25.txt"):
         assert (tmp_path / "a" / name).read_bytes() == (tmp_path / "b" / name).read_bytes()
+
+
+def test_pieces_of_any_script_come_back_as_the_words_that_scoring_compares(tmp_path: Path) -> None:
+    odd = ["می\u200cخواهم", "e\u0301te\u0301 été", "ﬁn ｆｕｌｌ", "x\u200by", "A\u3000B\u00a0C", "한국 ½"]
+    _data(tmp_path, train=[*_texts(0, 50), *odd])
+    assert "warning: U+200B, U+200C cannot be seen" in write_piece_targets(tmp_path, ["train"], tmp_path, units=50)
+    lines = (tmp_path / "train.sp50").read_text().split("\n")[50:56]
+    assert [words_of(line) for line in lines] == [" ".join(text.split()) for text in odd]
+
+
+@pytest.mark.parametrize(("units", "boundary"), [(None, "|"), (25, "▁")])
+def test_a_word_boundary_within_a_word_cannot_be_spelled(units: int, boundary: str, tmp_path: Path) -> None:
+    _data(tmp_path, train=_texts(0, 100), test=["A BIG SOUND", f"A{boundary}BIG SOUND", f"SOUND{boundary}"])
+    write = functools.partial(write_piece_targets, units=units) if units else write_letter_targets
+    with pytest.raises(SoftHubertError, match=rf"2 transcripts with characters outside the dictionary \('{re.escape(boundary)}' in 2\)"):
+        write(tmp_path, ["train", "test"], tmp_path / "out")
+    assert "left out 2 utterances" in write(tmp_path, ["train", "test"], tmp_path / "out", drop=True)
 
 
 @pytest.mark.parametrize("units", [None, 25])

@@ -17,6 +17,7 @@ from softhubert_plugin.files import PathLike, atomic_path, write_text
 from softhubert_plugin.manifests import Manifest, letters, read_dictionary, read_lines, read_manifest, write_manifest
 
 Spell = Callable[[str], List[str]]
+_BOUNDARY = {"ltr": "|"}  # between words; of pieces it is "▁"
 
 
 def write_letter_targets(
@@ -72,8 +73,8 @@ def write_piece_targets(data: PathLike, splits: Sequence[str], dest: PathLike, *
     written = io.BytesIO()
     try:
         sentencepiece.SentencePieceTrainer.train(
-            sentence_iterator=iter(texts), model_writer=written, vocab_size=units, model_type="unigram", character_coverage=1.0,
-            bos_id=-1, eos_id=-1, num_threads=1, minloglevel=2,
+            sentence_iterator=(" ".join(text.split()) for text in texts), model_writer=written, vocab_size=units, model_type="unigram",
+            normalization_rule_name="identity", character_coverage=1.0, bos_id=-1, eos_id=-1, num_threads=1, minloglevel=2,
         )  # fmt: skip
     except RuntimeError as error:
         reason = " ".join(str(error).split()).rpartition("] ")[2]
@@ -87,7 +88,7 @@ def write_piece_targets(data: PathLike, splits: Sequence[str], dest: PathLike, *
     write_text(Path(dest) / f"dict.{label}.txt", "".join(f"{symbol} {max(counts[symbol], 1)}\n" for symbol in ordered))
     with atomic_path(Path(dest) / f"{label}.model") as temporary:
         temporary.write_bytes(written.getvalue())
-    return f"{dest}: {label} of {', '.join(splits)}, {len(symbols)} symbols{dropped}"
+    return f"{dest}: {label} of {', '.join(splits)}, {len(symbols)} symbols{dropped}{_invisible(sorted(set(''.join(symbols))))}"
 
 
 def load_pieces(path: PathLike) -> Any:
@@ -133,7 +134,7 @@ def _write_targets(data: Path, splits: Sequence[str], dest: Path, label: str, sy
         spelt[split] = []
         for index, text in enumerate(texts):
             units = spell(text) if text.split() else []
-            foreign = {symbol for symbol in units if symbol not in symbols}
+            foreign = {symbol for symbol in units if symbol not in symbols} | _lost(text, units, _BOUNDARY.get(label, "▁"))
             unknown.update(foreign)
             fits = bool(units) and not foreign
             spelt[split].append(units if fits else None)
@@ -152,6 +153,14 @@ def _write_targets(data: Path, splits: Sequence[str], dest: Path, label: str, sy
             _copy(data, dest, split, manifests[split], kept)
         write_text(dest / f"{split}.{label}", "".join(" ".join(units) + "\n" for units in spelt[split] if units is not None))
     return f"; left out {len(bad)} utterances ({_named(unknown) or 'no words'}), the first {bad[0]}" if bad else ""
+
+
+def _lost(text: str, units: Sequence[str], boundary: str) -> Set[str]:
+    """Return characters that stand in the way of reading the same words from the units as from the text, which scoring compares."""
+    joined = "".join(units)
+    if joined.replace(boundary, " ").split() == text.split():
+        return set()
+    return {character for character in text if character not in joined and not character.isspace()} or {boundary}
 
 
 def _named(unknown: Counter[str]) -> str:
