@@ -18,10 +18,12 @@ from softhubert_plugin.audio.check import audio_length, check_audio, readable_le
 from softhubert_plugin.audio.opening import UnreadableAudio
 from softhubert_plugin.audio.random_access import AudioFiles
 from softhubert_plugin.audio.read import read_samples, read_waveform
+from softhubert_plugin.audio.resample import convert_file
 from softhubert_plugin.audio.threads import in_threads
 from softhubert_plugin.cli import main
 from softhubert_plugin.corpora.digits import make_digits_corpus
 from softhubert_plugin.corpora.librispeech import write_librispeech_manifests
+from softhubert_plugin.corpora.segments import Header, convert_bytes, read_header
 from softhubert_plugin.errors import SoftHubertError
 from softhubert_plugin.features.hubert import dump_hubert
 from softhubert_plugin.features.mfcc import dump_mfcc
@@ -87,6 +89,32 @@ def test_an_mp3_file_is_as_long_as_its_frames_or_refused(tmp_path: Path) -> None
         audio_length(variable)
     variable.write_bytes(b"ID3\x03\0\0\0\0\0\x10" + bytes(16) + whole + b"TAG" + bytes(125))
     assert audio_length(variable) == SAMPLES
+
+
+@pytest.mark.parametrize("front", [b"ID3\x03\0\0\0\0\0\x10" + bytes(16), b"ID3\x03\0\0\0\x02\0\0" + bytes(2 << 14)], ids=["small", "large"])
+def test_an_mp3_file_without_a_length_behind_a_tag_is_never_as_long_as_it_is_guessed(front: bytes, tmp_path: Path) -> None:
+    path = write_audio(tmp_path, "constant.mp3")
+    path.write_bytes(front + without_first_frame(path.read_bytes()))
+    with pytest.raises(UnreadableAudio, match=r"how many samples it has \(an MP3 file without Xing or Info\); .*--resample-to"):
+        audio_length(path)
+    converted = convert_file(path, tmp_path / "copy.flac")
+    assert converted.samples == audio_length(tmp_path / "copy.flac") == len(read_samples(path))
+    header = read_header(path)
+    assert isinstance(header, Header) and header.frames == converted.samples and not header.fits
+    copied = convert_bytes(path.read_bytes(), "a row", tmp_path / "bytes.flac")
+    assert copied.samples == converted.samples
+    whole = path.read_bytes()
+    path.write_bytes(whole[:-3_000] + bytes(1_000) + whole[-2_000:])
+    with pytest.raises(UnreadableAudio):
+        convert_file(path, tmp_path / "damaged.flac")
+
+
+def test_an_mp3_file_without_a_length_is_converted_whatever_libsndfile_guesses(tmp_path: Path) -> None:
+    path = tmp_path / "long.mp3"  # at 44.1 kHz some frames are a byte longer than the first, from which libsndfile guesses
+    soundfile.write(path, np.tile(waveform(samples=44_100), 20), 44_100, format="MP3", bitrate_mode="CONSTANT", compression_level=0.9)
+    path.write_bytes(without_first_frame(path.read_bytes()))
+    samples = convert_file(path, tmp_path / "copy.flac").samples
+    assert 20 * 16_000 <= samples < (soundfile.info(str(path)).frames - 2_304) * 16_000 / 44_100
 
 
 def test_an_ogg_file_ends_with_its_last_page_and_has_one_stream(tmp_path: Path) -> None:

@@ -10,7 +10,7 @@ import io
 import struct
 from typing import BinaryIO, Dict, NamedTuple, Optional
 
-from softhubert_plugin.audio.mpeg import mpeg_fault
+from softhubert_plugin.audio.mpeg import mpeg_fault, mpeg_samples
 
 # A program that writes to a pipe does not know the length and promises the maximum (ffmpeg: 0xFFFFFFFF, sox: 0x7FFFF000).
 _OPEN_END = {4: 0x7FFF0000, 8: 1 << 62}
@@ -72,6 +72,15 @@ def container_fault(stream: BinaryIO) -> Optional[str]:
     if head[:4] == b"OggS":
         return _ogg_fault(stream, start, size)
     return None if head[:4] == b"fLaC" else mpeg_fault(stream, start)
+
+
+def counted_samples(stream: BinaryIO) -> Optional[int]:
+    """Count the samples of an MP3 file whose header does not tell their number; ``None`` for other files."""
+    start = _after_tags(stream)
+    stream.seek(start)
+    head = stream.read(16)
+    others = (*_FAMILIES, b".snd", b"dns.", b"NIST", b"OggS", b"fLaC")
+    return None if head[:4] in others else mpeg_samples(stream, start)
 
 
 def _after_tags(stream: BinaryIO) -> int:

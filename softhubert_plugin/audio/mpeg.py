@@ -1,7 +1,8 @@
 """Compare an MP3 file's frames with the length that its decoder reports.
 
 An MP3 file has a length only if its first frame has a Xing, Info or VBRI header. Without one, libsndfile guesses the length from the first
-frame's bitrate, which is wrong if the bitrate varies; with one, it believes it, even if the file was cut.
+frame's bitrate and the size of the file, which is wrong if the bitrate varies or there is a tag in front; with one, it believes it, even if
+the file was cut.
 """
 
 from __future__ import annotations
@@ -25,11 +26,12 @@ _TAG_WITHIN = 64  # bytes from the start of the first frame: after its header an
 
 
 class _Frame(NamedTuple):
-    """One frame: where it starts and ends, and its bitrate in kbit/s."""
+    """One frame: where it starts and ends, its bitrate in kbit/s, and its samples per channel."""
 
     start: int
     end: int
     bitrate: int
+    samples: int
 
 
 def mpeg_fault(stream: BinaryIO, start: int) -> Optional[str]:
@@ -60,13 +62,30 @@ def mpeg_fault(stream: BinaryIO, start: int) -> Optional[str]:
     return None
 
 
+def mpeg_samples(stream: BinaryIO, start: int) -> Optional[int]:
+    """Count the samples in the frames of an MP3 file without a length in its header.
+
+    Args:
+        stream: the file, opened for reading.
+        start: where its audio starts.
+
+    Returns:
+        The samples per channel; ``None`` if its header tells the length, or if this is no MP3 file.
+    """
+    place = _first_frame(stream, start)
+    first = next(_frames(stream, place), None)
+    if first is None or _promised_frames(stream, first) is not None:
+        return None
+    return sum(frame.samples for frame in _frames(stream, place))
+
+
 def _first_frame(stream: BinaryIO, start: int) -> int:
     """Return where the first frame starts that another frame follows; ``start`` if there is none."""
     stream.seek(start)
     head = stream.read(_SEARCHED)
     at = head.find(b"\xff")
     while at >= 0:
-        length, _ = _frame_length(head[at : at + 4])
+        length = _frame_length(head[at : at + 4])[0]
         if length and _frame_length(head[at + length : at + length + 4])[0]:
             return start + at
         at = head.find(b"\xff", at + 1)
@@ -77,29 +96,28 @@ def _frames(stream: BinaryIO, position: int) -> Iterator[_Frame]:
     """Yield the frames that follow each other without a gap. Anything else, such as a tag, ends them."""
     while True:
         stream.seek(position)
-        header = stream.read(4)
-        length, bitrate = _frame_length(header)
+        length, bitrate, samples = _frame_length(stream.read(4))
         if not length:
             return
-        yield _Frame(position, position + length, bitrate)
+        yield _Frame(position, position + length, bitrate, samples)
         position += length
 
 
-def _frame_length(header: bytes) -> Tuple[int, int]:
-    """Return a frame's length in bytes and its bitrate in kbit/s; two zeros if this is not the header of a frame."""
+def _frame_length(header: bytes) -> Tuple[int, int, int]:
+    """Return a frame's length in bytes, its bitrate in kbit/s and its samples; zeros if this is not the header of a frame."""
     if len(header) < 4 or header[0] != 0xFF or header[1] & 0xE0 != 0xE0:
-        return 0, 0
+        return 0, 0, 0
     version, layer = header[1] >> 3 & 3, 4 - (header[1] >> 1 & 3)  # version: 3 is MPEG-1, 2 is MPEG-2, 0 is MPEG-2.5
     index, rate = header[2] >> 4, header[2] >> 2 & 3
     if version == 1 or layer == 4 or rate == 3 or not 0 < index < 15:
-        return 0, 0
+        return 0, 0, 0
     bitrate = _BITRATES[1 if version == 3 else 2, layer][index - 1]
     hertz = _RATES[rate] >> {3: 0, 2: 1, 0: 2}[version]
     padding = header[2] >> 1 & 1
     if layer == 1:
-        return (12_000 * bitrate // hertz + padding) * 4, bitrate
+        return (12_000 * bitrate // hertz + padding) * 4, bitrate, 384
     samples = 576 if layer == 3 and version != 3 else 1152
-    return samples * 125 * bitrate // hertz + padding, bitrate
+    return samples * 125 * bitrate // hertz + padding, bitrate, samples
 
 
 def _promised_frames(stream: BinaryIO, first: _Frame) -> Optional[int]:

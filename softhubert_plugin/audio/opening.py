@@ -10,11 +10,11 @@ import io
 import os
 import stat
 from pathlib import Path
-from typing import BinaryIO, Iterator, Type, Union
+from typing import BinaryIO, Iterator, Optional, Type, Union
 
 import soundfile
 
-from softhubert_plugin.audio.containers import container_fault
+from softhubert_plugin.audio.containers import container_fault, counted_samples
 from softhubert_plugin.errors import SoftHubertError
 
 REPLACE = "replace or remove the file"
@@ -31,7 +31,17 @@ class UnreadableAudio(SoftHubertError):
     """A file that is missing, is not audio, is damaged or cut short, has no samples, or has samples that are not numbers."""
 
 
-class Forward(soundfile.SoundFile):
+class Complete(soundfile.SoundFile):
+    """A sound file of which no part is missing.
+
+    Attributes:
+        counted: the samples in its frames, if it is an MP3 file whose header does not tell their number: libsndfile guesses it then.
+    """
+
+    counted: Optional[int] = None
+
+
+class Forward(Complete):
     """A sound file that is only read from its beginning to its end.
 
     soundfile seeks after each block that it reads, which fails at the end of a file whose header does not tell its length.
@@ -64,11 +74,13 @@ def open_complete(path: Path, *, forward: bool = False) -> Iterator[soundfile.So
     Raises:
         UnreadableAudio: as :func:`open_audio`; a part of the file is missing; or its format does not tell whether it is complete.
     """
-    kind = Forward if forward else soundfile.SoundFile
+    kind = Forward if forward else Complete
     with _regular_file(path) as stream:
         _refuse_missing_part(path, stream)
+        counted = counted_samples(stream)
         with _decoder(path, stream.fileno(), _size_of(stream), kind) as sound:
             _refuse_other_formats(path, sound)
+            sound.counted = counted
             yield sound
 
 
@@ -82,6 +94,7 @@ def open_bytes(data: bytes, where: str) -> Iterator[soundfile.SoundFile]:
     _refuse_missing_part(where, io.BytesIO(data))
     with _decoder(where, io.BytesIO(data), len(data), Forward) as sound:
         _refuse_other_formats(where, sound)
+        sound.counted = counted_samples(io.BytesIO(data))
         yield sound
 
 
@@ -91,8 +104,15 @@ def can_seek(sound: soundfile.SoundFile) -> bool:
 
 
 def has_length(sound: soundfile.SoundFile) -> bool:
-    """Return whether a file's header tells how many samples it has. FLAC written to a pipe does not."""
-    return int(sound.frames) < _NO_LENGTH
+    """Return whether it is known how many samples a file has. The header of FLAC written to a pipe does not tell. What libsndfile guesses
+    of MP3 without a length counts if its frames hold as many."""
+    counted = counted_by_frames(sound)
+    return int(sound.frames) < _NO_LENGTH if counted is None else sound.frames == counted
+
+
+def counted_by_frames(sound: soundfile.SoundFile) -> Optional[int]:
+    """Return the samples in the frames of an MP3 file whose header does not tell their number; ``None`` for other files."""
+    return sound.counted if isinstance(sound, Complete) and sound.format == "MP3" else None
 
 
 def length_of(path: Union[Path, str], sound: soundfile.SoundFile) -> int:
@@ -102,7 +122,8 @@ def length_of(path: Union[Path, str], sound: soundfile.SoundFile) -> int:
         UnreadableAudio: it tells none, or the file has no samples.
     """
     if not has_length(sound):
-        raise UnreadableAudio(f"{path}: its header does not tell how many samples it has (it was written to a pipe); {CONVERT}")
+        why = "it was written to a pipe" if counted_by_frames(sound) is None else "an MP3 file without Xing or Info"
+        raise UnreadableAudio(f"{path}: its header does not tell how many samples it has ({why}); {CONVERT}")
     if sound.frames == 0:
         raise UnreadableAudio(f"{path}: audio without samples, according to its header; {REPLACE}")
     return int(sound.frames)

@@ -19,7 +19,16 @@ import numpy as np
 import soundfile
 
 from softhubert_plugin.audio.check import audio_length
-from softhubert_plugin.audio.opening import REPLACE, UnreadableAudio, has_length, length_of, open_audio, open_complete, undecodable
+from softhubert_plugin.audio.opening import (
+    REPLACE,
+    UnreadableAudio,
+    counted_by_frames,
+    has_length,
+    length_of,
+    open_audio,
+    open_complete,
+    undecodable,
+)
 from softhubert_plugin.audio.resampling import one_thread_each, refuse_rate, resampler, scaled
 from softhubert_plugin.audio.samples import refuse_odd_samples
 from softhubert_plugin.audio.threads import in_threads
@@ -238,7 +247,7 @@ def _resampled(path: Union[Path, str], sound: soundfile.SoundFile) -> Iterator[n
 
 def _decoded(path: Union[Path, str], sound: soundfile.SoundFile, size: int) -> Iterator[Tuple[np.ndarray, bool]]:
     """Yield the average of the channels in blocks of ``size`` samples, and with each whether it is the last, which is shorter."""
-    promised = length_of(path, sound) if has_length(sound) else None
+    promised = length_of(path, sound) if has_length(sound) else counted_by_frames(sound)
     total, ended = 0, False
     while not ended:
         try:
@@ -250,5 +259,6 @@ def _decoded(path: Union[Path, str], sound: soundfile.SoundFile, size: int) -> I
         yield block.mean(axis=1), ended
     slack = _MP3_SLACK if sound.format == "MP3" else 0
     if total == 0 or (promised is not None and abs(total - promised) > slack):
-        said = "" if promised is None else f", but its header promises {promised}"
+        by = "frames hold" if counted_by_frames(sound) is not None else "header promises"
+        said = "" if promised is None else f", but its {by} {promised}"
         raise UnreadableAudio(f"{path}: {total} samples can be decoded{said}; {REPLACE}")
