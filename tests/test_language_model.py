@@ -140,6 +140,27 @@ def test_text_that_gives_no_model_is_refused(tmp_path: Path, text: str, options:
         write_language_model([tmp_path / "none"], tmp_path / "lm")
 
 
+@pytest.mark.parametrize(
+    ("listed", "complaint"),
+    [
+        ("GO\n\nGO ON\n", r"line 3: expected one word, found 'GO ON'"),  # transcripts
+        ("GO\tG O |\n", r"line 1: expected one word, found 'GO\\tG O \|'; .*cut -f1"),  # a lexicon
+        ("120 GO\n", "line 1: expected one word"),  # counts
+        ("GO\u3000ON\n", "line 1: expected one word"),
+        ("\n \n", "no words; give one word per line"),
+    ],
+)
+def test_a_list_that_is_not_of_words_gives_no_lexicon_and_no_model(tmp_path: Path, listed: str, complaint: str) -> None:
+    (tmp_path / "text").write_text("GO ON\n")
+    (tmp_path / "words").write_text(listed)
+    with pytest.raises(SoftHubertError, match=rf"words.*{complaint}"):
+        write_language_model([tmp_path / "text"], tmp_path / "lm", lexicon_from=tmp_path / "words")
+    assert not (tmp_path / "lm").exists()
+    (tmp_path / "words").write_text(" ON \n\nGO\nON\n")
+    write_language_model([tmp_path / "text"], tmp_path / "lm", lexicon_from=tmp_path / "words")
+    assert (tmp_path / "lm" / "lexicon.txt").read_text() == "GO\tG O |\nON\tO N |\n"
+
+
 def test_a_model_of_letters_has_the_symbols_of_the_targets(tmp_path: Path) -> None:
     (tmp_path / "text").write_text("GO ON\n")
     write_language_model([tmp_path / "text"], tmp_path / "lm", order=2, units="letters")

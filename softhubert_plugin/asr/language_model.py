@@ -41,7 +41,8 @@ def write_language_model(
         One line that says what was written.
 
     Raises:
-        SoftHubertError: a setting is not possible, a file is missing or empty, or no word can be spelled.
+        SoftHubertError: a setting is not possible, a file is missing or empty, a line of ``lexicon_from`` has several words, or no word can
+            be spelled.
     """
     if order not in ORDERS:
         raise SoftHubertError(f"--order {order}: expected {ORDERS[0]} to {ORDERS[-1]}")
@@ -51,6 +52,7 @@ def write_language_model(
         raise SoftHubertError(f"--lexicon-from: a model of {units} decodes without a lexicon; leave it out, or choose --units words")
     spell = _speller(sentencepiece)
     symbols = None if dictionary is None else read_dictionary(dictionary)
+    listed = None if lexicon_from is None else _words(lexicon_from)
     sentences = [line.split() if units == "words" else spell(line) for path in texts for line in _lines(path)]
     try:
         model = KneserNey(sentences, order, () if units == "words" or symbols is None else symbols)
@@ -65,7 +67,7 @@ def write_language_model(
     if units != "words":
         return said
     known = model.vocabulary[3:]
-    words = sorted({word.strip() for word in (_lines(lexicon_from) if lexicon_from is not None else known) if word.strip()})
+    words = sorted(set(known if listed is None else listed))
     said += _write_lexicon(Path(dest) / "lexicon.txt", words, spell, None if symbols is None else set(symbols), dictionary)
     unknown = sorted(set(words).difference(known))
     return said + (f"; the model does not know {len(unknown)} words of {lexicon_from} (the first {unknown[0]!r})" if unknown else "")
@@ -97,6 +99,25 @@ def _write_lexicon(
     write_text(path, "".join(lines))
     said = f", lexicon of {len(lines)} words"
     return said + (f", without {len(left_out)} that {dictionary} cannot spell (the first {left_out[0]!r})" if left_out else "")
+
+
+def _words(path: PathLike) -> List[str]:
+    """Read a file with one word per line; empty lines are left out.
+
+    Raises:
+        SoftHubertError: the file is missing, has no words, or has several in a line.
+    """
+    found = []
+    for number, line in enumerate(_lines(path), start=1):
+        fields = line.split()
+        if len(fields) > 1:
+            raise SoftHubertError(
+                f"{path}, line {number}: expected one word, found {line.strip()[:60]!r}; give one word per line (of a lexicon: cut -f1)"
+            )
+        found += fields
+    if not found:
+        raise SoftHubertError(f"{path}: no words; give one word per line")
+    return found
 
 
 def _lines(path: PathLike) -> List[str]:
