@@ -178,6 +178,23 @@ def test_a_faulty_row_is_named_or_left_out_and_counted(kind: str, tmp_path: Path
     assert [line.split("|")[0] for line in read_corpus(tmp_path / "out", "train")["train"]] == ["first.wav", "last.wav"]
 
 
+def test_marks_within_fields_are_dropped_and_zero_characters_are_refused(tmp_path: Path, manifest: ManifestCommand) -> None:
+    names = ["a.wav", "b.wav", "c.wav"]
+    texts, speakers = ["\ufeffGO", "GO \ufeff O\ufeffN", "NO"], ["\ufeffanna", "anna", "ben"]
+    columns = zip(["a.wav", "b.wav", "\ufeff c.wav"], texts, speakers)
+    rows = [dict(zip(("path", "text", "speaker"), row)) for row in columns]
+    for name in names:
+        sound(tmp_path / name)
+    path = tmp_path / "t.jsonl"
+    path.write_text("".join(json.dumps(row) + "\n" for row in rows))
+    said = manifest("table", f"train={path}", "--dest", tmp_path / "out")
+    assert read_corpus(tmp_path / "out", "train")["train"] == ["a.wav|GO|anna", "b.wav|GO ON|anna", "c.wav|NO|ben"] and "2 speakers" in said
+    assert read_dictionary(tmp_path / "out" / "dict.ltr.txt") == ["O", "|", "G", "N"]
+    for column, message in (("text", "the transcript has broken characters: 'N\\x00O'"), ("speaker", "expected a speaker without tabs")):
+        path.write_text("".join(json.dumps({**row, column: "N\0O"} if row is rows[1] else row) + "\n" for row in rows))
+        assert f"{path}, line 2: {message}" in manifest.refused("table", f"train={path}", "--dest", tmp_path / "out")
+
+
 TIMES = {
     "not a number": ("a", "1", "expected the start in seconds, found 'a'"),
     "no number": ("nan", "1", "expected the start in seconds, found 'nan'"),

@@ -19,6 +19,7 @@ from softhubert_plugin.asr.ctc_targets import write_letter_targets
 from softhubert_plugin.asr.language_model import write_language_model
 from softhubert_plugin.asr.lexicon import plain_lexicon, read_lexicon
 from softhubert_plugin.asr.tune import read_tuned
+from softhubert_plugin.audio.random_access import AudioFiles
 from softhubert_plugin.checkpoints.load import register_plugin
 from softhubert_plugin.errors import SoftHubertError
 from softhubert_plugin.features.shards import read_shard
@@ -52,6 +53,8 @@ WAYS: Dict[str, Callable[[bytes], bytes]] = {
 
 def _manifest(path: Path) -> Any:
     found = read_manifest(path)
+    located = [str(AudioFiles(found).location(index)) for index in range(len(found))]
+    assert located == [str(found.audio_path(index)) for index in range(len(found))]
     return str(found.root), found.names, found.sizes.tolist(), found.fingerprint
 
 
@@ -116,7 +119,7 @@ READERS: Dict[str, Any] = {
     "lengths of features": ("train_0_1.len", "2\n3\n", _shard),
     "description of features": ("train_0_1.json", '{"kind": "mfcc"}\n', _shard),
     "lengths of dense labels": ("train.len", "2\n3\n", _dense),
-    "text of a language model": ("text", "GO ON\nGO\n", _language_model),
+    "text of a language model": ("text", "GO\nON\nGO\n", _language_model),
     "transcripts for targets": ("train.wrd", "GO ON\nNO\n", _targets),
     "trn": ("hyp", "GO UP (a-1)\nNO (a-2)\n", _scored),
     "lexicon": ("lexicon.txt", "GO\tG O |\nON\tO N |\n", _lexicon),
@@ -185,6 +188,8 @@ def test_only_line_feeds_end_lines_except_on_an_old_mac(tmp_path: Path) -> None:
     assert read_lines_of(path) == ["A\u2028B\x0bC\x85D", "", "E\rF"]
     path.write_bytes(b"A\rB\r")
     assert read_lines_of(path) == ["A", "B"]
+    path.write_bytes(b"/audio\ra.flac\t1\r" + MARK + b"b.flac\t2")
+    assert _manifest(path)[1] == ["a.flac", "b.flac"]
     path.write_bytes(b"")
     assert read_lines_of(path) == []
 

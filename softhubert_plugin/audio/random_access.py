@@ -14,8 +14,7 @@ import numpy as np
 from softhubert_plugin.audio.read import read_samples
 from softhubert_plugin.errors import SoftHubertError
 from softhubert_plugin.manifests import Manifest
-
-NEWLINE = ord("\n")
+from softhubert_plugin.text_files import unmarked_line
 
 
 class AudioFiles:
@@ -36,9 +35,10 @@ class AudioFiles:
         if self._text is None:
             with open(self.path, "rb") as stream:
                 self._text = mmap.mmap(stream.fileno(), 0, access=mmap.ACCESS_READ)
-            self._starts = np.flatnonzero(np.frombuffer(self._text, dtype=np.uint8) == NEWLINE) + 1
-        self._text.seek(int(self._starts[utterance]))
-        return self.root / self._text.readline().rpartition(b"\t")[0].decode()
+            mark = b"\n" if self._text.find(b"\n") >= 0 else b"\r"  # as in text_files.py
+            self._starts = np.flatnonzero(np.frombuffer(self._text, dtype=np.uint8) == ord(mark)) + 1
+        start, end = (int(self._starts[place]) if place < len(self._starts) else len(self._text) for place in (utterance, utterance + 1))
+        return self.root / unmarked_line(self._text[start:end]).rpartition(b"\t")[0].decode()
 
     def read(self, utterance: int, start: int = 0, frames: int = -1) -> np.ndarray:
         """Read the samples ``start … start + frames - 1`` of an utterance.

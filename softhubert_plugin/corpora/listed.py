@@ -132,12 +132,12 @@ def seconds_from(value: object, what: str, where: str) -> float:
 
 
 def word_from(value: str, what: str, where: str) -> str:
-    """Return a name, such as a path or a speaker, without space around it.
+    """Return a name, such as a path or a speaker, without space around it and byte order marks before it.
 
     Raises:
         UtteranceFault: it is empty, or the files that are to be written cannot hold it.
     """
-    word = value.strip()
+    word = value.strip().lstrip("\ufeff").strip()
     if not word:
         raise UtteranceFault(f"{where}: expected a {what}, found none")
     if _BREAKS.search(word) or not is_utf8(word):
