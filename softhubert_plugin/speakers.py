@@ -139,7 +139,10 @@ def _read_spk(manifest: Manifest, ids: Sequence[str]) -> List[str]:
     found = [line.partition("\t")[0].strip() for line in lines]
     if "" in found:
         raise SoftHubertError(f"{path}, line {found.index('') + 1}: expected a speaker, found none; name the speaker of every utterance")
-    if all(len(line.split()) > 1 and line.split()[0] == name for line, name in zip(lines, ids)):
+    fields = [line.split() for line in lines]
+    begins_with_it = all(len(words) > 1 and words[0] == name for words, name in zip(fields, ids))
+    # Where nothing repeats in the second column either, every recording has a speaker of its own, and may be named after it.
+    if begins_with_it and len({words[1] for words in fields}) < len(fields):
         raise SoftHubertError(
             f"{path}: its lines begin with the utterance, as Kaldi's utt2spk does; expected the speaker first: keep the second column only"
         )

@@ -132,6 +132,13 @@ def test_a_spk_file_that_does_not_fit_is_refused(spk: str, complaint: str, tmp_p
         speakers_of(_manifest(tmp_path, DIGITS[:3], spk))
 
 
+@pytest.mark.parametrize("second", ["{}", "{}-supervision"])
+def test_recordings_that_are_their_own_speakers_keep_the_spk_file_that_was_written_of_them(second: str, tmp_path: Path) -> None:
+    names = [Path(name).stem for name in DIGITS[:3]]
+    spk = "".join(f"{name}\t{second.format(name)}\n" for name in names)
+    assert speakers_of(_manifest(tmp_path, DIGITS[:3], spk)).names == names
+
+
 def test_a_share_of_a_manifest_takes_its_speakers_along(tmp_path: Path) -> None:
     names = [f"{number:02d}.flac" for number in range(40)]
     manifest = _manifest(tmp_path, names, "".join(f"s{number % 7}\tx\n" for number in range(40)))
