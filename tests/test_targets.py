@@ -91,6 +91,13 @@ def test_transcripts_with_foreign_characters_are_counted_named_and_refused_or_dr
     assert len((tmp_path / "test.ltr").read_text().splitlines()) == 2
 
 
+def test_files_of_a_split_whose_name_begins_with_this_one_are_left_alone(tmp_path: Path) -> None:
+    _data(tmp_path, train=["GO ON", "NO"], **{"train.small": ["GO"]})
+    (tmp_path / "train.small.ltr").write_text("G O |\n")
+    write_letter_targets(tmp_path, ["train"], tmp_path / "out")
+    assert sorted(path.name for path in (tmp_path / "out").iterdir()) == ["dict.ltr.txt", "train.ltr", "train.tsv", "train.wrd"]
+
+
 def test_a_given_dictionary_is_used_unchanged(tmp_path: Path) -> None:
     _data(tmp_path, train=["GO ON"], test=["NO"])
     (tmp_path / "mine.txt").write_text("| 1\nG 1\nO 1\nN 1\nX 1\n")

@@ -175,8 +175,8 @@ def _invisible(symbols: Sequence[str]) -> str:
 
 def _copy(data: Path, dest: Path, split: str, manifest: Manifest, kept: Sequence[int]) -> None:
     """Write the kept lines of the manifest and of every transcript beside it."""
-    for path in sorted(data.glob(f"{split}.*")):
-        if path.suffix in (".wrd", ".ltr") or path.suffix.startswith(".sp"):
+    for path in sorted(data.iterdir()):
+        if path.stem == split and (path.suffix in (".wrd", ".ltr") or path.suffix.startswith(".sp")):
             lines = read_lines(path, expected=len(manifest), of=manifest.path)
             write_text(dest / path.name, "".join(f"{lines[index]}\n" for index in kept))
     write_manifest(dest / f"{split}.tsv", manifest.root, ((manifest.names[index], int(manifest.sizes[index])) for index in kept))
