@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import random
 from pathlib import Path
 from typing import Dict, List
@@ -167,6 +168,22 @@ def test_ends_a_little_after_the_recording_are_treated_as_in_kaldi_and_said(tmp_
     said = manifest("kaldi", f"test={data}", "--dest", tmp_path / "out")
     assert read_manifest(tmp_path / "out" / "test.tsv").sizes.tolist()[:2] == [16_000, 24_000]
     assert "note: 1 segments end up to 0.5 s after their recordings" in said
+
+
+def test_a_recording_and_an_utterance_named_slash_are_cut(tmp_path: Path, manifest: ManifestCommand) -> None:
+    data = tmp_path / "data"
+    data.mkdir()
+    (data / "wav.scp").write_text(f"/ {sound(tmp_path / 'a.wav', 2.0)}\n")
+    (data / "segments").write_text("/ / 0.5 1.0\n")
+    manifest("kaldi", f"train={data}", "--dest", tmp_path / "out")
+    assert read_manifest(tmp_path / "out" / "train.tsv").sizes.tolist() == [8_000]
+
+
+@pytest.mark.parametrize("folder", ["X\udcff", "X\n"])
+def test_segments_are_not_cut_to_a_folder_that_no_manifest_can_hold(folder: str, tmp_path: Path, manifest: ManifestCommand) -> None:
+    data, dest = kaldi(tmp_path / "k"), tmp_path / folder
+    assert "which a manifest cannot hold; rename the f" in manifest.refused("kaldi", f"train={data}", "--dest", dest)
+    assert not os.path.exists(dest)
 
 
 def test_a_fifth_field_of_segments_is_the_channel(tmp_path: Path, manifest: ManifestCommand) -> None:

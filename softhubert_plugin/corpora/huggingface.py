@@ -16,6 +16,7 @@ from softhubert_plugin.corpora.assemble import Wishes, write_corpus
 from softhubert_plugin.corpora.listed import SPLIT_NAME, Faults, Listed, UtteranceFault, word_from
 from softhubert_plugin.corpora.segments import WORKERS, Outcome, convert_bytes, target_in
 from softhubert_plugin.errors import SoftHubertError
+from softhubert_plugin.manifests import refuse_name
 from softhubert_plugin.requirements import how_to_install
 
 _ROWS_AT_A_TIME = 64  # their audio is in memory together
@@ -44,6 +45,7 @@ def write_huggingface_manifests(folder: Path, columns: DatasetColumns, wishes: W
         SoftHubertError: datasets is not installed, the folder has no such data set, a column is missing, or :func:`write_corpus` refuses
             the corpus.
     """
+    refuse_name(os.path.abspath(wishes.dest), of_root=True)
     splits = _open(folder)
     faults = Faults(wishes.skip_unreadable)
     listed = (each for split, table in splits.items() for each in _listed(folder, split, table, columns, wishes.dest, faults))

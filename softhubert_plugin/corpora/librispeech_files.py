@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import re
 import tarfile
 import zlib
@@ -15,7 +16,7 @@ from softhubert_plugin.corpora.writing import Utterance
 from softhubert_plugin.errors import SoftHubertError
 from softhubert_plugin.files import PathLike, sha256_of
 from softhubert_plugin.folders import is_hidden
-from softhubert_plugin.manifests import SAMPLE_RATE
+from softhubert_plugin.manifests import SAMPLE_RATE, refuse_name
 from softhubert_plugin.text_files import read_lines_of
 
 SUBSETS = ("dev-clean", "dev-other", "test-clean", "test-other", "train-clean-100", "train-clean-360", "train-other-500")
@@ -58,6 +59,7 @@ def find_subset(root: PathLike, subset: str, *, download: bool = False, partial:
     if subset not in SUBSETS:
         raise SoftHubertError(f"{subset}: no such subset of LibriSpeech; expected one of {', '.join(SUBSETS)}")
     folder = Path(root) / "LibriSpeech"
+    refuse_name(os.path.abspath(folder), of_root=True)
     if not (folder / subset).is_dir():
         if not download:
             raise SoftHubertError(f"{folder / subset}: not there; give the folder that contains LibriSpeech/, or --download")

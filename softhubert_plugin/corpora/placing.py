@@ -17,7 +17,7 @@ from softhubert_plugin.audio.threads import soundfile_threads
 from softhubert_plugin.corpora.listed import Faults, Listed
 from softhubert_plugin.corpora.segments import WORKERS, Header, Segment, check_targets, cut_segments, read_header, target_in
 from softhubert_plugin.errors import SoftHubertError
-from softhubert_plugin.manifests import SAMPLE_RATE
+from softhubert_plugin.manifests import SAMPLE_RATE, refuse_name
 
 WHOLE_SECONDS = 0.01  # a segment whose ends are this near to those of the recording is the recording
 OVERSHOOT_SECONDS = 0.05  # times are rounded; a segment that ends this little after its recording ends with it
@@ -74,10 +74,12 @@ def place_audio(
         faults: takes the faults of single utterances.
 
     Raises:
-        SoftHubertError: an utterance is not usable and faults are not to be skipped; or a file would be written over.
+        SoftHubertError: an utterance is not usable and faults are not to be skipped; a file would be written over; or the manifest cannot
+            hold the name of a file or of the root.
     """
     headers = _headers(utterances, convert=convert_to is not None)
     plan = _plan(utterances, headers, dest, convert_to, overshoot, faults)
+    _refuse_names([*(utterances[number].audio for number in plan.whole), *(segment.target for segment in plan.segments)], root, dest)
     places: List[Optional[Place]] = [None] * len(utterances)
     _place_whole(utterances, plan.whole, places, faults)
     clashes = check_targets(plan.segments, [utterances[number].where for number in plan.cut])
@@ -196,6 +198,15 @@ def _place_whole(utterances: Sequence[Listed], numbers: Sequence[int], places: L
                 faults.add(f"{utterances[number].where}: {found}")
             else:
                 places[number] = Place(os.path.abspath(utterances[number].audio), found)
+
+
+def _refuse_names(files: Sequence[Path], *wanted: Optional[Path]) -> None:
+    """Refuse names that the manifest cannot hold, before audio is checked and cut."""
+    paths = [os.path.abspath(file) for file in files]
+    root = _root(paths, *wanted)
+    refuse_name(root, of_root=True)
+    for path in paths:
+        refuse_name(os.path.relpath(path, root), path=path)
 
 
 def _root(paths: Sequence[str], *wanted: Optional[Path]) -> str:

@@ -296,7 +296,8 @@ def target_in(folder: Path, *parts: str) -> Path:
     PosixPath('d/rec/1.wav/u.flac')
     """
     pieces: Tuple[str, ...] = tuple(_safe(piece) for part in parts for piece in part.split("/") if piece not in ("", "."))
-    return folder.joinpath(*pieces[:-1], f"{pieces[-1]}.flac")
+    *folders, name = pieces or ("%2F",)  # both may be named "/"
+    return folder.joinpath(*folders, f"{name}.flac")
 
 
 def _safe(name: str) -> str:

@@ -6,6 +6,7 @@ about real speech.
 
 from __future__ import annotations
 
+import os
 import random
 from pathlib import Path
 from typing import Dict, List, Tuple
@@ -20,7 +21,7 @@ from softhubert_plugin.corpora.spoken.grammar import random_sentence
 from softhubert_plugin.corpora.writing import SPLITS, Utterance, is_made, record, splits_by_speaker, write_flac, write_splits
 from softhubert_plugin.errors import SoftHubertError
 from softhubert_plugin.files import PathLike
-from softhubert_plugin.manifests import SAMPLE_RATE
+from softhubert_plugin.manifests import SAMPLE_RATE, refuse_name
 
 ACCENTS = ("en-us", "en", "en-gb-scotland", "en-gb-x-rp", "en-gb-x-gbclan")
 # f2, f3 and f5 are left out: they have breath noise, which eSpeak draws anew in each process.
@@ -55,6 +56,7 @@ def make_spoken_corpus(dest: PathLike, *, utterances: int = 1500, speakers: int 
         raise SoftHubertError(f"{speakers} speakers: expected 3 to {MAX_SPEAKERS} (train, valid and test have no speaker in common)")
     if utterances < speakers:
         raise SoftHubertError(f"{utterances} utterances for {speakers} speakers: expected at least one per speaker")
+    refuse_name(os.path.abspath(dest), of_root=True)
     parameters = {"corpus": "spoken", "utterances": utterances, "speakers": speakers, "seed": seed}
     if is_made(dest, parameters):
         return f"{dest}: already there"
