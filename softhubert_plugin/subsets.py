@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Sequence
+from typing import List, Sequence
 
 import numpy as np
 
@@ -11,6 +11,12 @@ from softhubert_plugin.files import PathLike, write_text
 from softhubert_plugin.manifests import Manifest, read_lines, write_manifest
 
 _SEED = 0
+
+
+def drawn_from(manifest: Manifest, count: int) -> List[int]:
+    """Return the positions of the ``count`` utterances that are drawn, sorted."""
+    found: List[int] = np.sort(np.random.default_rng(_SEED).permutation(len(manifest))[:count]).tolist()
+    return found
 
 
 def write_part(manifest: Manifest, path: PathLike, count: int, *, beside: Sequence[str]) -> None:
@@ -23,7 +29,7 @@ def write_part(manifest: Manifest, path: PathLike, count: int, *, beside: Sequen
     Raises:
         SoftHubertError: a file beside the manifest has another number of lines.
     """
-    drawn = np.sort(np.random.default_rng(_SEED).permutation(len(manifest))[:count]).tolist()
+    drawn = drawn_from(manifest, count)
     for suffix in beside:
         source, target = manifest.path.with_suffix(f".{suffix}"), Path(path).with_suffix(f".{suffix}")
         if source.exists():

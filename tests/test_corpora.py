@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import functools
 import hashlib
 import json
+import os
 import shutil
 import subprocess
 import sys
@@ -15,15 +17,18 @@ import fairseq
 import numpy as np
 import pytest
 import soundfile
+from refusals import refusal
 
 from softhubert_plugin.audio.check import check_audio
+from softhubert_plugin.cli import main
 from softhubert_plugin.corpora.digits import make_digits_corpus
 from softhubert_plugin.corpora.folder import write_folder_manifest
 from softhubert_plugin.corpora.librispeech import write_librispeech_manifests, write_speaker_splits
 from softhubert_plugin.corpora.spoken import make_spoken_corpus
 from softhubert_plugin.corpora.spoken.corpus import phone_intervals
+from softhubert_plugin.corpora.subset import write_subset
 from softhubert_plugin.errors import SoftHubertError
-from softhubert_plugin.manifests import letters, read_dictionary, read_manifest
+from softhubert_plugin.manifests import letters, read_dictionary, read_manifest, write_manifest
 
 
 def _digest(folder: Path) -> Dict[str, str]:
@@ -114,13 +119,17 @@ def test_digit_strings_are_real_speech_of_disjoint_speakers(speech: Path, tmp_pa
     assert _digest(tmp_path / "again") == _digest(tmp_path / "digits")
 
 
-@pytest.mark.parametrize(("speaker", "valid"), [("cleo", "bob"), ("anna", "cleo"), ("bob", "anna")])
-def test_any_speaker_of_digits_can_be_the_one_to_test_on(speaker: str, valid: str, tmp_path: Path) -> None:
-    recordings = tmp_path / "recordings"
-    recordings.mkdir()
+def _recordings(folder: Path, *, samples: int = 800) -> Path:
+    folder.mkdir()
     for each in ("anna", "bob", "cleo"):
         for digit in range(10):
-            soundfile.write(recordings / f"{digit}_{each}_0.wav", np.full(800, 0.1), 8_000)
+            soundfile.write(folder / f"{digit}_{each}_0.wav", np.full(samples, 0.1), 8_000)
+    return folder
+
+
+@pytest.mark.parametrize(("speaker", "valid"), [("cleo", "bob"), ("anna", "cleo"), ("bob", "anna")])
+def test_any_speaker_of_digits_can_be_the_one_to_test_on(speaker: str, valid: str, tmp_path: Path) -> None:
+    recordings = _recordings(tmp_path / "recordings")
     make_digits_corpus(recordings, tmp_path / "digits", utterances=2, test_speaker=speaker)
     found = json.loads((tmp_path / "digits" / "corpus.json").read_text())["speakers"]
     assert {name for name, split in found.items() if split == "test"} == {speaker}
@@ -129,6 +138,34 @@ def test_any_speaker_of_digits_can_be_the_one_to_test_on(speaker: str, valid: st
         make_digits_corpus(recordings, tmp_path / "digits", utterances=2, test_speaker="bob" if speaker != "bob" else "anna")
     with pytest.raises(SoftHubertError, match="no recordings of speaker 'dora', only of anna, bob, cleo"):
         make_digits_corpus(recordings, tmp_path / "others", test_speaker="dora")
+
+
+def test_a_corpus_of_other_recordings_is_not_taken_for_this_one(tmp_path: Path) -> None:
+    one, other, dest = _recordings(tmp_path / "one"), _recordings(tmp_path / "other", samples=900), tmp_path / "digits"
+    make_digits_corpus(one, dest, utterances=2)
+    moved = one.rename(tmp_path / "moved")
+    assert make_digits_corpus(moved, dest, utterances=2).endswith("already there")
+    for recordings, complaint in ((other, "made with .* asked for"), (one, "no such folder")):
+        with pytest.raises(SoftHubertError, match=complaint):
+            make_digits_corpus(recordings, dest, utterances=2)
+    made = json.loads((dest / "corpus.json").read_text())
+    del made["parameters"]["recordings"]  # as older versions wrote it
+    (dest / "corpus.json").write_text(json.dumps(made))
+    assert make_digits_corpus(other, dest, utterances=2).endswith("already there")
+    for number in (0, -4):
+        with pytest.raises(SoftHubertError, match="expected at least 1"):
+            make_digits_corpus(other, tmp_path / "none", utterances=number)
+
+
+@pytest.mark.parametrize("name", ["X\udcff", "X ", "X\n", "X\u3000"])
+def test_a_root_that_no_manifest_can_hold_is_refused_before_audio_is_made(name: str, tmp_path: Path) -> None:
+    dest = tmp_path / name
+    recordings = _recordings(tmp_path / "recordings")
+    for make in (functools.partial(make_digits_corpus, recordings), make_spoken_corpus):
+        with pytest.raises(SoftHubertError, match="which a manifest cannot hold; rename the folder") as raised:
+            make(dest)
+        assert len(str(raised.value).splitlines()) == 1 and str(raised.value).isprintable()
+    assert not os.path.exists(dest)
 
 
 def test_digit_recordings_that_do_not_fit_are_refused_by_name(tmp_path: Path) -> None:
@@ -209,6 +246,42 @@ def test_limited_sets_are_balanced_nested_and_always_the_same(tmp_path: Path) ->
     assert (tmp_path / "again" / "train-1h.tsv").read_text() == (tmp_path / "lists" / "train-1h.tsv").read_text()
     with pytest.raises(SoftHubertError, match=r"--limited 10h: 1\.60 hours of training speech available"):
         write_librispeech_manifests(root, tmp_path / "lists", subsets=subsets, limited=["10h"])
+
+
+def test_options_for_librispeech_that_contradict_each_other_are_refused(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    root = _tiny_librispeech(tmp_path / "corpus", {1: "F", 3: "M", 5: "F"}, minutes=2)
+    command = ["manifest", "librispeech", str(root), "--dest", str(tmp_path / "lists"), "--subsets", "train-clean-100"]
+    for options in (["--combine", "all"], ["--limited", "1h"], ["--combine", "all", "--limited", "1h"]):
+        assert "--by-speaker: writes train, valid and test only" in refusal([*command, "--by-speaker", *options], capsys)
+    for name in ("train-clean-100", "dev-clean", "../all", "a b"):
+        assert f"--combine {name}: expected the name of a new split" in refusal([*command, "--combine", name], capsys)
+    assert "--combine train-1h" in refusal([*command, "--combine", "train-1h", "--limited", "1h"], capsys)
+    assert not (tmp_path / "lists").exists()
+    assert main([*command, "train-clean-100", "--combine", "all"]) == 0
+    assert len(read_manifest(tmp_path / "lists" / "all.tsv")) == len(read_manifest(tmp_path / "lists" / "train-clean-100.tsv")) == 6
+
+
+def test_a_part_never_replaces_another_split(tmp_path: Path) -> None:
+    for split, count in (("train", 9), ("valid", 4), ("train-clean", 3)):
+        write_manifest(tmp_path / f"{split}.tsv", tmp_path, [(f"{split[:5]}-{number}.flac", 800) for number in range(count)])
+    before = {path.name: path.read_bytes() for path in tmp_path.iterdir()}
+    for part in ("valid", "train-clean"):
+        with pytest.raises(SoftHubertError, match=rf"{part}\.tsv: is not such a part of train, so it is not replaced"):
+            write_subset(tmp_path, "train", part, utterances=3)
+    for part in ("./train", "../valid", "a/b", ""):
+        with pytest.raises(SoftHubertError, match="expected the name of the part"):
+            write_subset(tmp_path, "train", part, utterances=3)
+    for split in ("train", "./train"):
+        with pytest.raises(SoftHubertError, match="would overwrite the split"):
+            write_subset(tmp_path, split, "train", utterances=3)
+    assert {path.name: path.read_bytes() for path in tmp_path.iterdir()} == before
+    for count in (3, 3, 5, 99, 2):  # the same again, and other sizes
+        write_subset(tmp_path, "train", "small", utterances=count)
+        assert len(read_manifest(tmp_path / "small.tsv")) == min(count, 9)
+    write_subset(tmp_path, "valid", "valid-2", utterances=2)
+    write_manifest(tmp_path / "valid.tsv", tmp_path, [("new-1.flac", 800), ("new-2.flac", 800)])
+    write_subset(tmp_path, "valid", "valid-2", utterances=2)  # a recipe after a change of its data
+    assert read_manifest(tmp_path / "valid-2.tsv").names == ["new-1.flac", "new-2.flac"]
 
 
 def test_a_corpus_that_disagrees_with_its_list_of_speakers_is_refused(tmp_path: Path) -> None:

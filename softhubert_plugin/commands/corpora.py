@@ -97,6 +97,8 @@ def add_manifest(commands: Commands) -> None:
         if a.by_speaker:
             if len(a.subsets) != 1:
                 raise SoftHubertError(f"--by-speaker: expected one subset in --subsets, found {len(a.subsets)}; give one")
+            if a.combine or a.limited:
+                raise SoftHubertError("--by-speaker: writes train, valid and test only; leave --combine and --limited out")
             return write_speaker_splits(a.root, a.dest, subset=a.subsets[0], download=a.download, partial=a.partial)
         options = {"download": a.download, "partial": a.partial, "combine": a.combine, "limited": a.limited}
         return write_librispeech_manifests(a.root, a.dest, subsets=a.subsets, **options)

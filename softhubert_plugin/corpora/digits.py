@@ -5,6 +5,8 @@ It is a small recognition task: 3 to 7 digits of one speaker, with short pauses.
 
 from __future__ import annotations
 
+import hashlib
+import os
 import random
 import re
 from pathlib import Path
@@ -45,12 +47,16 @@ def make_digits_corpus(recordings: PathLike, dest: PathLike, *, utterances: int 
 
     Raises:
         SoftHubertError: the folder has no such recordings, a recording is not usable, a speaker lacks a digit, there are fewer than three
-            speakers, or none has the name of ``test_speaker``.
+            speakers, none has the name of ``test_speaker``, ``utterances`` is below 1, or another corpus is at ``dest``.
     """
-    parameters = {"corpus": "digits", "utterances": utterances, "seed": seed, **({"test_speaker": test_speaker} if test_speaker else {})}
-    if is_made(dest, parameters):
-        return f"{dest}: already there"
+    if utterances < 1:
+        raise SoftHubertError(f"{utterances} utterances per speaker: expected at least 1")
+    refuse_name(os.path.abspath(dest), of_root=True)
     takes = _find(Path(recordings))
+    parameters = {"corpus": "digits", "utterances": utterances, "seed": seed, **({"test_speaker": test_speaker} if test_speaker else {})}
+    parameters["recordings"] = _fingerprint(takes)
+    if is_made(dest, parameters, new="recordings"):
+        return f"{dest}: already there"
     speakers = sorted(takes)
     if test_speaker:
         if test_speaker not in takes:
@@ -96,6 +102,13 @@ def _find(folder: Path) -> Dict[str, List[List[Path]]]:
         if missing:
             raise SoftHubertError(f"{folder}: speaker {speaker} has no recording of {', '.join(missing)}; add them or remove the speaker")
     return takes
+
+
+def _fingerprint(takes: Dict[str, List[List[Path]]]) -> str:
+    """Say in a few characters which recordings these are, wherever their folder is."""
+    paths = sorted(path for digits in takes.values() for found in digits for path in found)
+    listed = "".join(f"{path.name}\t{path.stat().st_size}\n" for path in paths)
+    return f"{len(paths)} files, {hashlib.sha256(listed.encode()).hexdigest()[:16]}"
 
 
 def _read(path: Path) -> np.ndarray:

@@ -10,6 +10,7 @@ from typing import Dict, List, Optional, Sequence
 
 from softhubert_plugin.corpora.librispeech_files import SUBSETS, Entry, find_subset, read_speakers
 from softhubert_plugin.corpora.librispeech_limited import limited_set
+from softhubert_plugin.corpora.listed import SPLIT_NAME
 from softhubert_plugin.corpora.writing import splits_by_speaker, write_splits
 from softhubert_plugin.errors import SoftHubertError
 from softhubert_plugin.files import PathLike
@@ -44,9 +45,12 @@ def write_librispeech_manifests(
         A line that says what was written, after warnings of splits that an earlier run wrote.
 
     Raises:
-        SoftHubertError: a subset is unknown, missing or incomplete; an audio file is not usable; or there is too little speech for a
-            limited set.
+        SoftHubertError: a subset is unknown, missing or incomplete; an audio file is not usable; ``combine`` is not the name of a new
+            split; or there is too little speech for a limited set.
     """
+    subsets = list(dict.fromkeys(subsets))
+    if combine and (not SPLIT_NAME.fullmatch(combine) or combine in (*SUBSETS, *(f"train-{name}" for name in limited))):
+        raise SoftHubertError(f"--combine {combine}: expected the name of a new split, such as train-960")
     splits: Dict[str, List[Entry]] = {}
     notes: Dict[str, str] = {}
     for subset in subsets:

@@ -117,8 +117,11 @@ def splits_by_speaker(speakers: Sequence[str]) -> Dict[str, str]:
     }
 
 
-def is_made(dest: PathLike, parameters: Dict[str, Any]) -> bool:
+def is_made(dest: PathLike, parameters: Dict[str, Any], *, new: str = "") -> bool:
     """Return whether ``DEST/corpus.json`` says that the corpus with these parameters is complete.
+
+    Args:
+        new: a parameter that older versions did not record; where it is not recorded, it is not compared.
 
     Raises:
         SoftHubertError: another corpus is there.
@@ -128,6 +131,8 @@ def is_made(dest: PathLike, parameters: Dict[str, Any]) -> bool:
         return False
     found = read_json(path, remedy="remove that folder and make the corpus again")
     found = found.get("parameters") if isinstance(found, dict) else found
+    if isinstance(found, dict) and new not in found:
+        parameters = {name: value for name, value in parameters.items() if name != new}
     if found != parameters:
         raise SoftHubertError(f"{path}: made with {found}, asked for {parameters}; choose another folder or remove this one")
     return True
