@@ -20,6 +20,7 @@ from softhubert_plugin.features.mfcc import dump_mfcc
 from softhubert_plugin.gmm.dump_gmm_posteriors import dump_gmm_posteriors
 from softhubert_plugin.gmm.learn_gmm import GmmOptions, learn_gmm
 from softhubert_plugin.labels.merge import merge_labels
+from softhubert_plugin.labels.opening import open_labels
 from softhubert_plugin.manifests import read_manifest, write_cluster_dictionary
 from softhubert_plugin.settings import SoftHubertPretrainingConfig
 from softhubert_plugin.tasks.soft_hubert_pretraining import SoftHubertPretrainingTask
@@ -201,7 +202,8 @@ def test_an_utterance_that_fits_into_no_batch_is_refused_by_its_name(
 
 
 def test_the_task_state_is_numbers_and_strings(labelled: Path, corpus: Path) -> None:
-    assert _task(labelled).state_dict() == {"codewords": [4]}
+    source = open_labels(labelled / "lab", "train", "gmm").source
+    assert _task(labelled).state_dict() == {"codewords": [4], "label_sources": [source]}
     state = _task(corpus, fine_tuning=True, labels=["ltr"], label_dir=str(corpus)).state_dict()
     assert state["target_symbols"][0] in "|E" and set("".join(state["target_symbols"])) <= set("|'ABCDEFGHIJKLMNOPQRSTUVWXYZ")
 

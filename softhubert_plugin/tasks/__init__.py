@@ -12,6 +12,7 @@ from softhubert_plugin.compat.known_warnings import silence_known_warnings
 from softhubert_plugin.compat.last_batch import keep_the_last_batch
 from softhubert_plugin.compat.last_line import end_with_the_cause
 from softhubert_plugin.compat.mixed_precision import refuse_optimizers_in_one_line, unscale_gradients_once
+from softhubert_plugin.compat.resumed_training import check_resumed_trainings
 from softhubert_plugin.compat.safe_globals import accept_stock_checkpoints
 from softhubert_plugin.compat.unreadable_checkpoints import name_unreadable_checkpoints
 
@@ -28,5 +29,8 @@ refuse_optimizers_in_one_line()
 silence_known_warnings()
 
 from softhubert_plugin import criterions, optim  # noqa: E402  (need fairseq, like the tasks themselves)
+from softhubert_plugin.tasks.resuming import check_resumed  # noqa: E402  (too)
+
+check_resumed_trainings(check_resumed)  # after unreadable checkpoints, which are then named first
 
 __all__ = ["criterions", "optim"]

@@ -55,6 +55,7 @@ class SoftHubertPretrainingTask(HubertPretrainingTask):
     def __init__(self, cfg: SoftHubertPretrainingConfig) -> None:
         super().__init__(cfg)
         self._codewords: Optional[List[int]] = None
+        self._clusterings: List[str] = []
         self._restored = False
         self._label_sources: Dict[str, FrameLabels] = {}
         self._masking = SpanMasking()
@@ -72,7 +73,8 @@ class SoftHubertPretrainingTask(HubertPretrainingTask):
         if self._codewords is None and not self._restored and not self.cfg.fine_tuning and Path(self.get_label_dir()).exists():
             split = self.cfg.train_subset.split(",")[0]
             with refuse_in_one_line():
-                self._codewords = [open_labels(self.get_label_dir(), split, label).n_components for label in self.cfg.labels]
+                opened = [open_labels(self.get_label_dir(), split, label) for label in self.cfg.labels]
+            self._codewords, self._clusterings = [each.n_components for each in opened], [each.source for each in opened]
         return self._codewords
 
     def load_dictionaries(self) -> Any:
@@ -87,13 +89,14 @@ class SoftHubertPretrainingTask(HubertPretrainingTask):
         """The part of the task that a checkpoint keeps: only numbers and strings."""
         if self.cfg.fine_tuning:
             return {"target_symbols": self.target_dictionary.symbols[self.target_dictionary.nspecial :]}
-        return {"codewords": self.codewords}
+        codewords = self.codewords  # opens the labels
+        return {"codewords": codewords, **({"label_sources": self._clusterings} if self._clusterings else {})}
 
     def load_state_dict(self, state_dict: Dict[str, Any]) -> None:
         """Restore :meth:`state_dict`, or the state of a stock HuBERT checkpoint, whose dictionaries give the number of codewords."""
         self._restored = bool(state_dict)
         if "codewords" in state_dict:
-            self._codewords = state_dict["codewords"]
+            self._codewords, self._clusterings = state_dict["codewords"], list(state_dict.get("label_sources", []))
         elif "dictionaries" in state_dict:
             self._codewords = [len(dictionary) for dictionary in state_dict["dictionaries"]]
         if self.cfg.fine_tuning and "target_symbols" in state_dict:
