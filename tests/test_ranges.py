@@ -122,3 +122,15 @@ def test_no_recipe_ends_before_its_schedule(caplog: pytest.LogCaptureFixture) ->
         warn_of_short_training(OmegaConf.load(path))
     warn_of_short_training(None)
     assert not caplog.records
+
+
+def test_a_configuration_without_a_part_of_the_schedule_is_left_alone_and_frozen_layers_that_never_thaw_are_warned_of(
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    for model in ({}, {"freeze_updates": 0}, {"freeze_updates": 99}, {"freeze_updates": 100}):  # 0 keeps them frozen on purpose
+        assert not caplog.records
+        cfg = OmegaConf.create({"model": model, "lr_scheduler": {}, "optimization": {"max_update": 100}})
+        OmegaConf.set_struct(cfg, True)  # as fairseq-hydra-train does
+        warn_of_short_training(cfg)
+    (record,) = caplog.records
+    assert "model.freeze_updates=100, but optimization.max_update=100: the frozen parts never thaw" in record.getMessage()

@@ -11,6 +11,7 @@ _SCHEDULE = {
     ("lr_scheduler", "warmup_updates"): "the learning rate is still rising when training ends",
     ("lr_scheduler", "warmup_steps"): "the learning rate is still rising when training ends",
     ("model", "freeze_finetune_updates"): "only the output layer is trained",
+    ("model", "freeze_updates"): "the frozen parts never thaw",
 }
 
 
@@ -31,5 +32,5 @@ def warn_of_short_training(settings: Any) -> None:
 
 def _number(settings: Any, section: str, name: str) -> float:
     part = settings and settings.get(section)
-    value = part.get(name) if hasattr(part, "get") else None
+    value = part[name] if part and name in part else None  # omegaconf's get raises where a training's configuration lacks a name
     return value if isinstance(value, (int, float)) else 0
