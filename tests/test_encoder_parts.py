@@ -296,3 +296,31 @@ def test_the_task_starts_and_freezes_a_new_model_but_never_a_restored_one(
     with pytest.raises(SystemExit):
         task.build_model(cfg)
     assert "/gone.pt: no such checkpoint" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize(
+    ("change", "normalize", "remedy"),
+    [
+        ({"encoder_attention_heads": 2}, False, "set model.encoder_attention_heads=4, or model.init_from=null"),
+        ({"layer_norm_first": True}, False, "set model.layer_norm_first=false, or"),
+        ({"activation_fn": "relu"}, False, "set model.activation_fn=gelu, or"),
+        ({"conv_feature_layers": "[(16,10,4)] + [(16,3,2)] * 4 + [(16,2,2)] * 2"}, False, "\"model.conv_feature_layers='[(16, 10, 5), "),
+        ({}, True, "set task.normalize=false, or"),
+        (
+            {"teacher": None, "encoder_attention_heads": 2},
+            True,
+            "set model.encoder_attention_heads=4 task.normalize=false, or model.init_from=''",
+        ),
+    ],
+)
+def test_a_starting_point_that_computes_something_else_is_refused_by_its_settings(
+    change: Dict[str, Any], normalize: bool, remedy: str, stock_checkpoint: Path
+) -> None:
+    _, model = _twins(1)
+    settings = {**TINY_HUBERT, "layer_norm_first": False}
+    assert start_from(model, stock_checkpoint, settings=settings, normalize=False).fresh == []
+    before = copy.deepcopy(model.state_dict())
+    with pytest.raises(SoftHubertError) as refused:
+        start_from(model, stock_checkpoint, settings={**settings, **change}, normalize=normalize)
+    assert remedy in str(refused.value)
+    assert all(torch.equal(tensor, before[name]) for name, tensor in model.state_dict().items())

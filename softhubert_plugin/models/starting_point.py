@@ -6,11 +6,13 @@ The encoder is copied, for the layers that both models have. The prediction head
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Any, Dict, List, Tuple
+from typing import Any, Dict, List, Optional, Tuple
 
 import torch
+from omegaconf import OmegaConf
 
-from softhubert_plugin.checkpoints.contents import CTC_PREFIX, PRETRAINING_HEAD
+from softhubert_plugin.checkpoints.contents import CTC_PREFIX, PRETRAINING_HEAD, encoder_configuration
+from softhubert_plugin.checkpoints.differences import network_differences, setting_differences
 from softhubert_plugin.checkpoints.load import read_checkpoint
 from softhubert_plugin.errors import SoftHubertError
 from softhubert_plugin.files import PathLike
@@ -42,20 +44,24 @@ class StartingPoint:
         return lines
 
 
-def start_from(model: torch.nn.Module, path: PathLike) -> StartingPoint:
+def start_from(model: torch.nn.Module, path: PathLike, *, settings: Any = None, normalize: Optional[bool] = None) -> StartingPoint:
     """Copy the weights of a checkpoint into a new model.
 
     Args:
         model: a ``soft_hubert`` or ``distil_hubert``; it is changed in place.
         path: the checkpoint, or a folder saved by transformers.
+        settings: the model's configuration, and
+        normalize: whether it is given waveforms of zero mean and unit variance; both are compared with the checkpoint's where given.
 
     Returns:
         What was done with each tensor.
 
     Raises:
-        SoftHubertError: the checkpoint is unusable (see :func:`read_checkpoint`), its encoder has other sizes, or it holds no encoder.
+        SoftHubertError: the checkpoint is unusable (see :func:`read_checkpoint`), its encoder has other sizes or computes something
+            else with the same weights, or it holds no encoder.
     """
-    saved = _encoder_state(read_checkpoint(path)["model"])
+    state = read_checkpoint(path)
+    saved = _encoder_state(state["model"])
     own = model.state_dict()
     same_head = "label_embs_concat" in own and all(
         name in saved and saved[name].shape == tensor.shape for name, tensor in own.items() if name.startswith(PRETRAINING_HEAD)
@@ -76,8 +82,24 @@ def start_from(model: torch.nn.Module, path: PathLike) -> StartingPoint:
             f"{path}: not the encoder of a HuBERT: it lacks {missing[0]} ({len(missing)} of {len(wanted)} tensors are missing); "
             "model.init_from takes a HuBERT, a soft_hubert or a DistilHuBERT checkpoint"
         )
+    _check_settings(path, OmegaConf.create(state["cfg"]), settings, normalize)
     model.load_state_dict(loaded, strict=False)
     return StartingPoint(loaded=sorted(loaded), fresh=sorted(own.keys() - loaded.keys()), ignored=sorted(saved.keys() - loaded.keys()))
+
+
+def _check_settings(path: PathLike, saved: Any, settings: Any, normalize: Optional[bool]) -> None:
+    """Compare what the shapes of the weights do not show."""
+    found = [] if settings is None else network_differences(encoder_configuration(saved), settings)
+    if normalize is not None:
+        found += setting_differences("task", saved.task, {"normalize": normalize}, ["normalize"])
+    if found:
+        # hydra wants a text with brackets in quotes, within those of the shell.
+        restored = " ".join(f"\"{each.name}'{each.then}'\"" if "(" in each.then else f"{each.name}{each.then}" for each in found)
+        fresh = "''" if settings is not None and "teacher" in settings else "null"
+        raise SoftHubertError(
+            f"{path}: its encoder has {found[0].name}{found[0].then}, but this model has {found[0].now}, and would compute something else "
+            f"with the same weights; set {restored}, or model.init_from={fresh}"
+        )
 
 
 def _encoder_state(state: Dict[str, Any]) -> Dict[str, torch.Tensor]:

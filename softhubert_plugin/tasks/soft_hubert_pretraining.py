@@ -214,7 +214,7 @@ class SoftHubertPretrainingTask(HubertPretrainingTask):
             # A student starts from its teacher's first layers, unless init_from says otherwise ('' for a student of another width).
             start = cfg.teacher if cfg.init_from is None and teacher is not None else cfg.init_from
             if start:
-                for line in start_from(model, start).lines():
+                for line in start_from(model, start, settings=cfg, normalize=bool(self.cfg.normalize)).lines():
                     logger.info("%s: %s", start, line)
             model.freeze(Freezing(cfg.freeze_feature_extractor, cfg.freeze_layers, cfg.freeze_updates))
 
