@@ -9,8 +9,10 @@ from typing import List
 import pytest
 from noise_corpus import label_corpus, write_corpus
 from omegaconf import OmegaConf
+from omegaconf.errors import OmegaConfBaseException
 from trainers import build_trainer
 
+from softhubert_plugin.compat.wrong_settings import refused_setting
 from softhubert_plugin.configurations import configuration_folder
 from softhubert_plugin.errors import SoftHubertError
 from softhubert_plugin.ranges import RANGES, check_ranges
@@ -134,3 +136,22 @@ def test_a_configuration_without_a_part_of_the_schedule_is_left_alone_and_frozen
         warn_of_short_training(cfg)
     (record,) = caplog.records
     assert "model.freeze_updates=100, but optimization.max_update=100: the frozen parts never thaw" in record.getMessage()
+
+
+@pytest.mark.parametrize(
+    ("config", "override", "expected"),
+    [
+        ("pretrain", "task.labels=gmm", "task.labels=gmm: expected a list; write 'task.labels=[gmm]'"),
+        ("pretrain", "task.labels=null", "task.labels=null: expected a list; write 'task.labels=[…]'"),
+        ("pretrain", "criterion.loss_weights=10", "criterion.loss_weights=10: expected a list; write 'criterion.loss_weights=[10]'"),
+        ("pretrain", "task.label_pooling=median", "task.label_pooling=median: expected one of mean, pick"),
+        ("pretrain", "model.encoder_layers=many", "model.encoder_layers=many: expected a whole number"),
+        ("pretrain", "model.dropout=null", "model.dropout=null: expected a number"),
+        ("finetune", "model.normalize=null", "task.normalize=null: expected true or false"),  # it is ${task.normalize}
+    ],
+)
+def test_a_value_of_the_wrong_kind_is_named_with_its_section(config: str, override: str, expected: str, labelled: Path) -> None:
+    with pytest.raises(OmegaConfBaseException) as stopped:
+        _build(labelled, f"{config}/soft_hubert_tiny.yaml", override)
+    assert refused_setting(stopped.value) == expected
+    assert refused_setting(ValueError("another error")) is None

@@ -13,6 +13,7 @@ import sys
 from types import TracebackType
 from typing import Any, Optional, Type
 
+from softhubert_plugin.compat.wrong_settings import refused_setting
 from softhubert_plugin.errors import SoftHubertError, exit_with, refuse_in_one_line
 
 
@@ -32,6 +33,9 @@ def end_with_the_cause() -> None:
     def report(kind: Type[BaseException], error: BaseException, trace: Optional[TracebackType]) -> None:
         if isinstance(error, SoftHubertError):
             exit_with(error)
+        setting = refused_setting(error)
+        if setting is not None:
+            exit_with(SoftHubertError(setting))
         hook(kind, error, trace)
 
     report.ends_with_the_cause = True  # type: ignore[attr-defined]
