@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any, Callable, Dict, List, Tuple
@@ -14,6 +15,7 @@ from fairseq.models.hubert.hubert_asr import HubertCtcConfig
 from fairseq.tasks import setup_task
 from omegaconf import OmegaConf
 from pretended_gpu import pretend
+from shapes import SMALL, save_finetuned
 
 from softhubert_plugin.checkpoints.load import register_plugin
 from softhubert_plugin.features.mfcc import dump_mfcc
@@ -264,3 +266,69 @@ def test_a_missing_pretrained_checkpoint_is_refused(corpus: Path, capsys: pytest
     with pytest.raises(SystemExit):
         task.build_model(_ctc(Path("/nowhere/checkpoint.pt")))
     assert "/nowhere/checkpoint.pt: no such pretrained checkpoint" in capsys.readouterr().err
+    with pytest.raises(SystemExit):
+        task.build_model(_ctc(Path("checkpoint.pt")))
+    assert f"checkpoint.pt: no such pretrained checkpoint (in {Path.cwd()}, where" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize(
+    ("normalize", "rate", "complaint"),
+    [
+        (True, 16_000, "was trained with task.normalize=false, but here it is true; set task.normalize=false"),
+        (False, 8_000, "was trained with task.sample_rate=16000, but here it is 8000; give it audio of that rate"),
+    ],
+)
+def test_a_model_is_not_fine_tuned_on_other_audio(
+    normalize: bool, rate: int, complaint: str, corpus: Path, stock_checkpoint: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    task = _task(corpus, fine_tuning=True, labels=["ltr"], label_dir=str(corpus), normalize=normalize, sample_rate=rate)
+    cfg = _ctc(stock_checkpoint)
+    cfg.normalize = normalize
+    with pytest.raises(SystemExit):
+        task.build_model(cfg)
+    assert f"{stock_checkpoint}: {complaint}" in capsys.readouterr().err
+
+
+def test_a_fine_tuned_model_and_no_transcripts_are_refused(corpus: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    tuned = save_finetuned(tmp_path / "tuned.pt", SMALL)
+    task = _task(corpus, fine_tuning=True, labels=["ltr"], label_dir=str(corpus))
+    with pytest.raises(SystemExit):
+        task.build_model(_ctc(tuned))
+    assert f"{tuned}: a fine-tuned model; set model.w2v_path to the pretrained one" in capsys.readouterr().err
+    with pytest.raises(SystemExit):
+        _task(corpus, fine_tuning=True, labels=[], label_dir=str(corpus)).load_dictionaries()
+    assert "task.labels is empty, but fine-tuning needs transcripts" in capsys.readouterr().err
+
+
+def test_fine_tuning_needs_a_frame_per_utterance_and_one_per_symbol_of_most(
+    corpus: Path, stock_checkpoint: Path, capsys: pytest.CaptureFixture[str], caplog: pytest.LogCaptureFixture
+) -> None:
+    def load(**changes: Any) -> str:
+        task = _task(corpus, fine_tuning=True, labels=["ltr"], label_dir=str(corpus), pad_audio=True, **changes)
+        task.build_model(_ctc(stock_checkpoint))
+        caplog.clear()
+        with contextlib.suppress(SystemExit):
+            task.load_dataset("train")
+        return capsys.readouterr().err + " ".join(record.getMessage() for record in caplog.records if record.name.endswith("transcripts"))
+
+    assert load() == ""
+    lines = (corpus / "train.ltr").read_text().splitlines()
+    fits = (int(read_manifest(corpus / "train.tsv").sizes[0]) - 400) // 320 + 1  # frames of the first
+    for first, expected in (
+        (["E"] * (fits // 2), ""),  # between equal letters there is a blank
+        (["E", "R"] * (fits // 2) + ["E"] * (fits % 2), ""),
+        (
+            ["E"] * (fits // 2 + 2),
+            f"train.ltr: 1 of 4 transcripts need more frames than their audio has (the first: line 1 needs {fits + 3} ",
+        ),
+    ):
+        (corpus / "train.ltr").write_text("\n".join([" ".join(first), *lines[1:]]) + "\n")
+        assert expected in load() and bool(load()) == bool(expected)
+    (corpus / "train.ltr").write_text((" ".join("E" * 200) + "\n") * 4)
+    assert "softhubert: error: " in load() and "4 of 4 transcripts need more frames" in load()
+    assert "none of its 4 utterances is between None and 1 samples long" in load(max_keep_size=1)
+    soundfile.write(corpus / "audio" / "train-1.flac", np.zeros(399), 16_000)
+    _, *entries = (corpus / "train.tsv").read_text().splitlines()
+    (corpus / "train.tsv").write_text("\n".join([str(corpus), entries[0], "audio/train-1.flac\t399", *entries[2:]]) + "\n")
+    assert "train-1.flac: 399 samples, too short for a single frame (400 samples)" in load()
+    assert "too short" not in load(min_sample_size=400)

@@ -7,6 +7,7 @@ neither the labels nor the pretraining checkpoint again.
 
 # Do not postpone annotations here: omegaconf 2.0 inspects these types at run time.
 import logging
+import sys
 from contextlib import nullcontext
 from pathlib import Path
 from typing import Any, Callable, ContextManager, Dict, List, Optional
@@ -19,13 +20,13 @@ from fairseq.tasks.hubert_pretraining import HubertPretrainingTask
 from omegaconf import open_dict
 
 from softhubert_plugin.allocation import keep_freed_memory
-from softhubert_plugin.audio.check import check_audio
+from softhubert_plugin.audio.check import check_audio, check_long_enough
 from softhubert_plugin.data.masking import SpanMasking
 from softhubert_plugin.data.once_per_machine import once_per_machine
 from softhubert_plugin.data.soft_hubert_dataset import HUBERT_RECEPTIVE_FIELD, SoftHubertDataset
-from softhubert_plugin.data.transcripts import hold_transcripts
+from softhubert_plugin.data.transcripts import check_transcript_lengths, hold_transcripts, kept_utterances
 from softhubert_plugin.errors import SoftHubertError, refuse_in_one_line
-from softhubert_plugin.front_end import parse_conv_feature_layers, receptive_field
+from softhubert_plugin.front_end import ConvLayer, parse_conv_feature_layers, receptive_field, total_stride
 from softhubert_plugin.labels.frame_labels import FrameLabels
 from softhubert_plugin.labels.opening import open_labels
 from softhubert_plugin.labels.verify import verify_labels
@@ -39,7 +40,7 @@ from softhubert_plugin.models.teacher import Teacher
 from softhubert_plugin.ranges import check_ranges
 from softhubert_plugin.settings import SoftHubertPretrainingConfig, complete_shape
 from softhubert_plugin.tasks.batch_size import check_batch, check_longest
-from softhubert_plugin.tasks.encoder_check import check_encoder
+from softhubert_plugin.tasks.encoder_check import check_encoder, check_there, relative_hint
 from softhubert_plugin.tasks.precision import asked_of_trainer, check_precision
 from softhubert_plugin.tasks.schedule import warn_of_short_training
 
@@ -59,7 +60,7 @@ class SoftHubertPretrainingTask(HubertPretrainingTask):
         self._restored = False
         self._label_sources: Dict[str, FrameLabels] = {}
         self._masking = SpanMasking()
-        self._receptive_field = HUBERT_RECEPTIVE_FIELD
+        self._front_end: List[ConvLayer] = []
         self._kernels: Callable[[], ContextManager[None]] = nullcontext
 
     @property
@@ -81,9 +82,10 @@ class SoftHubertPretrainingTask(HubertPretrainingTask):
         """Read the letters of ``dict.{label}.txt`` for fine-tuning; pretraining has no dictionary."""
         if not self.cfg.fine_tuning:
             return []
-        path = f"{self.get_label_dir()}/dict.{self.cfg.labels[0]}.txt"
         with refuse_in_one_line():
-            return _dictionary(read_dictionary(path))
+            if not self.cfg.labels:
+                raise SoftHubertError("task.labels is empty, but fine-tuning needs transcripts; set 'task.labels=[ltr]'")
+            return _dictionary(read_dictionary(f"{self.get_label_dir()}/dict.{self.cfg.labels[0]}.txt"))
 
     def state_dict(self) -> Dict[str, Any]:
         """The part of the task that a checkpoint keeps: only numbers and strings."""
@@ -130,8 +132,7 @@ class SoftHubertPretrainingTask(HubertPretrainingTask):
             )
         data = str(self.cfg.data)
         if not Path(data).is_dir():
-            relative = "" if Path(data).is_absolute() else f" (in {Path.cwd()}, where fairseq-hydra-train works; give an absolute path)"
-            raise SoftHubertError(f"task.data={data}: no such folder{relative}; give the folder of the manifests {{split}}.tsv")
+            raise SoftHubertError(f"task.data={data}: no such folder{relative_hint(data)}; give the folder of the manifests {{split}}.tsv")
 
     def _check_ranges(self) -> None:
         """Check the numbers of the task, and those of the trainer where the whole configuration is known."""
@@ -152,9 +153,10 @@ class SoftHubertPretrainingTask(HubertPretrainingTask):
         """Build a model that records its encoder's configuration, so that it can be rebuilt from its checkpoint alone."""
         with refuse_in_one_line():
             check_ranges("model", cfg)
-            check_encoder(cfg)
+            check_encoder(cfg, sample_rate=self.cfg.sample_rate)
         model = super().build_model(cfg, from_checkpoint)
         pretrained = model.cfg.w2v_args
+        self._front_end = parse_conv_feature_layers(pretrained.model.conv_feature_layers)
         with open_dict(pretrained), open_dict(cfg):
             if not isinstance(model.w2v_encoder.w2v_model, SoftHubertModel):
                 pretrained.task._name, pretrained.model._name = "soft_hubert_pretraining", "soft_hubert"
@@ -179,6 +181,7 @@ class SoftHubertPretrainingTask(HubertPretrainingTask):
         with refuse_in_one_line():
             if cfg.teacher is None:
                 raise SoftHubertError("model.teacher is not set; give the checkpoint of the model to distil")
+            check_there("model.teacher", cfg.teacher)
             teacher = Teacher(cfg.teacher, cfg.predicted_layers)
         complete_shape(cfg, teacher.cfg)
         with open_dict(cfg):
@@ -196,7 +199,7 @@ class SoftHubertPretrainingTask(HubertPretrainingTask):
     def _prepare_pretraining(self, model: SoftHubertModel, cfg: Any, from_checkpoint: bool, teacher: Optional[Teacher]) -> None:
         """Give the datasets what they need to know about the model; give a new model its weights, frozen parts and teacher."""
         self._masking = SpanMasking.from_model(cfg)
-        self._receptive_field = receptive_field(parse_conv_feature_layers(cfg.conv_feature_layers))
+        self._front_end = parse_conv_feature_layers(cfg.conv_feature_layers)
         if from_checkpoint:
             return
         with refuse_in_one_line():
@@ -214,6 +217,7 @@ class SoftHubertPretrainingTask(HubertPretrainingTask):
             # A student starts from its teacher's first layers, unless init_from says otherwise ('' for a student of another width).
             start = cfg.teacher if cfg.init_from is None and teacher is not None else cfg.init_from
             if start:
+                check_there("model.init_from", start)
                 for line in start_from(model, start, settings=cfg, normalize=bool(self.cfg.normalize)).lines():
                     logger.info("%s: %s", start, line)
             model.freeze(Freezing(cfg.freeze_feature_extractor, cfg.freeze_layers, cfg.freeze_updates))
@@ -247,11 +251,27 @@ class SoftHubertPretrainingTask(HubertPretrainingTask):
                 self.datasets[split] = self._frame_label_dataset(split, manifest)
             else:
                 transcripts = [self._transcripts(split, label, manifest) for label in self.cfg.labels]
+                kept = kept_utterances(manifest, shortest=self.cfg.min_sample_size, longest=self.cfg.max_keep_size)
+                self._check_frames(split, manifest, transcripts, kept)
                 super().load_dataset(split, **kwargs)
-                limits = {"shortest": self.cfg.min_sample_size, "longest": self.cfg.max_keep_size}
-                hold_transcripts(self.datasets[split], manifest, transcripts, **limits)
+                hold_transcripts(self.datasets[split], manifest, transcripts, kept)
             whole = self.cfg._get_parent()
             check_longest(manifest, self.datasets[split], split=split, settings=whole and whole.get("dataset"))
+
+    def _check_frames(self, split: str, manifest: Manifest, transcripts: List[List[str]], kept: List[int]) -> None:
+        """Check that the model, once it is built, makes frames enough of each utterance.
+
+        Raises:
+            SoftHubertError: it makes none of one, or fewer than the transcript has symbols of most.
+        """
+        if not self._front_end:
+            return
+        needed, stride = receptive_field(self._front_end), total_stride(self._front_end)
+        check_long_enough(manifest, kept, needed)
+        longest = self.cfg.max_sample_size or sys.maxsize  # fairseq crops to it
+        frames = [(min(int(manifest.sizes[index]), longest) - needed) // stride + 1 for index in kept]
+        for label, lines in zip(self.cfg.labels, transcripts):
+            check_transcript_lengths(f"{self.get_label_dir()}/{split}.{label}", lines, kept, frames)
 
     def _transcripts(self, split: str, label: str, manifest: Manifest) -> List[str]:
         """Read the transcripts of a split.
@@ -289,7 +309,7 @@ class SoftHubertPretrainingTask(HubertPretrainingTask):
             label_pooling=str(self.cfg.label_pooling),
             sample_rate=self.cfg.sample_rate,
             masking=self._masking,
-            receptive_field=self._receptive_field,
+            receptive_field=receptive_field(self._front_end) if self._front_end else HUBERT_RECEPTIVE_FIELD,
             min_keep_size=self.cfg.min_sample_size,
             max_keep_size=self.cfg.max_keep_size,
             max_sample_size=self.cfg.max_sample_size,
