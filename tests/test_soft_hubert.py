@@ -170,6 +170,18 @@ def test_targets_are_softened_and_sharpened_by_a_temperature() -> None:
         torch.testing.assert_close(found, expected)
 
 
+@pytest.mark.parametrize("temperature", [0.1, 0.02, 0.005, 1e-30])
+def test_at_the_lowest_temperatures_targets_are_the_argmax(temperature: float) -> None:
+    targets = torch.tensor([[0.3, 0.25, 0.25, 0.2, 0.0], [0.1, 0.2, 0.1, 0.1, 0.5]])
+    logits = torch.randn(2, 5)
+    divergence, entropy, log_predictions = kl_divergence(logits, torch.arange(5).expand(2, 5), targets, target_temperature=temperature)
+    assert torch.isfinite(divergence).all()
+    if temperature < 0.1:
+        expected = -log_predictions.gather(-1, targets.argmax(-1, keepdim=True))[:, 0]
+        torch.testing.assert_close(divergence, expected, rtol=1e-3, atol=1e-3)
+        assert float(entropy.max()) < 1e-2
+
+
 def test_uncertain_frames_weigh_less_if_requested() -> None:
     _, ours = _twins(1)
     _, batch = _batch(1)

@@ -55,7 +55,8 @@ def kl_divergence(
     log_predictions = torch.log_softmax(logits.float(), dim=-1)
     targets = probabilities.float()
     if target_temperature != 1:
-        targets = targets.pow(1 / target_temperature)
+        # Scaled so that the largest is 1: at a low temperature the powers of all would underflow to zero, and 0 / 0 is no number.
+        targets = (targets / targets.amax(-1, keepdim=True)).pow(1 / target_temperature)
     targets = targets / targets.sum(-1, keepdim=True)
     target_entropy = -torch.xlogy(targets, targets).sum(-1)
     cross_entropy = -(targets * log_predictions.gather(-1, components)).sum(-1)
