@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 from pathlib import Path
-from typing import List
+from typing import List, Optional
 
 import pytest
 from noise_corpus import label_corpus, write_corpus
@@ -16,6 +16,7 @@ from softhubert_plugin.compat.wrong_settings import refused_setting
 from softhubert_plugin.configurations import configuration_folder
 from softhubert_plugin.errors import SoftHubertError
 from softhubert_plugin.ranges import RANGES, check_ranges
+from softhubert_plugin.tasks.objective import check_objective
 from softhubert_plugin.tasks.schedule import warn_of_short_training
 
 CONFIGS = configuration_folder()
@@ -147,6 +148,12 @@ def test_a_configuration_without_a_part_of_the_schedule_is_left_alone_and_frozen
         ("pretrain", "task.label_pooling=median", "task.label_pooling=median: expected one of mean, pick"),
         ("pretrain", "model.encoder_layers=many", "model.encoder_layers=many: expected a whole number"),
         ("pretrain", "model.dropout=null", "model.dropout=null: expected a number"),
+        ("pretrain", "model.encoder_layer=2", "model.encoder_layer: soft_hubert has no such setting; did you mean encoder_layers?"),
+        (
+            "finetune",
+            "criterion._name=soft_hubert",
+            "criterion.zero_infinity: soft_hubert has no such setting; remove it, or change criterion._name",
+        ),
         ("finetune", "model.normalize=null", "task.normalize=null: expected true or false"),  # it is ${task.normalize}
     ],
 )
@@ -155,3 +162,54 @@ def test_a_value_of_the_wrong_kind_is_named_with_its_section(config: str, overri
         _build(labelled, f"{config}/soft_hubert_tiny.yaml", override)
     assert refused_setting(stopped.value) == expected
     assert refused_setting(ValueError("another error")) is None
+
+
+@pytest.mark.parametrize(
+    ("config", "overrides", "expected"),
+    [
+        (
+            "pretrain",
+            ["model.mask_prob=0", "criterion.pred_nomask_weight=0"],
+            "model.mask_prob=0 hides no frame, and criterion.pred_no",
+        ),
+        ("pretrain", ["model.skip_masked=true"], "model.skip_masked=true has no effect in soft_hubert; set criterion.pred_masked_weight=0"),
+        ("pretrain", ["model.skip_nomask=true"], "model.skip_nomask=true has no effect in soft_hubert; set criterion.pred_nomask_weight=0"),
+        ("pretrain", ["criterion.loss_weights=[10,5]"], "criterion.loss_weights=[10.0, 5.0]: the model has one extra loss"),
+        ("pretrain", ["model._name=distil_hubert"], "criterion._name=soft_hubert does not train model._name=distil_hubert; set criterion"),
+    ],
+)
+def test_a_training_that_would_learn_nothing_or_something_else_is_refused(
+    config: str, overrides: List[str], expected: str, labelled: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    with pytest.raises(SystemExit) as stopped:
+        _build(labelled, f"{config}/soft_hubert_tiny.yaml", *overrides)
+    assert stopped.value.code == 2
+    assert expected in capsys.readouterr().err
+
+
+@pytest.mark.parametrize(
+    ("model", "criterion", "fitting"),
+    [
+        ("soft_hubert", "distil_hubert", "soft_hubert"),
+        ("soft_hubert", "hubert", "soft_hubert"),
+        ("hubert_ctc", "soft_hubert", "ctc"),
+        ("distil_hubert", "ctc", "distil_hubert"),
+        ("soft_hubert", "of_my_own", None),
+        ("of_my_own", "soft_hubert", None),
+    ],
+)
+def test_model_and_criterion_of_this_package_belong_together(model: str, criterion: str, fitting: Optional[str]) -> None:
+    settings = (OmegaConf.create({"_name": model, "mask_prob": 0.5}), OmegaConf.create({"_name": criterion}))
+    if fitting is None:
+        check_objective(*settings)
+        return
+    with pytest.raises(
+        SoftHubertError, match=f"criterion._name={criterion} does not train model._name={model}; set criterion._name={fitting}$"
+    ):
+        check_objective(*settings)
+
+
+def test_a_training_on_the_frames_that_are_not_hidden_is_not(labelled: Path) -> None:
+    _build(labelled, "pretrain/soft_hubert_tiny.yaml", "model.mask_prob=0", "model.encoder_layers=1")
+    skipped = ["model.skip_nomask=true", "criterion.pred_nomask_weight=0", "model.encoder_layers=1"]
+    _build(labelled, "pretrain/soft_hubert_tiny.yaml", *skipped)

@@ -1,17 +1,18 @@
-"""Says in one line which setting has a value of the wrong kind. omegaconf ends in a traceback that names neither section nor remedy."""
+"""Says in one line which setting does not exist, or has a value of the wrong kind. omegaconf's traceback names no section or remedy."""
 
 from __future__ import annotations
 
+import difflib
 import enum
 from typing import Any, Iterator, Optional, Tuple, Union
 
-from omegaconf.errors import OmegaConfBaseException, ValidationError
+from omegaconf.errors import ConfigKeyError, ValidationError
 
 _KINDS = {bool: "true or false", int: "a whole number", float: "a number", str: "a text"}
 
 
 def refused_setting(error: BaseException) -> Optional[str]:
-    """The message for a value that omegaconf refuses.
+    """The message for a setting that omegaconf refuses.
 
     Args:
         error: what ended the training.
@@ -19,13 +20,18 @@ def refused_setting(error: BaseException) -> Optional[str]:
     Returns:
         ``None`` if it is another error, or about a setting of no task, model, criterion, optimizer or learning rate schedule.
     """
-    if not isinstance(error, ValidationError) or not isinstance(error, OmegaConfBaseException):
+    if not isinstance(error, (ValidationError, ConfigKeyError)):
         return None
     owner, key = getattr(error, "object_type", None), getattr(error, "key", None)
-    section = next((name for name, structure in _structures() if structure is owner), None)
-    field = getattr(owner, "__dataclass_fields__", {}).get(key)
-    if section is None or field is None:
+    section, structure = next(((section, name) for section, name, known in _structures() if known is owner), ("", ""))
+    fields = getattr(owner, "__dataclass_fields__", {})
+    if not section or key is None:
         return None
+    if key not in fields:
+        alike = difflib.get_close_matches(str(key), fields, 1)
+        remedy = f"did you mean {alike[0]}?" if alike else f"remove it, or change {section}._name"
+        return f"{section}.{key}: {structure} has no such setting; {remedy}"
+    field = fields[key]
     # The setting of one section may be that of another: model.normalize is ${task.normalize}.
     refers = isinstance(field.default, str) and field.default.startswith("${") and field.default.endswith("}")
     name = field.default[2:-1] if refers else f"{section}.{key}"
@@ -45,13 +51,13 @@ def _expected(kind: Any, name: str, value: str) -> str:
     return _KINDS.get(kind, "another kind of value")
 
 
-def _structures() -> Iterator[Tuple[str, Any]]:
-    """Sections of the configuration, each with the structures that it may have."""
+def _structures() -> Iterator[Tuple[str, str, Any]]:
+    """Sections of the configuration, each with the names that it may have and their structures."""
     from fairseq.models import MODEL_DATACLASS_REGISTRY
     from fairseq.registry import REGISTRIES
     from fairseq.tasks import TASK_DATACLASS_REGISTRY
 
-    yield from (("task", each) for each in TASK_DATACLASS_REGISTRY.values())
-    yield from (("model", each) for each in MODEL_DATACLASS_REGISTRY.values())
-    for section, registry in REGISTRIES.items():
-        yield from ((section, each) for each in registry["dataclass_registry"].values())
+    named = {"task": TASK_DATACLASS_REGISTRY, "model": MODEL_DATACLASS_REGISTRY}
+    named.update({section: registry["dataclass_registry"] for section, registry in REGISTRIES.items()})
+    for section, structures in named.items():
+        yield from ((section, name, structure) for name, structure in structures.items())

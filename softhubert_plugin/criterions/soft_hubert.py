@@ -86,6 +86,10 @@ class SoftHubertCriterion(FairseqCriterion):
             check_ranges("criterion", {**weights, "target_temperature": target_temperature, "confidence_weight": confidence_weight})
             if not pred_masked_weight and not pred_nomask_weight:
                 raise SoftHubertError("criterion.pred_masked_weight and pred_nomask_weight are both 0, so no frame is scored; set one")
+            if loss_weights is not None and len(loss_weights) > 1:
+                raise SoftHubertError(
+                    f"criterion.loss_weights={list(loss_weights)}: the model has one extra loss, its feature penalty; give one"
+                )
         self.target_temperature = target_temperature
         self.confidence_weight = confidence_weight
         by_region = dict(zip(REGIONS, (pred_masked_weight, pred_nomask_weight)))

@@ -41,6 +41,7 @@ from softhubert_plugin.ranges import check_ranges
 from softhubert_plugin.settings import SoftHubertPretrainingConfig, complete_shape
 from softhubert_plugin.tasks.batch_size import check_batch, check_longest
 from softhubert_plugin.tasks.encoder_check import check_encoder, check_there, relative_hint
+from softhubert_plugin.tasks.objective import check_objective
 from softhubert_plugin.tasks.precision import asked_of_trainer, check_precision
 from softhubert_plugin.tasks.schedule import warn_of_short_training
 
@@ -114,7 +115,9 @@ class SoftHubertPretrainingTask(HubertPretrainingTask):
                 self._check_names(cfg)
                 self._check_ranges()
                 check_precision(self.cfg, cfg)
-            warn_of_short_training(self.cfg._get_parent())
+                whole = self.cfg._get_parent()
+                check_objective(cfg, whole and whole.get("criterion"))
+            warn_of_short_training(whole)
         if trains_on_cpu and self.cfg.keep_memory:
             keep_freed_memory()
         fine_tuned = getattr(cfg, "w2v_path", None) is not None
