@@ -43,6 +43,27 @@ def atomic_path(path: PathLike) -> Iterator[Path]:
             temporary.unlink(missing_ok=True)
 
 
+def check_destination(path: PathLike, *inputs: PathLike) -> None:
+    """Check that a file can be written to ``path``, before what belongs in it is computed. Nothing is left there.
+
+    Args:
+        inputs: files that it is made from.
+
+    Raises:
+        SoftHubertError: there is a folder of this name, its folder cannot be written to, or it would take the place of an input.
+    """
+    target = Path(path)
+    if any(target.resolve() == Path(each).resolve() for each in inputs):
+        raise SoftHubertError(f"{path}: source and destination are one file; give another name")
+    with disk_errors(target):
+        if target.is_dir():
+            raise IsADirectoryError(errno.EISDIR, os.strerror(errno.EISDIR))
+        folder = target.parent
+        while not folder.exists():
+            folder = folder.parent
+        tempfile.TemporaryFile(dir=folder).close()
+
+
 # The system's error numbers, the problem, and what to do.
 _DISK_PROBLEMS = (
     ((errno.ENOSPC, errno.EDQUOT), "no space left on the device", "free some and run the same command again"),

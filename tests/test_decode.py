@@ -315,3 +315,28 @@ def test_missing_or_damaged_models_and_devices_are_refused(work: Path, tmp_path:
     with pytest.raises(SoftHubertError, match="the lexicon is empty"):
         (tmp_path / "empty.txt").write_text("")
         read_lexicon(tmp_path / "empty.txt")
+
+
+def test_a_place_that_cannot_be_written_is_refused_before_anything_is_scored(
+    work: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / "afile").write_text("kept")
+    checkpoint, search = work / "model" / "checkpoint.pt", BeamSettings(lm="any")
+    monkeypatch.setattr(AcousticModel, "__init__", lambda *_: pytest.fail("scores"))
+    for dest in (tmp_path / "afile", tmp_path / "afile" / "below" / "it"):
+        with pytest.raises(SoftHubertError, match="there is a file in the place of its folder"):
+            decode_split(work, "test", checkpoint, dest, processes=1)
+    with pytest.raises(SoftHubertError, match="there is a file in the place of its folder"):
+        decode_split(work, "test", checkpoint, tmp_path / "new", search=search, greedy=tmp_path / "afile", processes=1)
+    with pytest.raises(SoftHubertError, match="there is a folder of this name"):
+        tune_weights(work, "test", checkpoint, tmp_path, search=search, processes=1)
+    assert [path.name for path in tmp_path.iterdir()] == ["afile"] and (tmp_path / "afile").read_text() == "kept"
+
+
+def test_references_of_an_earlier_decoding_do_not_stay_beside_hypotheses_of_a_split_without(work: Path, tmp_path: Path) -> None:
+    checkpoint = work / "model" / "checkpoint.pt"
+    decode_split(work, "test", checkpoint, tmp_path / "out", processes=1)
+    assert (tmp_path / "out" / "ref.word").exists() and (tmp_path / "out" / "ref.units").exists()
+    (tmp_path / "test.tsv").write_text("\n".join((work / "test.tsv").read_text().splitlines()[:3]) + "\n")
+    decode_split(tmp_path, "test", checkpoint, tmp_path / "out", processes=1)
+    assert sorted(path.name for path in (tmp_path / "out").iterdir()) == ["decode.json", "generate.txt", "hypo.units", "hypo.word"]

@@ -309,3 +309,11 @@ def test_shards_of_a_split_are_fitted_on_together(tmp_path: Path) -> None:
     total = sum(len(shard.frames) for shard in read_shards(tmp_path, "train", 2))
     report = learn_gmm(tmp_path, "train", 2, tmp_path / "gmm", GmmOptions(2, perplexity=1.2))
     assert f"{total - len(_utterances(count=2)[0])} frames" in report or f"{total - len(_utterances(count=2)[1])} frames" in report
+
+
+def test_a_folder_in_the_place_of_the_mixture_is_refused_before_the_fit(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("softhubert_plugin.gmm.learn_gmm.fit_mixture", lambda *_, **__: pytest.fail("fits"))
+    with ShardWriter(tmp_path, "train", 0, 1, {}) as writer:
+        writer.add(np.random.default_rng(0).standard_normal((100, 4)).astype(np.float32))
+    with pytest.raises(SoftHubertError, match="there is a folder of this name"):
+        learn_gmm(tmp_path, "train", 1, tmp_path, GmmOptions(2))

@@ -18,6 +18,8 @@ from shapes import CODEWORDS, FULL, LETTERS, SHAPES, save_finetuned, save_pretra
 from softhubert_plugin.checkpoints.load import LoadedModel, load_checkpoint, read_checkpoint
 from softhubert_plugin.cli import main
 from softhubert_plugin.errors import SoftHubertError
+from softhubert_plugin.exchange.export_fairseq import export_fairseq
+from softhubert_plugin.exchange.export_torchaudio import export_torchaudio
 from softhubert_plugin.exchange.export_transformers import export_transformers
 from softhubert_plugin.exchange.import_transformers import import_transformers
 from softhubert_plugin.gmm.mixture import GaussianMixture
@@ -235,6 +237,25 @@ def test_models_that_fairseq_cannot_hold_are_refused(change: Dict[str, Any], com
     (tmp_path / "out" / "config.json").write_text(json.dumps({**config, **change}))
     with pytest.raises(SoftHubertError, match=complaint):
         import_transformers(tmp_path / "out", tmp_path / "back.pt")
+
+
+@pytest.mark.parametrize("export", [export_fairseq, export_torchaudio, export_transformers])
+def test_an_export_never_takes_the_place_of_its_checkpoint(export: Any, tmp_path: Path) -> None:
+    checkpoint = save_pretrained(tmp_path / "ckpt.pt", SHAPES["Base, small"])
+    before = checkpoint.read_bytes()
+    (tmp_path / "link.pt").symlink_to(checkpoint)
+    for dest in (checkpoint, tmp_path / "." / "link.pt"):
+        with pytest.raises(SoftHubertError, match="source and destination are one file|already exists"):
+            export(checkpoint, dest)
+    assert checkpoint.read_bytes() == before
+
+
+def test_nor_does_an_import_that_of_its_weights(tmp_path: Path) -> None:
+    export_transformers(save_pretrained(tmp_path / "ckpt.pt", SHAPES["Base, small"]), tmp_path / "out")
+    before = (tmp_path / "out" / "model.safetensors").read_bytes()
+    with pytest.raises(SoftHubertError, match="source and destination are one file"):
+        import_transformers(tmp_path / "out", tmp_path / "out" / "model.safetensors")
+    assert (tmp_path / "out" / "model.safetensors").read_bytes() == before
 
 
 def test_incomplete_or_existing_folders_are_refused_by_name(tmp_path: Path) -> None:

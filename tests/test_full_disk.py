@@ -17,7 +17,7 @@ import softhubert_plugin
 from softhubert_plugin.cli import main
 from softhubert_plugin.configurations import configuration_folder
 from softhubert_plugin.errors import SoftHubertError
-from softhubert_plugin.files import atomic_path, disk_errors
+from softhubert_plugin.files import atomic_path, check_destination, disk_errors
 from softhubert_plugin.gmm.mixture import GaussianMixture
 
 
@@ -235,6 +235,20 @@ def test_a_file_in_the_place_of_a_folder_and_a_folder_in_that_of_a_file_are_name
         with pytest.raises(SoftHubertError, match=f"{name}: cannot be written .{reason}"), atomic_path(tmp_path / name):
             pass
     assert sorted(path.name for path in tmp_path.iterdir()) == ["file", "folder"]
+
+
+def test_a_destination_is_looked_at_without_a_trace(tmp_path: Path) -> None:
+    (tmp_path / "file").write_text("kept")
+    check_destination(tmp_path / "a" / "new" / "place")
+    check_destination(tmp_path / "file", tmp_path / "other")
+    for path, inputs, complaint in (
+        (tmp_path, (), "there is a folder of this name"),
+        (tmp_path / "file" / "below", (), "there is a file in the place of its folder"),
+        (tmp_path / "a" / ".." / "file", (tmp_path / "file",), "source and destination are one file"),
+    ):
+        with pytest.raises(SoftHubertError, match=complaint):
+            check_destination(path, *inputs)
+    assert [path.name for path in tmp_path.iterdir()] == ["file"] and (tmp_path / "file").read_text() == "kept"
 
 
 def test_other_failures_are_passed_on(tmp_path: Path) -> None:

@@ -22,7 +22,7 @@ from softhubert_plugin.asr.processes import default_processes, in_processes
 from softhubert_plugin.checkpoints.load import checkpoint_sha256
 from softhubert_plugin.devices import usable_device
 from softhubert_plugin.errors import SoftHubertError
-from softhubert_plugin.files import PathLike, write_json, write_text
+from softhubert_plugin.files import PathLike, check_destination, write_json, write_text
 from softhubert_plugin.manifests import SAMPLE_RATE, Manifest, read_lines, read_manifest
 
 
@@ -123,6 +123,8 @@ def decode_split(
         searches[Path(greedy)] = None
     manifest = read_manifest(Path(data) / f"{split}.tsv")
     references = _references(Path(data), split, manifest)
+    for folder in searches:
+        check_destination(folder / "hypo.word")
     started = time.monotonic()
     device = usable_device(device)
     recogniser = Recogniser(manifest, str(checkpoint), device, tuple(searches.values()))
@@ -172,7 +174,10 @@ def _write(dest: Path, hypotheses: List[List[Hypothesis]], references: Optional[
     write_text(dest / "hypo.units", lines([found[0].units for found in hypotheses]))
     write_text(dest / "hypo.word", lines([found[0].words for found in hypotheses]))
     generated = [f"H-{index}\t{each.score:.6f}\t{each.words}\n" for index, found in enumerate(hypotheses) for each in found]
-    if references is not None:
+    if references is None:
+        for name in ("ref.units", "ref.word"):  # those of an earlier decoding would be scored against
+            (dest / name).unlink(missing_ok=True)
+    else:
         words = [words_of(units) for units in references]
         write_text(dest / "ref.units", lines(references))
         write_text(dest / "ref.word", lines(words))

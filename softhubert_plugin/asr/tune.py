@@ -22,7 +22,7 @@ from softhubert_plugin.asr.beam import BeamDecoder, BeamSettings, check_models
 from softhubert_plugin.asr.processes import in_processes
 from softhubert_plugin.devices import usable_device
 from softhubert_plugin.errors import SoftHubertError
-from softhubert_plugin.files import PathLike, write_json
+from softhubert_plugin.files import PathLike, check_destination, write_json
 from softhubert_plugin.manifests import Manifest, read_lines, read_manifest
 from softhubert_plugin.text_files import read_json
 
@@ -98,6 +98,7 @@ def tune_weights(
     words = sum(map(len, references))
     if not words:
         raise SoftHubertError(f"{data}/{split}.wrd: no words, so there is no word error rate to tune for; give a split with transcripts")
+    check_destination(dest)
     if processes is None:
         processes = len(os.sched_getaffinity(0))
     device = usable_device(device)

@@ -19,7 +19,7 @@ from softhubert_plugin.checkpoints.load import LoadedModel, load_checkpoint
 from softhubert_plugin.checkpoints.transformers import SPECIAL_TOKENS
 from softhubert_plugin.errors import SoftHubertError
 from softhubert_plugin.exchange.encoder import encoder_parameters, output_layer, pretraining_head, target_symbols
-from softhubert_plugin.files import PathLike, write_text
+from softhubert_plugin.files import PathLike, check_destination, write_text
 from softhubert_plugin.manifests import read_dictionary
 
 STOCK_TASK = "hubert_pretraining"
@@ -32,8 +32,10 @@ def export_fairseq(checkpoint: PathLike, dest: PathLike) -> str:
         A line that says what was written.
 
     Raises:
-        SoftHubertError: the checkpoint is unusable, stock fairseq cannot express the model, or ``DEST``'s folder has another dictionary.
+        SoftHubertError: the checkpoint is unusable, stock fairseq cannot express the model, ``DEST`` is the checkpoint or a folder, or
+            its folder has another dictionary.
     """
+    check_destination(dest, checkpoint)
     loaded = load_checkpoint(checkpoint)
     if not loaded.encoder_cfg.get("feature_layer_norm", True):
         raise SoftHubertError(

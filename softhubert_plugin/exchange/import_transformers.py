@@ -5,9 +5,9 @@ from __future__ import annotations
 from pathlib import Path
 
 from softhubert_plugin.checkpoints.contents import write_checkpoint
-from softhubert_plugin.checkpoints.transformers import WEIGHTS, read_transformers
+from softhubert_plugin.checkpoints.transformers import WEIGHTS, read_transformers, weights_file
 from softhubert_plugin.errors import SoftHubertError
-from softhubert_plugin.files import PathLike
+from softhubert_plugin.files import PathLike, check_destination
 
 
 def import_transformers(folder: PathLike, checkpoint: PathLike) -> str:
@@ -24,6 +24,7 @@ def import_transformers(folder: PathLike, checkpoint: PathLike) -> str:
             f"{folder}: no such folder; give one with config.json and {WEIGHTS}, written by transformers' save_pretrained"
         )
     state = read_transformers(folder)
+    check_destination(checkpoint, weights_file(folder))
     write_checkpoint(checkpoint, state)
     kind = "hubert_ctc" if state["cfg"]["model"]["_name"] == "hubert_ctc" else "encoder"
     normalize = str(bool(state["cfg"]["task"]["normalize"])).lower()

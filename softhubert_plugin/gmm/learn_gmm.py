@@ -19,7 +19,7 @@ from softhubert_plugin.devices import usable_device
 from softhubert_plugin.errors import SoftHubertError
 from softhubert_plugin.features.shard_chunks import Chunk
 from softhubert_plugin.features.shards import FeatureShard, read_shards
-from softhubert_plugin.files import PathLike, sha256_of
+from softhubert_plugin.files import PathLike, check_destination, sha256_of
 from softhubert_plugin.gmm import distributed
 from softhubert_plugin.gmm.calibration import calibrated_with_transitions, check_transitions
 from softhubert_plugin.gmm.em import Fit, fit_mixture
@@ -101,6 +101,7 @@ def learn_gmm(feat_dir: PathLike, split: str, nshard: int, gmm_path: PathLike, o
     """
     check_transitions(options.markov, options.stay, options.n_components)
     device = distributed.local_device(usable_device(device))
+    check_destination(gmm_path)
     with distributed.process_group(device):
         shards = read_shards(feat_dir, split, nshard)
         request = distributed.from_first(_request(shards, options) if distributed.rank() == 0 else "")

@@ -14,7 +14,7 @@ from tqdm import tqdm
 
 from softhubert_plugin.alignments.utterances import UNLABELLED, Alignments
 from softhubert_plugin.errors import SoftHubertError
-from softhubert_plugin.files import PathLike, write_json
+from softhubert_plugin.files import PathLike, check_destination, write_json
 from softhubert_plugin.labels.opening import open_label_file
 from softhubert_plugin.labels.soft import SoftLabels
 from softhubert_plugin.labels.verify import verify_labels
@@ -53,6 +53,8 @@ def measure_labels(
         SoftHubertError: labels, manifest or alignments are not usable, or do not belong together.
     """
     path = Path(path)
+    if dest is not None:
+        check_destination(dest, path)
     labels = open_label_file(path)
     soft = isinstance(labels, SoftLabels)
     label_rate = labels.rate(label_rate)

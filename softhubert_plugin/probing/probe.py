@@ -19,7 +19,7 @@ from softhubert_plugin.alignments.utterances import UNLABELLED, Alignments
 from softhubert_plugin.devices import usable_device
 from softhubert_plugin.errors import SoftHubertError
 from softhubert_plugin.features.layers import FILE_NAME
-from softhubert_plugin.files import PathLike, write_json, write_text
+from softhubert_plugin.files import PathLike, check_destination, write_json, write_text
 from softhubert_plugin.probing.information import JointCounts
 from softhubert_plugin.probing.layer_frames import (
     Drawn,
@@ -105,6 +105,7 @@ def probe_layers(
     """
     if choose_by not in ("accuracy", "pnmi") or (choose_by == "pnmi" and not clusters):
         raise SoftHubertError(f"--by {choose_by}: expected accuracy, or pnmi with --clusters above 0")
+    check_destination(Path(dest) / FILE_NAME)
     device = usable_device(device)
     manifest, source = open_layers(feat_dir, split, nshard, manifest_path, checkpoint, layers, percent, dest, device)
     floor = None if mfcc_dir is None else open_mfcc(mfcc_dir, split, manifest)

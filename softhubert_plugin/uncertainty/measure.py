@@ -14,7 +14,7 @@ from tqdm import tqdm
 
 from softhubert_plugin.audio.check import audio_length
 from softhubert_plugin.errors import SoftHubertError
-from softhubert_plugin.files import PathLike, write_json, write_text
+from softhubert_plugin.files import PathLike, check_destination, write_json, write_text
 from softhubert_plugin.manifests import SAMPLE_RATE
 from softhubert_plugin.report.uncertainty_figures import uncertainty_documents
 from softhubert_plugin.uncertainty.by_speaker import BySpeaker
@@ -74,6 +74,7 @@ def measure_uncertainty(
     )  # fmt: skip
     if listen:
         audio_length(corpus.manifest.audio_path(0))  # so that audio that is not there is noticed before the labels are read
+    check_destination(Path(dest) / "uncertainty.json")
     found = collect(corpus)
     folder = Path(dest)
     for name, document in uncertainty_documents(found.results):
