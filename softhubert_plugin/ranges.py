@@ -26,10 +26,12 @@ class Range(NamedTuple):
 _COUNT = Range("1 or more", lambda number: number >= 1)
 _AMOUNT = Range("0 or more", lambda number: number >= 0)
 _POSITIVE = Range("a number above 0", lambda number: number > 0)
+_SEED = Range("a number from 0 to 4294967295", lambda number: 0 <= number < 2**32)
 _SHARE = Range("0 or more, and below 1", lambda number: 0 <= number < 1)
 
 # The settings of fairseq's HuBERT and of ours, by section of the configuration. A list holds a number for each label set or epoch.
 RANGES: Mapping[str, Mapping[str, Range]] = {
+    "common": {"seed": _SEED},
     "task": {
         "sample_rate": _COUNT,
         "frame_rate": _POSITIVE,
@@ -67,7 +69,7 @@ def check_ranges(section: str, settings: Any) -> None:
     """Check the numbers of one section of a configuration. Settings that are absent or ``null`` are left alone.
 
     Args:
-        section: ``task``, ``model``, ``criterion``, ``optimization`` or ``optimizer``.
+        section: ``common``, ``task``, ``model``, ``criterion``, ``optimization`` or ``optimizer``.
         settings: the section: a dictionary, or a configuration; ``None`` has no settings.
 
     Raises:

@@ -2,24 +2,29 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import os
 import subprocess
 import sys
 from pathlib import Path
-from typing import Dict, List
+from types import SimpleNamespace
+from typing import Dict, List, Optional
 
 import numpy as np
 import pytest
 import torch
+from pretended_gpu import pretend
 
 import softhubert_plugin
 from softhubert_plugin.cli import main
 from softhubert_plugin.configurations import configuration_folder
+from softhubert_plugin.errors import SoftHubertError
 from softhubert_plugin.features.shards import ShardWriter
 from softhubert_plugin.gmm.engine import Engine, Sums
 from softhubert_plugin.gmm.mixture import GaussianMixture
 from softhubert_plugin.labels.soft import open_soft_labels
+from softhubert_plugin.tasks.precision import check_precision
 
 PLUGIN = Path(softhubert_plugin.__file__).parent
 DEVICES = ["cpu", pytest.param("cuda", marks=pytest.mark.cuda)]
@@ -47,6 +52,14 @@ def _train(corpus: Path, *overrides: str) -> List[float]:
     assert all(torch.isfinite(weight.float()).all() for weight in state["model"].values())
     logged = [line[line.index("{") :] for line in output.splitlines() if "[train_inner]" in line and "{" in line]
     return [float(json.loads(line)["loss"]) for line in logged]
+
+
+@pytest.mark.parametrize(("gpus", "cpu", "why"), [(0, False, "PyTorch finds none here"), (1, True, "common.cpu=true"), (1, False, None)])
+def test_fp16_is_refused_where_a_cpu_would_train(gpus: int, cpu: bool, why: Optional[str]) -> None:
+    trainer = SimpleNamespace(fp16=True, bf16=False, cpu=cpu)
+    with pretend(gpus), pytest.raises(SoftHubertError, match=str(why)) if why else contextlib.nullcontext():
+        check_precision(trainer, None)
+    check_precision(SimpleNamespace(fp16=False, bf16=True, cpu=True), None)  # PyTorch multiplies in bfloat16 on a CPU too
 
 
 @pytest.mark.cuda

@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+import contextlib
 import re
 from pathlib import Path
-from typing import List, Optional
+from typing import Any, Dict, List, Optional
 
 import pytest
 from noise_corpus import label_corpus, write_corpus
@@ -12,6 +13,7 @@ from omegaconf import OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 from trainers import build_trainer
 
+from softhubert_plugin.compat.first_settings import check_first_settings
 from softhubert_plugin.compat.wrong_settings import refused_setting
 from softhubert_plugin.configurations import configuration_folder
 from softhubert_plugin.errors import SoftHubertError
@@ -73,6 +75,28 @@ def test_so_is_one_of_fine_tuning(override: str, labelled: Path, capsys: pytest.
     with pytest.raises(SystemExit):
         _build(labelled, "finetune/soft_hubert_tiny.yaml", f"task.label_dir={labelled}", "model.w2v_path=/nowhere", override)
     assert f"softhubert: error: {override.partition('=')[0]}=" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize(
+    ("section", "expected"),
+    [
+        ({"common": {"seed": -1}}, "common.seed=-1: expected a number from 0 to 4294967295"),
+        ({"common": {"seed": 2**32}}, "common.seed=4294967296: expected"),
+        ({"dataset": {"max_tokens": None}}, "dataset.max_tokens and dataset.batch_size are both null"),
+        ({"common": {"seed": 2**32 - 1}}, ""),
+    ],
+)
+def test_what_fairseq_uses_before_it_makes_a_task_is_checked_too(
+    section: Dict[str, Any], expected: str, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from fairseq_cli import train
+
+    monkeypatch.setattr(train, "add_defaults", lambda cfg: None)
+    check_first_settings()
+    cfg = OmegaConf.merge({"common": {"seed": 1}, "dataset": {"max_tokens": 9, "batch_size": None}}, section)
+    with pytest.raises(SystemExit) if expected else contextlib.nullcontext():
+        train.add_defaults(cfg)
+    assert expected in capsys.readouterr().err
 
 
 def test_numbers_of_every_configuration_are_in_range() -> None:

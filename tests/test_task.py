@@ -5,7 +5,7 @@ from __future__ import annotations
 import contextlib
 from pathlib import Path
 from types import SimpleNamespace
-from typing import Any, Callable, Dict, List, Tuple
+from typing import Any, Callable, Dict, List, Optional, Tuple
 
 import numpy as np
 import pytest
@@ -201,6 +201,19 @@ def test_an_utterance_that_fits_into_no_batch_is_refused_by_its_name(
     path = manifest.audio_path(int(np.argmax(manifest.sizes)))
     complaint = f"{path}: takes {longest} samples, but a batch holds {longest - 1} (dataset.{name}); set dataset.{name}={longest}"
     assert complaint in capsys.readouterr().err
+
+
+@pytest.mark.parametrize(("room", "in_validation", "expected"), [(0, 1, "max_tokens"), (1, 0, "max_tokens_valid"), (1, 1, None)])
+def test_a_split_of_training_and_validation_needs_room_in_the_batches_of_both(
+    labelled: Path, room: int, in_validation: int, expected: Optional[str], capsys: pytest.CaptureFixture[str]
+) -> None:
+    longest = int(read_manifest(labelled / "train.tsv").sizes.max()) - 1
+    subsets = {"train_subset": "train", "valid_subset": "train"}
+    dataset = {"max_tokens": longest + room, "max_tokens_valid": longest + in_validation, **subsets}
+    whole = OmegaConf.create({"task": _task(labelled, pad_audio=True).cfg, "dataset": dataset})
+    with pytest.raises(SystemExit) if expected else contextlib.nullcontext():
+        setup_task(whole.task).load_dataset("train")
+    assert (f"(dataset.{expected})" in capsys.readouterr().err) == bool(expected)
 
 
 def test_the_task_state_is_numbers_and_strings(labelled: Path, corpus: Path) -> None:

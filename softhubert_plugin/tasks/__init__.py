@@ -6,6 +6,7 @@ It therefore applies the fixes of ``compat`` and imports the criteria and optimi
 from softhubert_plugin.checkpoints.load import read_checkpoint
 from softhubert_plugin.compat.atomic_checkpoints import write_checkpoints_atomically
 from softhubert_plugin.compat.broadcast import exchange_objects_with_torch
+from softhubert_plugin.compat.first_settings import check_first_settings
 from softhubert_plugin.compat.gradient_norm import clip_gradients_where_they_are
 from softhubert_plugin.compat.hubert_ctc_settings import complete_hubert_ctc
 from softhubert_plugin.compat.known_warnings import silence_known_warnings
@@ -27,6 +28,7 @@ clip_gradients_where_they_are()
 unscale_gradients_once()
 refuse_optimizers_in_one_line()
 silence_known_warnings()
+check_first_settings()
 
 from softhubert_plugin import criterions, optim  # noqa: E402  (need fairseq, like the tasks themselves)
 from softhubert_plugin.tasks.resuming import check_resumed  # noqa: E402  (too)

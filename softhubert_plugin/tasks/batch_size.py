@@ -59,10 +59,11 @@ def check_longest(manifest: Manifest, dataset: Any, *, split: str, settings: Any
     if not settings:
         return
     validated = split in str(settings.get("valid_subset")).split(",")
-    name = "max_tokens_valid" if validated else "max_tokens"
-    limit = settings.get(name)
-    if not limit or not (validated or split == settings.get("train_subset")):
+    applying = {"max_tokens": split == settings.get("train_subset"), "max_tokens_valid": validated}
+    limits = [(settings.get(name), name) for name, applies in applying.items() if applies and settings.get(name)]
+    if not limits:
         return
+    limit, name = min(limits)
     longest = int(np.argmax(dataset.sizes))
     samples = dataset.size(longest)  # after cropping
     if samples > limit:
