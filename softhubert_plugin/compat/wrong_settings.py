@@ -28,7 +28,7 @@ def refused_setting(error: BaseException) -> Optional[str]:
     if not section or key is None:
         return None
     if key not in fields:
-        alike = difflib.get_close_matches(str(key), fields, 1)
+        alike = difflib.get_close_matches(str(key), fields, 1, cutoff=0.85)
         remedy = f"did you mean {alike[0]}?" if alike else f"remove it, or change {section}._name"
         return f"{section}.{key}: {structure} has no such setting; {remedy}"
     field = fields[key]

@@ -5,6 +5,7 @@ A changed setting would otherwise go unnoticed where the weights still fit: numb
 
 from __future__ import annotations
 
+import os
 from typing import Any, List, Mapping, Optional
 
 from omegaconf import OmegaConf
@@ -48,6 +49,7 @@ def check_resumed(path: str, state: Mapping[str, Any], task: Any, cfg: Any, erro
     saved = OmegaConf.create(state["cfg"])
     if not saved.get("task") or saved.task.get("_name") != cfg.task._name or cfg.task._name != "soft_hubert_pretraining":
         return
+    path = os.path.abspath(path)  # fairseq's is relative to the folder where hydra works
     found = _training_differences(saved, cfg) + _state_differences(state["task_state"], task.state_dict())
     if error is None:
         if found:
