@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import pickle
 import tracemalloc
 from dataclasses import replace
@@ -245,6 +246,27 @@ def test_features_without_description_need_a_label_rate(tmp_path: Path) -> None:
         dump_gmm_posteriors(tmp_path, "train", tmp_path / "gmm", 1, 0, tmp_path)
     dump_gmm_posteriors(tmp_path, "train", tmp_path / "gmm", 1, 0, tmp_path, label_rate=50.0)
     assert open_soft_labels(tmp_path / "train_0_1.gmm").info.label_rate == 50.0
+
+
+def test_features_without_description_that_changed_are_labelled_again(tmp_path: Path) -> None:
+    frames = np.random.default_rng(0).standard_normal((40, 3)).astype(np.float32)
+
+    def dump(frames: np.ndarray, lengths: str, seconds: int) -> str:
+        np.save(tmp_path / "train_0_1.npy", frames)
+        (tmp_path / "train_0_1.len").write_text(lengths)
+        os.utime(tmp_path / "train_0_1.npy", (seconds, seconds))
+        if not (tmp_path / "gmm").exists():
+            learn_gmm(tmp_path, "train", 1, tmp_path / "gmm", GmmOptions(3, perplexity=1.5))
+        return dump_gmm_posteriors(tmp_path, "train", tmp_path / "gmm", 1, 0, tmp_path, label_rate=50.0)
+
+    assert "2 utterances" in dump(frames, "15\n25\n", 1)
+    labelled = open_soft_labels(tmp_path / "train_0_1.gmm").path.stat().st_mtime
+    assert "already there" in dump(frames, "15\n25\n", 1)
+    assert "2 utterances" in dump(-frames, "15\n25\n", int(labelled) + 10)
+    os.utime(tmp_path / "train_0_1.gmm", (labelled + 20, labelled + 20))
+    assert "already there" in dump(-frames, "15\n25\n", int(labelled) + 10)
+    assert "2 utterances" in dump(-frames, "25\n15\n", 1)
+    assert open_soft_labels(tmp_path / "train_0_1.gmm").lengths.tolist() == [25, 15]
 
 
 @pytest.mark.parametrize("damage", ["length", "dimension", "empty"])

@@ -21,7 +21,7 @@ from softhubert_plugin.features import hidden_states as states_module
 from softhubert_plugin.features.hidden_states import frames_of, hidden_states
 from softhubert_plugin.features.hubert import dump_hubert
 from softhubert_plugin.features.layer_stream import layer_features
-from softhubert_plugin.features.shards import ShardWriter, read_shard
+from softhubert_plugin.features.shards import ShardWriter, is_complete, read_shard
 from softhubert_plugin.front_end import parse_conv_feature_layers
 from softhubert_plugin.manifests import read_manifest, write_manifest
 
@@ -156,6 +156,31 @@ def test_a_writer_trusts_the_journal_only_as_far_as_the_frames_go(tmp_path: Path
     shard = read_shard(tmp_path, "train", 0, 1)
     np.testing.assert_array_equal(shard.frames, np.concatenate(frames))
     assert shard.lengths.tolist() == [3, 4, 5, 6, 7]
+
+
+@pytest.mark.parametrize("resume", [True, False])
+def test_an_interrupted_dump_in_the_place_of_an_older_one_is_not_taken_for_fairseqs(resume: bool, tmp_path: Path) -> None:
+    def write(kind: str, error: bool = False) -> None:
+        with ShardWriter(tmp_path, "train", 0, 1, {"kind": kind}, resume=resume) as writer:
+            for _ in range(2 - len(writer.lengths)):
+                writer.add(np.full((30, 2), len(kind), dtype=np.float32))
+            if error:
+                raise KeyboardInterrupt
+
+    write("old")
+    with pytest.raises(KeyboardInterrupt):
+        write("another", error=True)
+    assert (tmp_path / "train_0_1.npy").exists() and not is_complete(tmp_path, "train", 0, 1, {"kind": "another"})
+    with pytest.raises(SoftHubertError, match="was interrupted or is still running.*dump the shard again" if resume else "no such file"):
+        read_shard(tmp_path, "train", 0, 1)
+    # An earlier version left the lengths. So does an interruption just before the description is written.
+    (tmp_path / "train_0_1.len").write_text("30\n30\n")
+    if resume:
+        with pytest.raises(SoftHubertError, match="was interrupted or is still running"):
+            read_shard(tmp_path, "train", 0, 1)
+    write("another")
+    shard = read_shard(tmp_path, "train", 0, 1)
+    assert shard.info == {"kind": "another"} and (shard.frames == 7).all() and not list(tmp_path.glob(".*"))
 
 
 def test_a_shard_is_written_by_one_process_at_a_time(tmp_path: Path) -> None:

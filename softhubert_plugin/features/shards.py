@@ -102,14 +102,26 @@ def shard_path(directory: PathLike, split: str, rank: int, nshard: int, suffix: 
     return Path(directory) / f"{split}_{rank}_{nshard}{suffix}"
 
 
+def _journal_path(path: Path) -> Path:
+    """The journal of the writer of a shard: it is there while the shard is being written, and after an interruption."""
+    return path.with_name(f".{path.stem}.len.partial")
+
+
 def read_shard(directory: PathLike, split: str, rank: int, nshard: int) -> FeatureShard:
     """Open one shard and check that its parts belong together.
 
     Raises:
-        SoftHubertError: a part is missing or damaged, or ``.npy`` and ``.len`` disagree.
+        SoftHubertError: a part is missing or damaged, ``.npy`` and ``.len`` disagree, or the shard's dump was interrupted.
     """
     path = shard_path(directory, split, rank, nshard)
     remedy = f"dump the shard again ('softhubert features ... {nshard} {rank} {directory}')"
+    journal = _journal_path(path)
+    # Without its description, what lies there would count as fairseq's own, whatever it was made of.
+    if journal.exists() and not path.with_suffix(".json").exists():
+        raise SoftHubertError(
+            f"{path}: its dump was interrupted or is still running ({journal.name} is beside it); {remedy}, or "
+            "remove that file if another program wrote the shard since"
+        )
     frames, lengths = open_rows(path, what="feature shard", remedy=remedy)
     return FeatureShard(path=path, frames=frames, lengths=lengths, info=_read_info(path.with_suffix(".json"), remedy))
 
@@ -194,7 +206,7 @@ class ShardWriter:
         self.made_with = made_with or {}
         self.lengths: List[int] = []
         self._partial = self.path.with_name(f".{self.path.name}.partial")
-        self._journal_path = self._partial.with_name(f".{self.path.stem}.len.partial")
+        self._journal_path = _journal_path(self.path)
         self._pending: List[int] = []
         self._output: Optional[Any] = None
 
@@ -208,7 +220,9 @@ class ShardWriter:
                 self._journal.close()
                 raise SoftHubertError(f"{self.path}: another process is writing this shard; wait for it, or stop it first") from None
             # The old description is removed first and the new one is written last: an interrupted shard is never taken for complete.
+            # Without its lengths too, the old shard is not taken for one of fairseq's own.
             self.path.with_suffix(".json").unlink(missing_ok=True)
+            self.path.with_suffix(".len").unlink(missing_ok=True)
             self.rewind(self._written() if self.resume else 0)
         return self
 

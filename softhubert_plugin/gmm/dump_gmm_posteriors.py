@@ -125,7 +125,7 @@ def dump_gmm_posteriors(
         "frames": int(source.lengths.sum()),
         "frame_wise": used_frame_wise,
     }
-    if _is_complete(path, wanted):
+    if _is_complete(path, wanted, source):
         return f"{path}: already there"
     statistics = EntropyStatistics(mixture.n_components)
     blocks = _progress(source, "posteriors")
@@ -187,13 +187,16 @@ def _check_features(mixture: GaussianMixture, source: FrameStream, gmm_path: Pat
         raise SoftHubertError(f"{source.path}: features {found}, but {gmm_path} was fitted on {learnt_from}; dump those features")
 
 
-def _is_complete(path: Path, wanted: Dict[str, Any]) -> bool:
-    """Whether the labels were already written, with all the ``wanted`` fields in their description."""
+def _is_complete(path: Path, wanted: Dict[str, Any], source: FrameStream) -> bool:
+    """Whether the labels of these frames were already written, with all the ``wanted`` fields in their description."""
     try:
-        info = open_soft_labels(path).info
+        labels = open_soft_labels(path)
     except SoftHubertError:
         return False
-    return all(getattr(info, name) == value for name, value in wanted.items())
+    # Features that do not say what they are (fairseq's own) may have been dumped again from another model.
+    older = not source.info and path.stat().st_mtime_ns < source.path.stat().st_mtime_ns
+    described = all(getattr(labels.info, name) == value for name, value in wanted.items())
+    return described and not older and np.array_equal(labels.lengths, source.lengths)
 
 
 def _progress(source: FrameStream, what: str) -> Iterator[Block]:
