@@ -11,6 +11,7 @@ import pytest
 
 from softhubert_plugin.cli import main
 from softhubert_plugin.errors import SoftHubertError
+from softhubert_plugin.files import sha256_of
 from softhubert_plugin.labels.convert import convert_labels
 from softhubert_plugin.labels.hard import HardLabels
 from softhubert_plugin.labels.merge import merge_labels
@@ -68,6 +69,7 @@ def test_labels_of_a_mixture_know_its_number_of_components(labelled_corpus: Path
         assert "4 utterances" in verify_file(Path(hard) / f"{split}.km", labelled_corpus / f"{split}.tsv", label_rate=100)
         soft = open_labels(labelled_corpus / "labels", split, "gmm")
         found = open_labels(hard, split, "km")
+        assert (found.label_rate, found.manifest_sha256) == (100, soft.manifest_sha256) and found.made_with == sha256_of(mixture)
         assert found.n_components == 8
         assert all(np.array_equal(soft.utterance(index).most_probable(), found.utterance(index).components) for index in range(4))
     # A shard of the other split in place of this one's: its record comes with it or not.
@@ -205,7 +207,39 @@ def test_a_damaged_record_is_refused(content: str, shards: Path) -> None:
         merge_labels(shards, "train", 2)
 
 
-@pytest.mark.parametrize("odd", [{"clusters": 0}, {"clusters": True}, {"clusters": 8.0}, {"utterances": -1}, {"labels_sha256": None}])
+def test_records_of_earlier_versions_have_no_rate_and_those_of_some_shards_say_nothing_of_the_whole(shards: Path) -> None:
+    def describe(rank: int) -> None:
+        labels = shards / f"train_{rank}_2.km"
+        record = {
+            "clusters": 5,
+            "utterances": (2, 3)[rank],
+            "source_sha256": "s",
+            "manifest_sha256": "",
+            "labels_sha256": sha256_of(labels),
+        }
+        (shards / f"train_{rank}_2.km.json").write_text(json.dumps(record))
+
+    describe(0)
+    merge_labels(shards, "train", 2)
+    assert not (shards / "train.km.json").exists() and open_labels(shards, "train", "km").made_with == ""
+    describe(1)
+    merge_labels(shards, "train", 2)
+    labels = open_labels(shards, "train", "km")
+    assert (labels.made_with, labels.manifest_sha256, labels.label_rate) == ("s", "", None)
+
+
+@pytest.mark.parametrize(
+    "odd",
+    [
+        {"clusters": 0},
+        {"label_rate": 0},
+        {"label_rate": "100"},
+        {"clusters": True},
+        {"clusters": 8.0},
+        {"utterances": -1},
+        {"labels_sha256": None},
+    ],
+)
 def test_a_record_with_odd_values_is_refused(odd: Dict[str, Optional[int]], shards: Path) -> None:
     texts = dict.fromkeys(("source_sha256", "manifest_sha256", "labels_sha256"), "")
     (shards / "train_0_2.km.json").write_text(json.dumps({"clusters": 8, "utterances": 2, **texts, **odd}))

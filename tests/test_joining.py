@@ -153,4 +153,4 @@ def test_hard_shards_are_removed_with_their_records(labelled_corpus: Path) -> No
         assert main(["gmm", "dump", str(labelled_corpus), "train", mixture, "2", rank, labels, "--audio", "mfcc", "--hard"]) == 0
     for _ in range(2):
         assert main(["labels", "merge", labels, "train", "2", "--remove-shards"]) == 0
-        assert _names(labelled_corpus / "km") == ["dict.km.txt", "train.km"]
+        assert _names(labelled_corpus / "km") == ["dict.km.txt", "train.km", "train.km.json"]

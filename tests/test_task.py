@@ -166,6 +166,36 @@ def test_splits_labelled_by_different_mixtures_are_refused(labelled: Path, capsy
     assert "label all splits with one mixture" in capsys.readouterr().err
 
 
+def test_hard_labels_are_known_by_their_record_as_long_as_it_is_of_this_file(labelled: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    learn_gmm(labelled / "mfcc", "train", 1, labelled / "other.safetensors", GmmOptions(4, perplexity=2.0, seed=7))
+    for folder, mixture in (("lab", "gmm"), ("others", "other")):
+        for split in ("train", "valid"):
+            dump_gmm_posteriors(labelled / "mfcc", split, labelled / f"{mixture}.safetensors", 1, 0, labelled / folder, hard=True)
+            merge_labels(labelled / folder, split, 1, hard=True, remove_shards=True)
+    lab, hard = labelled / "lab", {"labels": ["km"]}
+
+    def refused(split: str, **changes: Any) -> str:
+        task = _task(labelled, **{**hard, **changes})
+        with pytest.raises(SystemExit):
+            for each in dict.fromkeys(("train", split)):
+                task.load_dataset(each)
+        return capsys.readouterr().err
+
+    assert "labels at 100 Hz, but task.label_rate is 50" in refused("train", label_rate=50.0)
+    (labelled / "train.tsv").rename(labelled / "train.kept")
+    (labelled / "train.tsv").write_bytes((labelled / "valid.tsv").read_bytes())
+    assert "train.km: made for another manifest" in refused("train")
+    (labelled / "train.kept").rename(labelled / "train.tsv")
+    for name in ("valid.km", "valid.km.json"):
+        (lab / name).write_bytes((labelled / "others" / name).read_bytes())
+    assert "valid.km: the labels come from another clustering (4 components" in refused("valid")
+    # A record that is missing, or of other labels, says nothing: such labels go with any of as many clusters, as those of fairseq do.
+    (lab / "valid.km.json").write_bytes((lab / "train.km.json").read_bytes())
+    task = _task(labelled, **hard)
+    for split in ("train", "valid"):
+        task.load_dataset(split)
+
+
 def test_transcripts_with_letters_that_the_dictionary_lacks_are_refused(corpus: Path, capsys: pytest.CaptureFixture[str]) -> None:
     lines = (corpus / "train.ltr").read_text().splitlines()
     (corpus / "train.ltr").write_text("\n".join(["Q U I Z |", *lines[1:]]) + "\n")

@@ -255,6 +255,7 @@ def _dump_hard(engine: Engine, source: FrameStream, path: Path, made_with: str, 
         utterances=len(source.lengths),
         source_sha256=made_with,
         manifest_sha256=source.info.get("manifest_sha256", ""),
+        label_rate=source.info.get("frame_rate"),
     )
     what = f"{len(source.lengths)} utterances, {source.lengths.sum()} frames"
     which = "its component on the best path" if viterbi else "the most probable"

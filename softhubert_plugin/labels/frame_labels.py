@@ -22,6 +22,8 @@ class FrameLabels(ABC):
         n_components: K.
         source: identifies what the component ids mean: a fingerprint of the mixture, or of the clustering's dictionary. It must be the
             same for all splits.
+        made_with: fingerprint of the mixture of hard labels, whose :attr:`source` says only how many clusters there are; empty if they do
+            not record it.
         lengths: ``(utterances,)`` label frames of each utterance.
         label_rate: frames per second, or ``None`` if the file does not record it.
         manifest_sha256: fingerprint of the manifest that the labels were made for; empty if the file does not record it.
@@ -31,6 +33,7 @@ class FrameLabels(ABC):
     path: Path
     n_components: int
     source: str
+    made_with: str = ""
     lengths: np.ndarray
     label_rate: Optional[float] = None
     manifest_sha256: str = ""
@@ -38,6 +41,11 @@ class FrameLabels(ABC):
 
     def __len__(self) -> int:
         return len(self.lengths)
+
+    def same_clusters(self, other: FrameLabels) -> bool:
+        """Whether the component ids of both mean the same, as far as the files record it."""
+        same_mixture = self.made_with == other.made_with or not self.made_with or not other.made_with
+        return self.source == other.source and self.n_components == other.n_components and same_mixture
 
     @abstractmethod
     def entries(self, index: int) -> FrameTargets:

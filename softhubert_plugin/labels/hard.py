@@ -5,6 +5,7 @@ They are read through the same interface as soft labels, so that a k-means basel
 
 from __future__ import annotations
 
+import hashlib
 import warnings
 from pathlib import Path
 from typing import Dict, List
@@ -14,6 +15,7 @@ import numpy as np
 from softhubert_plugin.errors import SoftHubertError
 from softhubert_plugin.files import PathLike, sha256_of
 from softhubert_plugin.labels.frame_labels import FrameLabels
+from softhubert_plugin.labels.hard_record import read_record
 from softhubert_plugin.labels.targets import FrameTargets
 from softhubert_plugin.manifests import read_dictionary
 from softhubert_plugin.text_files import unmarked_line
@@ -23,6 +25,8 @@ MOST_DIGITS = 9  # of a cluster number
 
 class HardLabels(FrameLabels):
     """A text label file, read one line at a time; opening it checks every label.
+
+    A record beside it (:mod:`softhubert_plugin.labels.hard_record`) tells mixture, manifest and rate, if it is of this very file.
 
     Args:
         path: ``{split}.{label}``.
@@ -42,18 +46,28 @@ class HardLabels(FrameLabels):
         clusters = np.asarray(cluster_numbers(dictionary, symbols), dtype=np.int64)
         self._components = np.argsort(clusters)
         self._clusters = clusters[self._components]
+        record = read_record(self.path)
+        digest = hashlib.sha256()
+        sizes: List[int] = []
+        lengths: List[int] = []
         try:
             with open(self.path, "rb") as stream:
-                sizes, lengths = zip(*((len(line), len(self._parse(line, index))) for index, line in enumerate(stream)))
+                for index, line in enumerate(stream):
+                    sizes.append(len(line))
+                    lengths.append(len(self._parse(line, index)))
+                    if record is not None:
+                        digest.update(line)
         except FileNotFoundError:
             raise SoftHubertError(
                 f"{path}: no such labels; make them with fairseq's dump_km_label.py or 'softhubert gmm dump --hard', and join the "
                 "shards with 'softhubert labels merge'"
             ) from None
-        except ValueError:
-            raise SoftHubertError(f"{path}: the label file is empty; make it again") from None
+        if not sizes:
+            raise SoftHubertError(f"{path}: the label file is empty; make it again")
         self._offsets = np.cumsum([0, *sizes])
         self.lengths = np.asarray(lengths, dtype=np.int64)
+        if record is not None and record.labels_sha256 == digest.hexdigest():
+            self.made_with, self.manifest_sha256, self.label_rate = record.source_sha256, record.manifest_sha256, record.label_rate
 
     def entries(self, index: int) -> FrameTargets:
         """The targets of one utterance: one component per frame, with probability one."""

@@ -17,7 +17,7 @@ from softhubert_plugin.features.shards import shard_path, shard_range
 from softhubert_plugin.files import PathLike, atomic_path
 from softhubert_plugin.labels.cluster_dictionary import ClusterDictionary
 from softhubert_plugin.labels.hard import MOST_DIGITS
-from softhubert_plugin.labels.hard_record import HardShardRecord, read_record, record_path
+from softhubert_plugin.labels.hard_record import HardRecord, read_record, record_path, write_record
 from softhubert_plugin.manifests import Manifest
 from softhubert_plugin.text_files import unmarked_line
 
@@ -27,7 +27,7 @@ _AGAIN = "dump the shard again"
 def merge_hard_shards(
     lab_dir: PathLike, split: str, nshard: int, *, clusters: Optional[int] = None, manifest: Optional[Manifest] = None
 ) -> str:
-    """Write ``{split}.km`` from the shards ``{split}_{rank}_{nshard}.km``, and ``dict.km.txt``.
+    """Write ``{split}.km`` from the shards ``{split}_{rank}_{nshard}.km``, its record if all of them have one, and ``dict.km.txt``.
 
     Args:
         clusters: number of clusters of the clustering; by default what the shards record, then what the dictionary lists, then what the
@@ -67,7 +67,23 @@ def merge_hard_shards(
             except SoftHubertError as error:
                 raise SoftHubertError(f"{path}: {error}") from None
             utterances, frames, used = utterances + lines, frames + labels, used | found
+    _write_joined_record(target, utterances, records)
     return f"{target}: {utterances} utterances, {frames} frames; {dictionary.write(used)}"
+
+
+def _write_joined_record(target: Path, utterances: int, records: List[Optional[HardRecord]]) -> None:
+    """Describe the joined labels as the shards' records do, which agree. An old record that does not fit them is not used by anyone."""
+    known = [record for record in records if record is not None]
+    if len(known) == len(records):
+        rates = {record.label_rate for record in known}
+        write_record(
+            target,
+            clusters=known[0].clusters,
+            utterances=utterances,
+            source_sha256=known[0].source_sha256,
+            manifest_sha256=known[0].manifest_sha256,
+            label_rate=rates.pop() if len(rates) == 1 else None,
+        )
 
 
 def counts_of_hard_shards(lab_dir: PathLike, split: str) -> List[int]:
@@ -86,7 +102,7 @@ def _check_present(folder: Path, split: str, nshard: int, paths: List[Path]) -> 
         raise SoftHubertError(f"{missing[0]}: no such label shard ({len(missing)} of {nshard} are missing){others}")
 
 
-def _check_same(paths: List[Path], records: List[Optional[HardShardRecord]], manifest: Optional[Manifest]) -> None:
+def _check_same(paths: List[Path], records: List[Optional[HardRecord]], manifest: Optional[Manifest]) -> None:
     """Check that the shards come from one clustering and one manifest, as far as they record it."""
     known = [(path, record) for path, record in zip(paths, records) if record is not None]
     for path, record in known:
@@ -101,7 +117,7 @@ def _check_same(paths: List[Path], records: List[Optional[HardShardRecord]], man
             raise SoftHubertError(f"{path}: made for another manifest than {manifest.path}; dump features and labels again from this one")
 
 
-def _expected(manifest: Optional[Manifest], nshard: int, rank: int, record: Optional[HardShardRecord]) -> Optional[int]:
+def _expected(manifest: Optional[Manifest], nshard: int, rank: int, record: Optional[HardRecord]) -> Optional[int]:
     """Return the number of utterances that a shard must have; ``None`` if nothing tells."""
     if manifest is not None:
         start, end = shard_range(len(manifest), nshard, rank)

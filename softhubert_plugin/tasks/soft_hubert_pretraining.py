@@ -298,10 +298,11 @@ class SoftHubertPretrainingTask(HubertPretrainingTask):
         for name, opened, rate in zip(self.cfg.labels, labels, rates):
             verify_labels(opened, manifest, rate, sample_rate=self.cfg.sample_rate)
             first = self._label_sources.setdefault(name, opened)
-            if opened.source != first.source or opened.n_components != first.n_components:
+            if not opened.same_clusters(first):
+                found, expected = (each.made_with or each.source for each in (opened, first))
                 raise SoftHubertError(
-                    f"{opened.path}: the labels come from another clustering ({opened.n_components} components, {opened.source[:12]}) "
-                    f"than {first.path} ({first.n_components}, {first.source[:12]}); label all splits with one mixture, "
+                    f"{opened.path}: the labels come from another clustering ({opened.n_components} components, {found[:12]}) "
+                    f"than {first.path} ({first.n_components}, {expected[:12]}); label all splits with one mixture, "
                     "and make the same control of all of them, or of none"
                 )
         return SoftHubertDataset(
