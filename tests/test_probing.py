@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import json
 from pathlib import Path
-from typing import List
+from types import SimpleNamespace
+from typing import Dict, List, Optional
 
 import numpy as np
 import pytest
@@ -17,7 +18,7 @@ from softhubert_plugin.errors import SoftHubertError
 from softhubert_plugin.features.layers import chosen_layer, resolve_layers
 from softhubert_plugin.features.shards import ShardWriter
 from softhubert_plugin.manifests import read_manifest, write_manifest
-from softhubert_plugin.probing.layer_frames import probing_speakers
+from softhubert_plugin.probing.layer_frames import draw_frames, probing_speakers
 from softhubert_plugin.probing.linear import fit_path
 from softhubert_plugin.probing.measures import ProbeScore, spoken_phones
 from softhubert_plugin.probing.probe import probe_layers
@@ -101,6 +102,55 @@ def test_probing_refuses_features_of_another_manifest_and_too_few_speakers(dump:
         probing_speakers(["ann", "bob", "ann"], 0)
     with pytest.raises(SoftHubertError, match=r"no layer\{N\}/train_0_2.npy"):
         probe_layers(dump, "train", 2, dump / "train.tsv", dump / "phones.tsv", dump / "probe")
+
+
+@pytest.mark.parametrize(
+    ("info", "dimension", "shorter", "complaint"),
+    [
+        ({"checkpoint_sha256": "b"}, 8, 0, "features of another model than .*layer1 .*'a'"),
+        ({}, 7, 0, r"features of another model than .*layer1 \(dimension 7 and 8"),
+        ({"frame_rate": 100.0}, 8, 0, "features of another model than"),
+        ({}, 8, 4, "utterances of other lengths than in .*layer1"),
+        (None, 8, 4, "utterances of other lengths than in .*layer1"),
+        (None, 9, 0, "features of another model than"),
+    ],
+)
+def test_layers_that_do_not_belong_together_are_refused_by_folder(
+    info: Optional[Dict[str, object]], dimension: int, shorter: int, complaint: str, dump: Path
+) -> None:
+    common = {"kind": "hubert", "frame_rate": 50.0, "manifest_sha256": read_manifest(dump / "train.tsv").fingerprint}
+
+    def layer(number: int, info: Optional[Dict[str, object]], dimension: int = 8, shorter: int = 0, dtype: str = "float16") -> None:
+        for rank in range(2):
+            described = {} if info is None else {**common, "checkpoint_sha256": "a", "layer": number, "dtype": dtype, **info}
+            with ShardWriter(dump / "all" / f"layer{number}", "train", rank, 2, described, dtype=dtype) as shard:
+                for _ in range(9):
+                    shard.add(np.ones((120 - shorter, dimension), dtype=np.float32))
+
+    layer(1, {})
+    layer(2, {}, dtype="float32")
+    layer(3, None)
+    assert _probe(dump, clusters=0)
+    layer(3, info, dimension, shorter)
+    with pytest.raises(SoftHubertError, match=rf"layer3: {complaint}.*dump all layers in one run"):
+        _probe(dump)
+
+
+def test_frames_are_drawn_one_utterance_at_a_time_and_are_those_of_a_draw_from_all() -> None:
+    rng = np.random.default_rng(5)
+    phones = [rng.integers(-1, 4, length) for length in (7, 1, 30, 12, 400)]
+    phones[3][:] = UNLABELLED
+    source = SimpleNamespace(length=lambda index: len(phones[index]), rate=50.0)
+    aligned = SimpleNamespace(has=lambda index: index != 1, frames=lambda index, length, rate: phones[index])
+    everything = [(index, frame) for index in (0, 2, 3, 4) for frame in np.flatnonzero(phones[index] != UNLABELLED)]
+    for maximum in (1, 9, 100, len(everything), 10_000):
+        draw = np.random.default_rng(1)
+        wanted = np.sort(draw.choice(len(everything), maximum, replace=False)) if maximum < len(everything) else range(len(everything))
+        found = draw_frames(source, aligned, range(5), maximum, np.random.default_rng(1))  # type: ignore[arg-type]
+        assert list(zip(found.utterances, found.frames)) == [everything[place] for place in wanted]
+        assert found.phones.tolist() == [phones[index][frame] for index, frame in zip(found.utterances, found.frames)]
+    nothing = draw_frames(source, aligned, [1, 3], 5, draw)  # type: ignore[arg-type]
+    assert [part.shape for part in nothing] == [(0,)] * 3
 
 
 def test_a_choice_that_names_no_layer_is_refused(tmp_path: Path) -> None:

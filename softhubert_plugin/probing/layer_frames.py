@@ -15,6 +15,9 @@ from softhubert_plugin.features.shards import FeatureShard, read_shards
 from softhubert_plugin.files import PathLike
 from softhubert_plugin.manifests import Manifest
 
+# What the descriptions of layers of one model differ in.
+_OF_ONE_LAYER = ("layer", "dtype")
+
 
 class Drawn(NamedTuple):
     """The utterance, the frame and the phone of some frames, ``(n,)`` each, in ascending order of utterance and frame."""
@@ -95,6 +98,28 @@ class LayerFrames:
     def length(self, index: int) -> int:
         """The number of frames of an utterance."""
         return self._place[index][2]
+
+    def check_same_model(self, other: LayerFrames) -> None:
+        """Check that these are other hidden states of the same model, of the same utterances, as far as both tell.
+
+        Raises:
+            SoftHubertError: they are not.
+        """
+        made_of, of_other = (
+            {name: value for name, value in each.shards[0].info.items() if name not in _OF_ONE_LAYER} for each in (self, other)
+        )
+        known = bool(made_of) and bool(of_other)
+        lengths, of_others = (np.concatenate([shard.lengths for shard in each.shards]) for each in (self, other))
+        if self.dimension != other.dimension or self.rate != other.rate or (known and made_of != of_other):
+            raise SoftHubertError(
+                f"{self.directory}: features of another model than {other.directory} (dimension {self.dimension} and {other.dimension}, "
+                f"{made_of} and {of_other}); dump all layers in one run, or remove the folder that is not wanted"
+            )
+        if not np.array_equal(lengths, of_others):
+            raise SoftHubertError(
+                f"{self.directory}: utterances of other lengths than in {other.directory}; dump all layers in one run, or remove the "
+                "folder that is not wanted"
+            )
 
     def utterance(self, index: int) -> np.ndarray:
         """The frames of an utterance, ``(frames, D)`` float32.
@@ -191,11 +216,16 @@ def labelled(source: LayerSource, alignments: Alignments, indices: Sequence[int]
 
 def draw_frames(source: LayerSource, alignments: Alignments, indices: Sequence[int], maximum: int, rng: np.random.Generator) -> Drawn:
     """The frames of some utterances that have a phone; a random draw if there are more than ``maximum``."""
-    parts = []
-    for index, phones in labelled(source, alignments, indices):
-        known = np.flatnonzero(phones != UNLABELLED)
-        parts.append(np.stack([np.full(len(known), index), known, phones[known]]))
-    found = np.concatenate(parts, axis=1) if parts else np.empty((3, 0), dtype=np.int64)
-    if found.shape[1] > maximum:
-        found = found[:, np.sort(rng.choice(found.shape[1], maximum, replace=False))]
+    # Counted first, so that memory holds the drawn frames only, and not those of a whole corpus.
+    counts = {index: int((phones != UNLABELLED).sum()) for index, phones in labelled(source, alignments, indices)}
+    ends = np.cumsum([0, *counts.values()])
+    total = int(ends[-1])
+    drawn = np.arange(total) if total <= maximum else np.sort(rng.choice(total, maximum, replace=False))
+    parts = [np.empty((3, 0), dtype=np.int64)]
+    for index, begin, places in zip(counts, ends, np.split(drawn, np.searchsorted(drawn, ends[1:-1]))):
+        if len(places):
+            [(_, phones)] = labelled(source, alignments, [index])
+            known = np.flatnonzero(phones != UNLABELLED)[places - begin]
+            parts.append(np.stack([np.full(len(known), index), known, phones[known]]))
+    found = np.concatenate(parts, axis=1)
     return Drawn(found[0], found[1], found[2])

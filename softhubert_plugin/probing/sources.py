@@ -29,11 +29,16 @@ class ShardSource(LayerSource):
 
     Args:
         frames: the shards of each layer, all of one frame rate and dimension.
+
+    Raises:
+        SoftHubertError: they are not of one model, or of other utterances.
     """
 
     def __init__(self, frames: Dict[int, LayerFrames]) -> None:
         self._frames = frames
         self._first = next(iter(frames.values()))
+        for other in frames.values():
+            other.check_same_model(self._first)
         self.layers, self.rate, self.dimension = list(frames), self._first.rate, self._first.dimension
 
     def length(self, index: int) -> int:
