@@ -7,6 +7,7 @@ import pickle
 import subprocess
 import sys
 import warnings
+from dataclasses import replace
 from pathlib import Path
 from typing import Any, Dict, List
 
@@ -21,7 +22,7 @@ import softhubert_plugin.gmm.learn_gmm as program
 from softhubert_plugin.errors import SoftHubertError
 from softhubert_plugin.features.shard_chunks import plan_chunks, read_chunk, stream_chunks
 from softhubert_plugin.features.shards import FeatureShard, ShardWriter, read_shard, read_shards
-from softhubert_plugin.gmm.em import expectation, refill
+from softhubert_plugin.gmm.em import Fit, expectation, refill
 from softhubert_plugin.gmm.engine import NEGLIGIBLE, SPARSE_BELOW, Engine, Sums, weighted_sums
 from softhubert_plugin.gmm.feed import Feed
 from softhubert_plugin.gmm.kmeans import kmeans
@@ -260,10 +261,10 @@ def test_a_malicious_kmeans_file_runs_nothing(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("options", "complaint"),
     [
-        ({"n_components": 2, "covariance_type": "full"}, "full covariances of 130 dimensions: the maximum is 128"),
-        ({"n_components": 2, "pca": 200}, "PCA to 200 dimensions: expected 1 to 130"),
-        ({"n_components": 2, "percent": 1.5}, "--percent 1.5"),
-        ({"n_components": 2, "standardise": True, "whiten": True}, "--standardise cannot be combined with --pca or --whiten"),
+        ({"n_components": 5, "covariance_type": "full"}, "full covariances of 130 dimensions: the maximum is 128"),
+        ({"n_components": 5, "pca": 200}, "PCA to 200 dimensions: expected 1 to 130"),
+        ({"n_components": 5, "percent": 1.5}, "--percent 1.5"),
+        ({"n_components": 5, "standardise": True, "whiten": True}, "--standardise cannot be combined with --pca or --whiten"),
         ({"n_components": 70_000}, "expected 1 to 65536"),
     ],
     ids=lambda value: next(iter(list(value)[1:]), "count") if isinstance(value, dict) else "",
@@ -276,6 +277,70 @@ def test_options_that_make_no_sense_are_refused(options: Dict[str, Any], complai
         learn_gmm(tmp_path, "train", 1, tmp_path / "gmm", GmmOptions(**options))
 
 
+@pytest.mark.parametrize(
+    ("options", "complaint"),
+    [
+        ({"perplexity": 5.0}, "perplexity 5.0: expected more than 1 .* and less than 5"),
+        ({"perplexity": 0.5}, "perplexity 0.5: expected more than 1"),
+        ({"iterations": -5}, "--iterations -5: expected 0 or more"),
+        ({"percent": 0.0}, "--percent 0"),
+        ({"pca": 50}, "PCA to 50 dimensions: expected 1 to 5"),
+        ({"pca": 0}, "PCA to 0 dimensions: expected 1 to 5"),
+        ({"pca": 3, "standardise": True}, "--standardise cannot be combined"),
+        ({"init": "nothere.safetensors"}, "nothere.safetensors: no such mixture or k-means model to start from"),
+        ({"init": "."}, "no such mixture or k-means model"),
+        ({"init": "MIXTURE", "n_components": 7}, "5 components in 5 dimensions, but 7 in 5 are expected"),
+        ({"init": "NARROW"}, "5 components in 4 dimensions, but 5 in 5 are expected"),
+        ({"init": "MIXTURE", "covariance_type": "full"}, "has diag covariances, not full"),
+        ({"init": "MIXTURE", "whiten": True}, "leave out --pca, --whiten and --standardise"),
+        ({"gmm_path": "folder"}, "folder: cannot be written .*there is a folder of this name"),
+        ({"gmm_path": "file/gmm"}, "file/gmm: cannot be written .*there is a file in the place of its folder"),
+    ],
+    ids=str,
+)
+def test_what_cannot_become_a_mixture_is_refused_before_the_features_are_read(
+    options: Dict[str, Any], complaint: str, shard: FeatureShard, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / "folder").mkdir()
+    (tmp_path / "file").write_text("")
+    frames = np.array(shard.frames[:500])
+    joblib.dump(MiniBatchKMeans(5, n_init=1, random_state=0).fit(frames[:, :4]), tmp_path / "NARROW")
+    GaussianMixture.from_sklearn(_fitted("diag", frames)).save(tmp_path / "MIXTURE")
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr(program, "_requests", lambda *_: pytest.fail("the features were read"))
+    path = options.get("gmm_path", "gmm")
+    settings = {name: value for name, value in {"n_components": 5, "perplexity": 1.5, **options}.items() if name != "gmm_path"}
+    with pytest.raises(SoftHubertError, match=complaint):
+        learn_gmm(tmp_path, "train", 1, path, GmmOptions(**settings))
+
+
+def test_another_perplexity_does_not_repeat_the_fit_that_an_interrupted_calibration_left(
+    shard: FeatureShard, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    options = GmmOptions(6, iterations=2, tolerance=-1.0, perplexity=1.5)
+    learn_gmm(tmp_path, "train", 1, tmp_path / "whole", options)
+    kept, keep = [], program._keep
+
+    def stopped(*_: Any, **__: Any) -> Any:
+        raise KeyboardInterrupt
+
+    def keep_and_count(path: Path, fit: Any, request: str) -> None:
+        keep(path, fit, request)
+        kept.append(fit.iteration)
+
+    monkeypatch.setattr(program, "_keep", keep_and_count)
+    with monkeypatch.context() as patched:
+        patched.setattr(program, "calibrated_with_transitions", stopped)
+        with pytest.raises(KeyboardInterrupt):
+            learn_gmm(tmp_path, "train", 1, tmp_path / "gmm", replace(options, perplexity=3.0, markov="sticky"))
+    learn_gmm(tmp_path, "train", 1, tmp_path / "gmm", options)
+    assert kept == [0, 1, 2, 2] and (tmp_path / "gmm").read_bytes() == (tmp_path / "whole").read_bytes()
+    # The request of a fit that an earlier version left has all options.
+    keep(tmp_path / ".old.fit", Fit(GaussianMixture.load(tmp_path / "gmm"), [], True), program._requests([shard], options)[0])
+    learn_gmm(tmp_path, "train", 1, tmp_path / "old", options)
+    assert kept[4:] == [0], "finished without an iteration"
+
+
 def test_dimensions_that_do_not_vary_are_named(tmp_path: Path) -> None:
     frames = np.random.default_rng(0).standard_normal((100, 4)).astype(np.float32)
     frames[:, 2] = 7
@@ -283,7 +348,7 @@ def test_dimensions_that_do_not_vary_are_named(tmp_path: Path) -> None:
         writer.add(frames[:50])
         writer.add(frames[50:])
     with pytest.raises(SoftHubertError, match=r"1 of 4 feature dimensions do not vary \(dimension 2\)"):
-        learn_gmm(tmp_path, "train", 1, tmp_path / "gmm", GmmOptions(2))
+        learn_gmm(tmp_path, "train", 1, tmp_path / "gmm", GmmOptions(2, perplexity=1.5))
     assert "3 diag components" in learn_gmm(tmp_path, "train", 1, tmp_path / "gmm", GmmOptions(3, pca=3, perplexity=1.5))
 
 

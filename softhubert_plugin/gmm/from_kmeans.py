@@ -21,6 +21,7 @@ from softhubert_plugin.gmm.kmeans import nearest
 from softhubert_plugin.gmm.kmeans_file import read_kmeans
 from softhubert_plugin.gmm.start import mixture_from_centroids
 from softhubert_plugin.gmm.training_data import divide, provenance
+from softhubert_plugin.gmm.uncertainty import check_target
 
 
 def gmm_from_kmeans(
@@ -68,6 +69,8 @@ def gmm_from_kmeans(
             "give the features that the k-means was fitted on"
         )
     check_transitions(markov, stay, count)
+    if perplexity is not None:
+        check_target(perplexity, count)
     data = divide(shards, feat_dir, split, n_components=count, percent=percent, seed=seed)
     variance = _squared_distance(data.held_out, centroids) / dimension
     if not variance > 0:

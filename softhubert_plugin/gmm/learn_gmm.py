@@ -11,7 +11,7 @@ import hashlib
 import json
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any, Callable, Dict, Optional, Sequence
+from typing import Any, Callable, Dict, Optional, Sequence, Tuple
 
 import torch
 
@@ -25,9 +25,10 @@ from softhubert_plugin.gmm.calibration import calibrated_with_transitions, check
 from softhubert_plugin.gmm.em import Fit, fit_mixture
 from softhubert_plugin.gmm.kmeans import kmeans
 from softhubert_plugin.gmm.mixture import GaussianMixture
-from softhubert_plugin.gmm.start import mixture_from_clusters, read_start
-from softhubert_plugin.gmm.survey import Survey, fit_transform, refuse_constant, survey
-from softhubert_plugin.gmm.training_data import divide, provenance
+from softhubert_plugin.gmm.start import mixture_from_clusters, open_start, read_start
+from softhubert_plugin.gmm.survey import Survey, check_transform, fit_transform, refuse_constant, survey
+from softhubert_plugin.gmm.training_data import check_division, divide, provenance
+from softhubert_plugin.gmm.uncertainty import check_target
 from softhubert_plugin.version import __version__
 
 # No variance falls under this share of the variance of all frames, so that no component collapses onto a few frames.
@@ -39,6 +40,8 @@ START_PASSES = 2
 MAX_START_BYTES = 300_000_000
 # A full covariance has D(D+1)/2 parameters per component: above this dimension there is never enough speech to estimate them.
 MAX_FULL_DIMENSION = 128
+# Options that EM does not depend on.
+OF_CALIBRATION = ("perplexity", "markov", "stay")
 
 
 @dataclass(frozen=True)
@@ -99,22 +102,24 @@ def learn_gmm(feat_dir: PathLike, split: str, nshard: int, gmm_path: PathLike, o
     Raises:
         SoftHubertError: the features are unusable, an option is out of range, or there are fewer frames than components.
     """
-    check_transitions(options.markov, options.stay, options.n_components)
+    _check_numbers(options)
     device = distributed.local_device(usable_device(device))
     check_destination(gmm_path)
     with distributed.process_group(device):
         shards = read_shards(feat_dir, split, nshard)
-        request = distributed.from_first(_request(shards, options) if distributed.rank() == 0 else "")
         path = Path(gmm_path)
+        _check_fit(shards, options)
+        request, request_of_fit = distributed.from_first(_requests(shards, options) if distributed.rank() == 0 else ("", ""))
         if _fitted_for(path, request) is not None:
             return f"{path}: already there" if distributed.rank() == 0 else ""
         data = divide(shards, feat_dir, split, n_components=options.n_components, percent=options.percent, seed=options.seed)
         # The state that a killed process leaves for the next one.
         progress_path = path.with_name(f".{path.name}.fit")
-        fit = _resumed(progress_path, request)
+        fit = _resumed(progress_path, request_of_fit, request)
         if fit is None:
             fit = Fit(_start(data.chunks, options, feat_dir, device), [], finished=options.iterations == 0)
-        keep: Callable[[Fit], None] = (lambda fit: _keep(progress_path, fit, request)) if distributed.rank() == 0 else (lambda fit: None)
+        first = distributed.rank() == 0
+        keep: Callable[[Fit], None] = (lambda fit: _keep(progress_path, fit, request_of_fit)) if first else (lambda fit: None)
         keep(fit)
         fit = fit_mixture(
             fit,
@@ -140,37 +145,76 @@ def learn_gmm(feat_dir: PathLike, split: str, nshard: int, gmm_path: PathLike, o
         return "\n".join([fitted, *report])
 
 
-def _request(shards: Sequence[FeatureShard], options: GmmOptions) -> str:
-    """A fingerprint of everything that a fit depends on: the same request gives the same mixture, wherever and whenever it is made.
+def _check_numbers(options: GmmOptions) -> None:
+    """Check the options that need no features.
 
-    All features are read for it, once, where each iteration of the fit reads them again.
+    Raises:
+        SoftHubertError: one is out of range.
+    """
+    check_division(options.n_components, options.percent)
+    if options.iterations < 0:
+        raise SoftHubertError(f"--iterations {options.iterations}: expected 0 or more")
+    check_transitions(options.markov, options.stay, options.n_components)
+
+
+def _check_fit(shards: Sequence[FeatureShard], options: GmmOptions) -> None:
+    """Check the options that must fit each other, the features and the start, before all features are read.
+
+    Raises:
+        SoftHubertError: one does not.
+    """
+    if options.perplexity is not None:
+        check_target(options.perplexity, options.n_components)
+    dimension = shards[0].frames.shape[1]
+    frames = sum(len(shard.frames) for shard in shards)
+    check_transform(pca=options.pca, whiten=options.whiten, standardise=options.standardise, dimension=dimension, frames=frames)
+    kept = dimension if options.pca is None else options.pca
+    if options.covariance_type == "full" and kept > MAX_FULL_DIMENSION:
+        raise SoftHubertError(
+            f"full covariances of {kept} dimensions: the maximum is {MAX_FULL_DIMENSION}; reduce them with --pca, "
+            "or choose --covariance diag"
+        )
+    if options.init is not None:
+        transformed = options.pca is not None or options.whiten or options.standardise
+        open_start(options.init, options.n_components, options.covariance_type, dimension, transformed=transformed)
+
+
+def _requests(shards: Sequence[FeatureShard], options: GmmOptions) -> Tuple[str, str]:
+    """A fingerprint of everything that a mixture depends on: the same request gives the same one, wherever and whenever it is made.
+
+    The second one is of what its EM depends on, which does not know how it will be calibrated. All features are read for them, once, where
+    each iteration of the fit reads them again.
     """
     data = [[shard.path.name, shard.info, shard.lengths.tolist(), sha256_of(shard.path)] for shard in shards]
     start = sha256_of(options.init) if options.init is not None and Path(options.init).is_file() else None
-    described = json.dumps([data, options.described(), start, __version__], sort_keys=True)
-    return hashlib.sha256(described.encode()).hexdigest()
+
+    def fingerprint(described: Dict[str, Any]) -> str:
+        return hashlib.sha256(json.dumps([data, described, start, __version__], sort_keys=True).encode()).hexdigest()
+
+    described = options.described()
+    return fingerprint(described), fingerprint({name: value for name, value in described.items() if name not in OF_CALIBRATION})
 
 
-def _fitted_for(path: Path, request: str) -> Optional[GaussianMixture]:
-    """The mixture in ``path``, if it was made for this request and is whole."""
+def _fitted_for(path: Path, *requests: str) -> Optional[GaussianMixture]:
+    """The mixture in ``path``, if it was made for one of these requests and is whole."""
     if not GaussianMixture.is_mixture(path):
         return None
     try:
         mixture = GaussianMixture.load(path)
     except SoftHubertError:
         return None  # damaged: it is fitted again
-    return mixture if mixture.metadata.get("request") == request else None
+    return mixture if mixture.metadata.get("request") in requests else None
 
 
 def _keep(path: Path, fit: Fit, request: str) -> None:
     replace(fit.mixture, metadata={"request": request, "curve": fit.curve, "finished": fit.finished}).save(path)
 
 
-def _resumed(path: Path, request: str) -> Optional[Fit]:
-    """The fit that an interrupted process left, if there is one; the same in all processes."""
+def _resumed(path: Path, *requests: str) -> Optional[Fit]:
+    """The fit that an interrupted process left for one of these requests, if there is one; the same in all processes."""
 
     def read() -> Optional[Fit]:
-        mixture = _fitted_for(path, request)
+        mixture = _fitted_for(path, *requests)
         if mixture is None:
             return None
         return Fit(replace(mixture, metadata={}), list(mixture.metadata["curve"]), bool(mixture.metadata["finished"]))
@@ -192,12 +236,6 @@ def _start(chunks: Sequence[Chunk], options: GmmOptions, feat_dir: PathLike, dev
 
 def _first_mixture(found: Survey, options: GmmOptions) -> GaussianMixture:
     transform = fit_transform(found, pca=options.pca, whiten=options.whiten, standardise=options.standardise)
-    dimension = len(found.mean) if transform is None else transform.matrix.shape[1]
-    if options.covariance_type == "full" and dimension > MAX_FULL_DIMENSION:
-        raise SoftHubertError(
-            f"full covariances of {dimension} dimensions: the maximum is {MAX_FULL_DIMENSION}; reduce them with --pca, "
-            "or choose --covariance diag"
-        )
     if options.init is not None:
         return read_start(options.init, options.n_components, options.covariance_type, found.sample, transform, floor=VARIANCE_FLOOR)
     sample = torch.from_numpy(found.sample)

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 from dataclasses import replace
-from typing import Optional
+from pathlib import Path
+from typing import Optional, Tuple
 
 import numpy as np
 import torch
@@ -73,27 +74,7 @@ def read_start(
         SoftHubertError: the file is neither of these, or has another number of components or dimensions, another covariance type or
             another transform.
     """
-    if GaussianMixture.is_mixture(path):
-        mixture = GaussianMixture.load(path)
-        if mixture.covariance_type != covariance_type:
-            raise SoftHubertError(
-                f"{path}: has {mixture.covariance_type} covariances, not {covariance_type}; give the --covariance of the file"
-            )
-        if transform is not None:
-            raise SoftHubertError(
-                f"{path}: a fit that starts from a mixture keeps its feature transform; leave out --pca, --whiten and --standardise"
-            )
-        centroids = mixture.means
-        dimension = mixture.input_dimension
-    else:
-        mixture = None
-        centroids = torch.from_numpy(read_kmeans(path)).double()
-        dimension = centroids.shape[1]
-    if len(centroids) != n_components or dimension != sample.shape[1]:
-        raise SoftHubertError(
-            f"{path}: {len(centroids)} components in {dimension} dimensions, but {n_components} in {sample.shape[1]} are expected; "
-            "start from another file, or ask for the number of components of this one"
-        )
+    mixture, centroids = open_start(path, n_components, covariance_type, sample.shape[1], transformed=transform is not None)
     if mixture is not None:
         return replace(mixture, transitions=None, metadata={})
     frames = torch.from_numpy(sample)
@@ -101,3 +82,42 @@ def read_start(
         frames, centroids = transform(frames.double()).float(), transform(centroids)
     started = mixture_from_clusters(frames, centroids, None, covariance_type, floor=floor)
     return replace(started, transform=transform)
+
+
+def open_start(
+    path: PathLike, n_components: int, covariance_type: str, dimension: int, *, transformed: bool
+) -> Tuple[Optional[GaussianMixture], torch.Tensor]:
+    """Read the file of a start, which needs no features: a mixture and its means, or ``None`` and the centroids of a k-means model.
+
+    Args:
+        dimension: of the features.
+        transformed: whether the new mixture applies a transform to features first.
+
+    Raises:
+        SoftHubertError: as :func:`read_start`.
+    """
+    if not Path(path).is_file():
+        raise SoftHubertError(
+            f"{path}: no such mixture or k-means model to start from; give one of 'softhubert gmm learn' or of fairseq's learn_kmeans.py"
+        )
+    if GaussianMixture.is_mixture(path):
+        mixture = GaussianMixture.load(path)
+        if mixture.covariance_type != covariance_type:
+            raise SoftHubertError(
+                f"{path}: has {mixture.covariance_type} covariances, not {covariance_type}; give the --covariance of the file"
+            )
+        if transformed:
+            raise SoftHubertError(
+                f"{path}: a fit that starts from a mixture keeps its feature transform; leave out --pca, --whiten and --standardise"
+            )
+        centroids, found = mixture.means, mixture.input_dimension
+    else:
+        mixture = None
+        centroids = torch.from_numpy(read_kmeans(path)).double()
+        found = centroids.shape[1]
+    if len(centroids) != n_components or found != dimension:
+        raise SoftHubertError(
+            f"{path}: {len(centroids)} components in {found} dimensions, but {n_components} in {dimension} are expected; "
+            "start from another file, or ask for the number of components of this one"
+        )
+    return mixture, centroids

@@ -110,6 +110,19 @@ def refuse_constant(found: Survey, source: object) -> None:
         )
 
 
+def check_transform(*, pca: Optional[int], whiten: bool, standardise: bool, dimension: int, frames: int) -> None:
+    """Check the options of :func:`fit_transform` for ``frames`` frames of D = ``dimension``, before they are read.
+
+    Raises:
+        SoftHubertError: ``pca`` is out of range, or ``standardise`` is combined with one of the others.
+    """
+    if standardise and (pca is not None or whiten):
+        raise SoftHubertError("--standardise cannot be combined with --pca or --whiten; whitening already gives unit variance")
+    kept = dimension if pca is None else pca
+    if (pca is not None or whiten) and not 1 <= kept <= min(dimension, frames):
+        raise SoftHubertError(f"PCA to {kept} dimensions: expected 1 to {min(dimension, frames)} (dimensions and frames)")
+
+
 def fit_transform(found: Survey, *, pca: Optional[int], whiten: bool, standardise: bool) -> Optional[FeatureTransform]:
     """Fit the transform asked for: principal components, whitened or not, or scaling of each dimension to unit variance.
 
@@ -125,15 +138,12 @@ def fit_transform(found: Survey, *, pca: Optional[int], whiten: bool, standardis
     Raises:
         SoftHubertError: ``pca`` is out of range, or ``standardise`` is combined with one of the others.
     """
-    if standardise and (pca is not None or whiten):
-        raise SoftHubertError("--standardise cannot be combined with --pca or --whiten; whitening already gives unit variance")
+    check_transform(pca=pca, whiten=whiten, standardise=standardise, dimension=len(found.mean), frames=found.frames)
     if standardise:
         return FeatureTransform(found.mean, torch.diag(found.covariance.rsqrt()))
     if pca is None and not whiten:
         return None
     dimension = len(found.mean) if pca is None else pca
-    if not 1 <= dimension <= min(len(found.mean), found.frames):
-        raise SoftHubertError(f"PCA to {dimension} dimensions: expected 1 to {min(len(found.mean), found.frames)} (dimensions and frames)")
     variances, axes = torch.linalg.eigh(found.covariance)
     variances, axes = variances.flip(0)[:dimension], axes.flip(1)[:, :dimension]
     # The sign of an axis is arbitrary, and libraries choose it differently: fix it.

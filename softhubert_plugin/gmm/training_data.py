@@ -44,6 +44,18 @@ class TrainingData:
         return sum(chunk.frames for chunk in self.chunks)
 
 
+def check_division(n_components: int, percent: float) -> None:
+    """Check the options of :func:`divide` before anything is read.
+
+    Raises:
+        SoftHubertError: an option is out of range.
+    """
+    if not 1 <= n_components <= MOST_CLUSTERS:
+        raise SoftHubertError(f"{n_components} components: expected 1 to {MOST_CLUSTERS}, because labels store component ids in 16 bits")
+    if percent > 1 or percent == 0:
+        raise SoftHubertError(f"--percent {percent:g}: expected a share of the utterances in (0, 1], such as 0.1, or -1 for all")
+
+
 def divide(shards: Sequence[FeatureShard], feat_dir: PathLike, split: str, *, n_components: int, percent: float, seed: int) -> TrainingData:
     """Draw the utterances to fit on and the held-out utterances.
 
@@ -58,10 +70,7 @@ def divide(shards: Sequence[FeatureShard], feat_dir: PathLike, split: str, *, n_
         SoftHubertError: an option is out of range, there are fewer frames than components, or a held-out value is NaN, infinite or absurdly
             large; the message names shard and utterance.
     """
-    if not 1 <= n_components <= MOST_CLUSTERS:
-        raise SoftHubertError(f"{n_components} components: expected 1 to {MOST_CLUSTERS}, because labels store component ids in 16 bits")
-    if percent > 1 or percent == 0:
-        raise SoftHubertError(f"--percent {percent:g}: expected a share of the utterances in (0, 1], such as 0.1, or -1 for all")
+    check_division(n_components, percent)
     lengths = np.concatenate([shard.lengths for shard in shards])
     order = np.random.default_rng(seed).permutation(len(lengths))
     if percent > 0:
