@@ -314,6 +314,25 @@ def test_what_cannot_become_a_mixture_is_refused_before_the_features_are_read(
         learn_gmm(tmp_path, "train", 1, path, GmmOptions(**settings))
 
 
+def test_a_mixture_is_not_renamed_to_one_of_other_features(tmp_path: Path) -> None:
+    for layer in (6, 9):
+        info = {"kind": "hubert", "layer": layer, "manifest_sha256": str(layer)}
+        with ShardWriter(tmp_path / f"{layer}", "train", 0, 1, info) as writer:
+            for frames in _utterances(layer, 8):
+                writer.add(frames)
+    with ShardWriter(
+        tmp_path / "same", "train", 0, 1, {"kind": "hubert", "layer": 6, "manifest_sha256": "x", "dtype": "float16"}
+    ) as writer:
+        writer.add(np.concatenate(_utterances(1, 8)))
+    options = GmmOptions(4, iterations=1, perplexity=1.5)
+    learn_gmm(tmp_path / "6", "train", 1, tmp_path / "gmm", options)
+    init = str(tmp_path / "gmm")
+    with pytest.raises(SoftHubertError, match=r"9.train_0_1.npy: features .*'layer': 9.*, but .*gmm was fitted on .*'layer': 6"):
+        learn_gmm(tmp_path / "9", "train", 1, tmp_path / "other", replace(options, init=init, iterations=0))
+    assert "4 diag components" in learn_gmm(tmp_path / "9", "train", 1, tmp_path / "other", replace(options, init=init))
+    assert "4 diag components" in learn_gmm(tmp_path / "same", "train", 1, tmp_path / "third", replace(options, init=init, iterations=0))
+
+
 def test_another_perplexity_does_not_repeat_the_fit_that_an_interrupted_calibration_left(
     shard: FeatureShard, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -25,6 +25,7 @@ from softhubert_plugin.gmm.mixture import GaussianMixture
 from softhubert_plugin.gmm.smoothing import Smoother, frame_by_frame, joined, utterance_joints
 from softhubert_plugin.gmm.sources import Block, FrameStream, from_audio, from_mfcc, from_shard
 from softhubert_plugin.gmm.start import mixture_from_centroids
+from softhubert_plugin.gmm.training_data import check_same_features
 from softhubert_plugin.gmm.uncertainty import WARN_BELOW_PERPLEXITY
 from softhubert_plugin.gmm.viterbi import PathFinder
 from softhubert_plugin.labels.entropy_statistics import EntropyStatistics
@@ -169,8 +170,6 @@ def _read_clusters(path: PathLike, hard: bool) -> GaussianMixture:
 def _check_features(mixture: GaussianMixture, source: FrameStream, gmm_path: PathLike) -> None:
     """Check that the features are of the kind that the mixture was fitted on, as far as both record it.
 
-    How the features were stored, and from which manifest, does not matter.
-
     Raises:
         SoftHubertError: they are not.
     """
@@ -179,12 +178,7 @@ def _check_features(mixture: GaussianMixture, source: FrameStream, gmm_path: Pat
             f"{source.path}: features of dimension {source.dimension}, but {gmm_path} was fitted on dimension "
             f"{mixture.input_dimension}; dump the features that the mixture was fitted on"
         )
-    learnt_from, found = (
-        {key: value for key, value in info.items() if key not in ("manifest_sha256", "dtype")}
-        for info in (mixture.metadata.get("features", {}), source.info)
-    )
-    if learnt_from and found and learnt_from != found:
-        raise SoftHubertError(f"{source.path}: features {found}, but {gmm_path} was fitted on {learnt_from}; dump those features")
+    check_same_features(mixture.metadata.get("features", {}), source.info, source.path, gmm_path, "dump those features")
 
 
 def _is_complete(path: Path, wanted: Dict[str, Any], source: FrameStream) -> bool:

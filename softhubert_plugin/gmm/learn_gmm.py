@@ -27,7 +27,7 @@ from softhubert_plugin.gmm.kmeans import kmeans
 from softhubert_plugin.gmm.mixture import GaussianMixture
 from softhubert_plugin.gmm.start import mixture_from_clusters, open_start, read_start
 from softhubert_plugin.gmm.survey import Survey, check_transform, fit_transform, refuse_constant, survey
-from softhubert_plugin.gmm.training_data import check_division, divide, provenance
+from softhubert_plugin.gmm.training_data import check_division, check_same_features, divide, provenance
 from softhubert_plugin.gmm.uncertainty import check_target
 from softhubert_plugin.version import __version__
 
@@ -176,7 +176,10 @@ def _check_fit(shards: Sequence[FeatureShard], options: GmmOptions) -> None:
         )
     if options.init is not None:
         transformed = options.pca is not None or options.whiten or options.standardise
-        open_start(options.init, options.n_components, options.covariance_type, dimension, transformed=transformed)
+        start, _ = open_start(options.init, options.n_components, options.covariance_type, dimension, transformed=transformed)
+        if options.iterations == 0 and start is not None:  # which would only be renamed: its Gaussians stay those of its own features
+            learnt_from, remedy = start.metadata.get("features", {}), "give those features, or fit with --iterations above 0"
+            check_same_features(learnt_from, shards[0].info, shards[0].path, options.init, remedy)
 
 
 def _requests(shards: Sequence[FeatureShard], options: GmmOptions) -> Tuple[str, str]:

@@ -122,6 +122,25 @@ def provenance(shards: Sequence[FeatureShard], frames: int, *, seed: int, option
     }
 
 
+def check_same_features(learnt_from: Mapping[str, Any], found: Mapping[str, Any], path: PathLike, gmm_path: PathLike, remedy: str) -> None:
+    """Check that features are of the kind that a mixture was fitted on, as far as both record it.
+
+    How the features were stored, and from which manifest, does not matter.
+
+    Args:
+        learnt_from: what the mixture's metadata say about its features.
+        found: the description of the features.
+        path, gmm_path: the files of both, for the error message.
+        remedy: what to do.
+
+    Raises:
+        SoftHubertError: they are not.
+    """
+    one, other = ({key: value for key, value in info.items() if key not in ("manifest_sha256", "dtype")} for info in (learnt_from, found))
+    if one and other and one != other:
+        raise SoftHubertError(f"{path}: features {other}, but {gmm_path} was fitted on {one}; {remedy}")
+
+
 def _chosen(shards: Sequence[FeatureShard], utterances: np.ndarray) -> List[np.ndarray]:
     """Turn utterance numbers that run through all shards into one mask per shard, ``(utterances,)`` bool."""
     mask = np.zeros(sum(map(len, shards)), dtype=bool)
