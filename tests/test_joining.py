@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 from pathlib import Path
 from typing import Any, List
@@ -16,6 +17,7 @@ from softhubert_plugin.labels import joining
 from softhubert_plugin.labels.merge import merge_labels
 from softhubert_plugin.labels.pack import pack_labels
 from softhubert_plugin.labels.targets import FrameTargets
+from softhubert_plugin.manifests import write_manifest
 
 SHARDS = [[40, 3], [1], [25, 30, 2], [9]]
 
@@ -118,6 +120,76 @@ def test_a_journal_that_was_altered_is_not_trusted(tmp_path: Path, expected: byt
     journal.write_text(journal.read_text().replace('"done": 0', '"done": 3'))
     merge_labels(tmp_path / "lab", "train", 4, remove_shards=True)
     assert (tmp_path / "lab" / "train.gmm").read_bytes() == expected
+
+
+def _interrupt(folder: Path, monkeypatch: pytest.MonkeyPatch, *, after: int) -> None:
+    """Kill a join once so many of the four shards are joined; four: before the file has its name."""
+    whole = joining.ShardJoin._copy
+
+    def copy(self: Any, labels: Any, journal: Any, number: int) -> None:
+        if number == after:
+            raise _Killed
+        whole(self, labels, journal, number)
+
+    def replace(*_: Any) -> None:
+        raise _Killed
+
+    with monkeypatch.context() as patched:
+        patched.setattr(joining.ShardJoin, "_copy", copy)
+        if after == 4:
+            patched.setattr(joining.os, "replace", lambda old, new: replace() if str(new).endswith("train.gmm") else None)
+            patched.setattr(joining, "write_json", lambda path, value: path.write_text(json.dumps(value)))
+        with pytest.raises(_Killed):
+            merge_labels(folder, "train", 4, remove_shards=True)
+
+
+def _manifest(path: Path, utterances: int) -> Path:
+    write_manifest(path, path.parent, [(f"{path.stem}-{number}.flac", 16_000) for number in range(utterances)])
+    return path
+
+
+@pytest.mark.parametrize("after", [2, 4])
+def test_an_interrupted_join_names_the_option_that_goes_on_and_checks_the_manifest(
+    after: int, tmp_path: Path, expected: bytes, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    _write(tmp_path / "lab")
+    (tmp_path / "lab" / "train.gmm").write_bytes(b"older")
+    _interrupt(tmp_path / "lab", monkeypatch, after=after)
+    with pytest.raises(SoftHubertError, match=r"train\.gmm: joining its shards was interrupted.*give --remove-shards to go on"):
+        merge_labels(tmp_path / "lab", "train", 4)
+    with pytest.raises(SoftHubertError, match="7 utterances, expected 9 of the 9"):
+        merge_labels(tmp_path / "lab", "train", 4, remove_shards=True, manifest=_manifest(tmp_path / "nine.tsv", 9))
+    assert "7 utterances" in merge_labels(tmp_path / "lab", "train", 4, remove_shards=True)
+    assert (tmp_path / "lab" / "train.gmm").read_bytes() == expected
+    with pytest.raises(SoftHubertError, match=r"train\.gmm: 7 utterances, expected 9 of the 9"):
+        merge_labels(tmp_path / "lab", "train", 4, remove_shards=True, manifest=_manifest(tmp_path / "nine.tsv", 9))
+
+
+def test_shards_of_another_number_are_not_taken_for_joined(tmp_path: Path) -> None:
+    _write(tmp_path)
+    (tmp_path / "train.gmm").write_bytes(b"older")
+    for remove_shards in (True, False):
+        with pytest.raises(SoftHubertError, match=r"train_0_2\.gmm: no such label shard, but shards of 4: give that NSHARD"):
+            merge_labels(tmp_path, "train", 2, remove_shards=remove_shards)
+    assert len(_names(tmp_path)) == 5
+    merge_labels(tmp_path, "train", 4, remove_shards=True)
+    assert "already there" in merge_labels(tmp_path, "train", 2, remove_shards=True)
+
+
+def test_copied_shards_and_shards_of_other_utterances_are_refused(tmp_path: Path) -> None:
+    rng = np.random.default_rng(0)
+    for rank, count in enumerate((3, 5)):
+        write(tmp_path / f"train_{rank}_2.gmm", [random_targets(rng, 9, INFO.n_components) for _ in range(count)])
+    manifest = _manifest(tmp_path / "train.tsv", 8)
+    assert "8 utterances" in merge_labels(tmp_path, "train", 2)
+    with pytest.raises(SoftHubertError, match=r"train_0_2\.gmm: 3 utterances, expected 4 of the 8 that .*train\.tsv lists"):
+        merge_labels(tmp_path, "train", 2, manifest=manifest)
+    for rank in range(2):
+        pack_labels(tmp_path / "train_0_2.gmm", tmp_path / f"packed_{rank}_2.gmm")
+    (tmp_path / "train_1_2.gmm").write_bytes((tmp_path / "train_0_2.gmm").read_bytes())
+    for split in ("train", "packed"):
+        with pytest.raises(SoftHubertError, match=rf"{split}_1_2\.gmm: the same as .*{split}_0_2\.gmm, so one of them is a copy"):
+            merge_labels(tmp_path, split, 2)
 
 
 def test_a_damaged_shard_is_refused_and_those_that_are_not_joined_stay(tmp_path: Path, expected: bytes) -> None:

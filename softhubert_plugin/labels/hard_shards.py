@@ -86,9 +86,9 @@ def _write_joined_record(target: Path, utterances: int, records: List[Optional[H
         )
 
 
-def counts_of_hard_shards(lab_dir: PathLike, split: str) -> List[int]:
-    """List the numbers of shards, as their names give them, of the hard label shards of a split."""
-    pattern = re.compile(re.escape(split) + r"_[0-9]+_([0-9]+)\.km")
+def counts_of_shards(lab_dir: PathLike, split: str, suffix: str) -> List[int]:
+    """List the numbers of shards, as their names give them, of the label shards of a split, soft (``.gmm``) or hard (``.km``)."""
+    pattern = re.compile(re.escape(split) + r"_[0-9]+_([0-9]+)" + re.escape(suffix))
     folder = Path(lab_dir)
     names = [path.name for path in folder.iterdir()] if folder.is_dir() else []
     return sorted({int(found.group(1)) for found in map(pattern.fullmatch, names) if found})
@@ -97,7 +97,7 @@ def counts_of_hard_shards(lab_dir: PathLike, split: str) -> List[int]:
 def _check_present(folder: Path, split: str, nshard: int, paths: List[Path]) -> None:
     missing = [path for path in paths if not path.is_file()]
     if missing:
-        counts = [count for count in counts_of_hard_shards(folder, split) if count != nshard]
+        counts = [count for count in counts_of_shards(folder, split, ".km") if count != nshard]
         others = f", but shards of {', '.join(map(str, counts))}: give that NSHARD" if counts else "; dump it"
         raise SoftHubertError(f"{missing[0]}: no such label shard ({len(missing)} of {nshard} are missing){others}")
 

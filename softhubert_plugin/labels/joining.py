@@ -46,6 +46,10 @@ class ShardJoin:
         known = [part["fingerprint"] for part in parts]
         return found[done:] == known[done:] and all(one in (None, other) for one, other in zip(found[:done], known))
 
+    def unfinished(self) -> SoftLabels:
+        """The labels of a join that was interrupted: description and lengths are there from its start."""
+        return open_soft_labels(self._unfinished)
+
     def start(self, opened: Sequence[SoftLabels], info: SoftLabelInfo) -> None:
         """Write header and index.
 

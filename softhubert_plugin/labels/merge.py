@@ -5,14 +5,16 @@ from __future__ import annotations
 import os
 from dataclasses import replace
 from pathlib import Path
-from typing import Iterator, List, Optional
+from typing import Dict, Iterator, List, Optional
 
 from softhubert_plugin.errors import SoftHubertError
-from softhubert_plugin.features.shards import shard_path
+from softhubert_plugin.features.shards import shard_path, shard_range
 from softhubert_plugin.files import PathLike
+from softhubert_plugin.labels.frame_labels import FrameLabels
 from softhubert_plugin.labels.hard_record import record_path
-from softhubert_plugin.labels.hard_shards import counts_of_hard_shards, merge_hard_shards
+from softhubert_plugin.labels.hard_shards import counts_of_shards, merge_hard_shards
 from softhubert_plugin.labels.joining import ShardJoin
+from softhubert_plugin.labels.opening import open_label_file
 from softhubert_plugin.labels.soft import SoftLabels, open_soft_labels
 from softhubert_plugin.labels.soft_layout import SoftLabelInfo, StoredTargets
 from softhubert_plugin.labels.soft_writing import write_soft_labels
@@ -52,11 +54,18 @@ def merge_labels(
     if nshard < 1:
         raise SoftHubertError(f"NSHARD {nshard}: expected 1 or more shards")
     listed = None if manifest is None else read_manifest(manifest)
-    soft = any(shard_path(lab_dir, split, rank, nshard, ".gmm").exists() for rank in range(nshard))
-    hard_too = bool(counts_of_hard_shards(lab_dir, split))
-    if remove_shards and not soft and not hard_too:
+    join = ShardJoin(Path(lab_dir) / f"{split}.gmm", [shard_path(lab_dir, split, rank, nshard, ".gmm") for rank in range(nshard)])
+    soft = any(shard.exists() for shard in join.shards) or join.interrupted()
+    hard_too = bool(counts_of_shards(lab_dir, split, ".km"))
+    others = counts_of_shards(lab_dir, split, ".gmm")
+    if others and not (soft or hard or hard_too):
+        counts = ", ".join(map(str, others))
+        raise SoftHubertError(f"{join.shards[0]}: no such label shard, but shards of {counts}: give that NSHARD, or remove those shards")
+    if remove_shards and not hard_too and (hard or not soft):
         joined = next((path for path in _joined_before(lab_dir, split, hard) if path.exists()), None)
         if joined is not None:
+            if listed is not None:
+                _check_manifest(open_label_file(joined), listed, len(listed))
             return f"{joined}: already there, and its shards are removed"
     if hard or (hard_too and not soft):
         said = merge_hard_shards(lab_dir, split, nshard, clusters=clusters, manifest=listed)
@@ -65,7 +74,7 @@ def merge_labels(
         return said
     if clusters is not None:
         raise SoftHubertError("--clusters is for hard labels, but these are soft ones, which record it; leave it out, or add --hard")
-    said = _merge_soft(lab_dir, split, nshard, listed, remove_shards)
+    said = _merge_soft(join, listed, remove_shards)
     return said + ("; there are .km shards too, which --hard joins" if hard_too else "")
 
 
@@ -81,14 +90,40 @@ def _remove(shards: List[Path]) -> None:
         record_path(shard).unlink(missing_ok=True)
 
 
-def _merge_soft(lab_dir: PathLike, split: str, nshard: int, manifest: Optional[Manifest], remove_shards: bool) -> str:
+def _check_manifest(labels: FrameLabels, manifest: Manifest, expected: int) -> None:
+    """Check that labels belong to a manifest, and that they are of ``expected`` of its utterances."""
+    if labels.manifest_sha256 not in ("", manifest.fingerprint):
+        raise SoftHubertError(f"{labels.path}: made for another manifest than {manifest.path}; dump features and labels again")
+    if len(labels) != expected:
+        raise SoftHubertError(
+            f"{labels.path}: {len(labels)} utterances, expected {expected} of the {len(manifest)} that {manifest.path} lists; "
+            "dump features and labels again"
+        )
+
+
+def _refuse_copies(shards: List[SoftLabels]) -> None:
+    """Check that no two shards hold the same labels."""
+    seen: Dict[bytes, SoftLabels] = {}
+    for shard in shards:
+        content = shard.lengths.tobytes() + shard.tensor("utterance_crc").tobytes()
+        if content in seen:
+            raise SoftHubertError(f"{shard.path}: the same as {seen[content].path}, so one of them is a copy; dump the shard again")
+        seen[content] = shard
+
+
+def _merge_soft(join: ShardJoin, manifest: Optional[Manifest], remove_shards: bool) -> str:
     """Write ``{split}.gmm`` from the shards ``{split}_{rank}_{nshard}.gmm``."""
-    path = Path(lab_dir) / f"{split}.gmm"
-    paths = [shard_path(lab_dir, split, rank, nshard, ".gmm") for rank in range(nshard)]
-    join = ShardJoin(path, paths)
-    if remove_shards and join.interrupted():
-        join.finish()
-        return _said(open_soft_labels(path))
+    path, paths = join.path, join.shards
+    if join.interrupted():
+        if remove_shards:
+            if manifest is not None:
+                _check_manifest(join.unfinished(), manifest, len(manifest))
+            join.finish()
+            return _said(open_soft_labels(path))
+        if not all(shard.exists() for shard in paths):
+            raise SoftHubertError(
+                f"{path}: joining its shards was interrupted, and those that it has joined are removed; give --remove-shards to go on"
+            )
     shards = [open_soft_labels(shard) for shard in paths]
     for shard in shards[1:]:
         for name in _SAME:
@@ -97,14 +132,14 @@ def _merge_soft(lab_dir: PathLike, split: str, nshard: int, manifest: Optional[M
                     f"{shard.path}: {name} is {getattr(shard.info, name)}, but {getattr(shards[0].info, name)} in {shards[0].path}; "
                     "dump all shards of a split with one mixture and the same options"
                 )
-    utterances = sum(map(len, shards))
-    if manifest is not None and shards[0].info.manifest_sha256 not in ("", manifest.fingerprint):
-        raise SoftHubertError(f"{shards[0].path}: made for another manifest than {manifest.path}; dump features and labels again")
-    if manifest is not None and utterances != len(manifest):
-        raise SoftHubertError(f"{shards[0].path}: {utterances} utterances in all shards, but {manifest.path} lists {len(manifest)}")
+    _refuse_copies(shards)
+    if manifest is not None:
+        for rank, shard in enumerate(shards):
+            start, end = shard_range(len(manifest), len(shards), rank)
+            _check_manifest(shard, manifest, end - start)
     info = _merged_info([shard.info for shard in shards])
-    if remove_shards and nshard == 1 and not shards[0].packed:
-        for index in range(utterances):
+    if remove_shards and len(paths) == 1 and not shards[0].packed:
+        for index in range(len(shards[0])):
             shards[0].stored(index)  # refuses damaged bytes
         os.replace(paths[0], path)
     elif remove_shards and not any(shard.packed for shard in shards):
