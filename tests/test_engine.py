@@ -21,7 +21,7 @@ from sklearn.mixture import GaussianMixture as SklearnMixture
 import softhubert_plugin.gmm.learn_gmm as program
 from softhubert_plugin.errors import SoftHubertError
 from softhubert_plugin.features.shard_chunks import plan_chunks, read_chunk, stream_chunks
-from softhubert_plugin.features.shards import FeatureShard, ShardWriter, read_shard, read_shards
+from softhubert_plugin.features.shards import FeatureShard, ShardWriter, read_shard, read_shards, shard_range
 from softhubert_plugin.gmm.em import Fit, expectation, refill
 from softhubert_plugin.gmm.engine import NEGLIGIBLE, SPARSE_BELOW, Engine, Sums, weighted_sums
 from softhubert_plugin.gmm.feed import Feed
@@ -369,6 +369,58 @@ def test_dimensions_that_do_not_vary_are_named(tmp_path: Path) -> None:
     with pytest.raises(SoftHubertError, match=r"1 of 4 feature dimensions do not vary \(dimension 2\)"):
         learn_gmm(tmp_path, "train", 1, tmp_path / "gmm", GmmOptions(2, perplexity=1.5))
     assert "3 diag components" in learn_gmm(tmp_path, "train", 1, tmp_path / "gmm", GmmOptions(3, pca=3, perplexity=1.5))
+
+
+def _learn(folder: Path, frames: np.ndarray, **options: Any) -> GaussianMixture:
+    with ShardWriter(folder, "train", 0, 1, {}) as writer:
+        for utterance in np.array_split(frames, 4 if len(frames) > 4 else 1):
+            writer.add(utterance.astype(np.float32))
+    learn_gmm(folder, "train", 1, folder / "gmm", GmmOptions(**{"n_components": 3, "perplexity": 1.5, "iterations": 2, **options}))
+    return GaussianMixture.load(folder / "gmm")
+
+
+@pytest.mark.parametrize(
+    ("columns", "options", "complaint"),
+    [
+        ("constant", {"pca": 4, "covariance_type": "full"}, "only 3 dimensions vary, .* 4 principal components; give --pca 3 or fewer"),
+        ("constant", {"pca": 4}, "only 3 dimensions vary"),
+        ("constant", {"whiten": True}, "only 3 dimensions vary"),
+        ("all constant", {"whiten": True}, r"4 of 4 feature dimensions do not vary .*; check how the features were made$"),
+        ("all constant", {"pca": 2}, "4 of 4 feature dimensions do not vary"),
+        ("all constant", {}, "4 of 4 feature dimensions do not vary"),
+        ("denormal", {"whiten": True}, "4 of 4 feature dimensions do not vary"),
+        ("denormal", {"standardise": True}, "4 of 4 feature dimensions do not vary"),
+        ("few", {"covariance_type": "full"}, "covariance matrices of 4 dimensions became singular.*--covariance diag"),
+    ],
+)
+def test_features_that_vary_in_too_few_dimensions_are_refused_in_one_line(
+    columns: str, options: Dict[str, Any], complaint: str, tmp_path: Path
+) -> None:
+    frames = np.random.default_rng(0).standard_normal((200, 4)) + 3
+    if columns == "constant":
+        frames[:, 2] = 7
+    elif columns == "all constant":
+        frames[:] = [1, 0, 7, -2.1]
+    elif columns == "denormal":
+        frames *= 1e-40
+    else:
+        frames = frames[:3]
+    with pytest.raises(SoftHubertError, match=complaint):
+        _learn(tmp_path, frames, **options)
+
+
+@pytest.mark.parametrize("options", [{}, {"standardise": True}, {"whiten": True}, {"covariance_type": "full"}])
+def test_the_scale_of_features_changes_nothing_but_the_scale_of_the_mixture(options: Dict[str, Any], tmp_path: Path) -> None:
+    frames = np.concatenate(_utterances(0, 10)) - CENTRES.mean(0)
+    small, large = (_learn(tmp_path / str(scale), frames * 2.0**scale, **options) for scale in (-20, 0))
+    torch.testing.assert_close(small.weights, large.weights, rtol=1e-4, atol=1e-6)
+
+
+@pytest.mark.parametrize("nshard", [0, -1])
+def test_there_is_at_least_one_shard(nshard: int, tmp_path: Path) -> None:
+    for ask in (lambda: learn_gmm(tmp_path, "train", nshard, tmp_path / "gmm", GmmOptions(3)), lambda: shard_range(4, nshard, 0)):
+        with pytest.raises(SoftHubertError, match=rf"NSHARD {nshard}: expected 1 or more shards"):
+            ask()
 
 
 def test_a_shard_that_shrinks_while_it_is_read_is_reported(shard: FeatureShard) -> None:

@@ -24,12 +24,23 @@ from softhubert_plugin.files import PathLike, disk_errors, write_json, write_tex
 from softhubert_plugin.text_files import read_json
 
 
+def check_nshard(nshard: int) -> None:
+    """Check a number of shards.
+
+    Raises:
+        SoftHubertError: there would be none.
+    """
+    if nshard < 1:
+        raise SoftHubertError(f"NSHARD {nshard}: expected 1 or more shards")
+
+
 def shard_range(total: int, nshard: int, rank: int) -> Tuple[int, int]:
     """The utterances ``[start, end)`` of a shard, by fairseq's rounding rule.
 
     Raises:
-        SoftHubertError: ``rank`` is not within ``0 … nshard-1``, or there are more shards than utterances.
+        SoftHubertError: there is no shard, ``rank`` is not within ``0 … nshard-1``, or there are more shards than utterances.
     """
+    check_nshard(nshard)
     if not 0 <= rank < nshard:
         raise SoftHubertError(f"rank {rank} of {nshard} shards: expected a rank from 0 to {nshard - 1}")
     if nshard > total:
@@ -143,8 +154,9 @@ def read_shards(directory: PathLike, split: str, nshard: int) -> List[FeatureSha
     """Open all shards of a split.
 
     Raises:
-        SoftHubertError: as :func:`read_shard`, or the shards differ in dimension or kind.
+        SoftHubertError: as :func:`read_shard`, or there is no shard, or the shards differ in dimension or kind.
     """
+    check_nshard(nshard)
     shards = [read_shard(directory, split, rank, nshard) for rank in range(nshard)]
     for shard in shards[1:]:
         if shard.frames.shape[1] != shards[0].frames.shape[1] or shard.info != shards[0].info:

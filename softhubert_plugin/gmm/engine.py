@@ -16,7 +16,7 @@ import numpy as np
 import torch
 
 from softhubert_plugin.errors import SoftHubertError
-from softhubert_plugin.gmm.families import FAMILIES, Tied
+from softhubert_plugin.gmm.families import FAMILIES, Tied, cholesky
 from softhubert_plugin.gmm.mixture import GaussianMixture
 
 # Responsibilities under this share are lost in single-precision sums anyway.
@@ -106,7 +106,7 @@ class Coordinates:
             return cls(centre)
         means = mixture.means - centre
         spread = torch.einsum("k,kij->ij", mixture.weights, mixture.covariances) + (means.T * mixture.weights) @ means
-        return cls(centre, torch.linalg.inv(torch.linalg.cholesky(spread)).T)
+        return cls(centre, torch.linalg.inv(cholesky(spread)).T)
 
     def inside(self, mixture: GaussianMixture) -> GaussianMixture:
         """A mixture converted from the original coordinates to these."""
@@ -149,7 +149,7 @@ class Engine:
         # The term that the densities of all components share is left out of the product, and added to the likelihood.
         self._common: Optional[torch.Tensor] = None
         if isinstance(self.family, Tied):
-            self._common = self._place(torch.linalg.inv(torch.linalg.cholesky(inside.covariances)).T)
+            self._common = self._place(torch.linalg.inv(cholesky(inside.covariances)).T)
         # Features to coordinates: (x - offset) @ matrix - shift.
         offset, matrix, shift = self.coordinates.centre, self.coordinates.whiten, None
         if mixture.transform is not None:

@@ -11,6 +11,8 @@ from typing import Dict, Tuple
 
 import torch
 
+from softhubert_plugin.errors import SoftHubertError
+
 Parameters = Tuple[torch.Tensor, torch.Tensor]
 
 
@@ -89,7 +91,7 @@ class Full:
 
     def natural(self, means: torch.Tensor, covariances: torch.Tensor) -> Parameters:
         """As :meth:`Diagonal.natural`."""
-        factors = torch.linalg.cholesky(covariances)
+        factors = cholesky(covariances)
         precisions = torch.cholesky_inverse(factors)
         linear = torch.einsum("kij,kj->ki", precisions, means)
         constant = -0.5 * (means * linear).sum(1) - factors.diagonal(dim1=1, dim2=2).log().sum(1)
@@ -124,7 +126,7 @@ class Tied:
 
     def natural(self, means: torch.Tensor, covariances: torch.Tensor) -> Parameters:
         """As :meth:`Diagonal.natural`, without the term ``xᵀ Σ⁻¹ x``."""
-        factor = torch.linalg.cholesky(covariances)
+        factor = cholesky(covariances)
         linear = torch.cholesky_solve(means.T, factor)
         return linear, -0.5 * (means.T * linear).sum(0) - factor.diagonal().log().sum()
 
@@ -135,6 +137,21 @@ class Tied:
         mean = sums.sum(0) / frames
         within = scatter / frames - (means * counts[:, None]).T @ means / frames
         return means, within + torch.diag(floor * (scatter.diagonal() / frames - mean.square()))
+
+
+def cholesky(matrices: torch.Tensor) -> torch.Tensor:
+    """The Cholesky factors of covariance matrices ``(…, D, D)``.
+
+    Raises:
+        SoftHubertError: one is singular: the frames vary in fewer than D dimensions.
+    """
+    factors, failed = torch.linalg.cholesky_ex(matrices)
+    if bool(failed.any()):
+        raise SoftHubertError(
+            f"covariance matrices of {matrices.shape[-1]} dimensions became singular, because too few frames vary in all of them; give "
+            "more frames, reduce the dimensions with --pca, or choose --covariance diag"
+        )
+    return factors
 
 
 FAMILIES: Dict[str, Diagonal | Spherical | Tied | Full] = {"diag": Diagonal(), "spherical": Spherical(), "tied": Tied(), "full": Full()}

@@ -230,15 +230,14 @@ def _start(chunks: Sequence[Chunk], options: GmmOptions, feat_dir: PathLike, dev
     sample_frames = min(START_FRAMES * options.n_components + 5_000, MAX_START_BYTES // (4 * dimension))
     pooled = options.pca is not None or options.whiten
     found = survey(chunks, sample_frames=sample_frames, full_covariance=pooled, seed=options.seed, device=device)
-    if not pooled:
-        refuse_constant(found, feat_dir)
-    mixture = distributed.from_first(_first_mixture(found, options) if distributed.rank() == 0 else None)
+    refuse_constant(found, feat_dir, some_may_be=pooled)
+    mixture = distributed.from_first(_first_mixture(found, options, feat_dir) if distributed.rank() == 0 else None)
     assert mixture is not None
     return mixture
 
 
-def _first_mixture(found: Survey, options: GmmOptions) -> GaussianMixture:
-    transform = fit_transform(found, pca=options.pca, whiten=options.whiten, standardise=options.standardise)
+def _first_mixture(found: Survey, options: GmmOptions, feat_dir: PathLike) -> GaussianMixture:
+    transform = fit_transform(found, pca=options.pca, whiten=options.whiten, standardise=options.standardise, source=feat_dir)
     if options.init is not None:
         return read_start(options.init, options.n_components, options.covariance_type, found.sample, transform, floor=VARIANCE_FLOOR)
     sample = torch.from_numpy(found.sample)

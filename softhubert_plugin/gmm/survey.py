@@ -90,23 +90,26 @@ def _first_rows(chunk: Chunk) -> np.ndarray:
     return rows
 
 
-def refuse_constant(found: Survey, source: object) -> None:
-    """Check that every feature dimension varies: a Gaussian of width zero has no density.
+def refuse_constant(found: Survey, source: object, *, some_may_be: bool = False) -> None:
+    """Check that feature dimensions vary: a Gaussian of width zero has no density.
 
     Args:
         source: what the error message names.
+        some_may_be: whether dimensions may be constant as long as one is not, because principal components leave them out.
 
     Raises:
-        SoftHubertError: some dimensions do not vary.
+        SoftHubertError: some dimensions do not vary, or none does.
     """
     variance = found.covariance.diagonal() if found.covariance.dim() == 2 else found.covariance
-    # The limit is relative to the mean's square: this much variance can remain of a constant in single precision.
-    constant = torch.nonzero(variance <= 1e-10 * (1 + found.mean.square())).flatten().tolist()
-    if constant:
+    # The limit is relative to the mean's square: this much variance can remain of a constant in single precision. Below the second limit,
+    # squares have fewer digits there.
+    constant = torch.nonzero(variance <= 1e-10 * found.mean.square() + 1e-30).flatten().tolist()
+    if constant and (len(constant) == len(variance) or not some_may_be):
         listed = ", ".join(map(str, constant[:8])) + (", …" if len(constant) > 8 else "")
+        remedy = "" if len(constant) == len(variance) else ", or reduce them with --pca"
         raise SoftHubertError(
             f"{source}: {len(constant)} of {len(variance)} feature dimensions do not vary (dimension {listed}); "
-            "check how the features were made, or reduce them with --pca"
+            f"check how the features were made{remedy}"
         )
 
 
@@ -123,7 +126,9 @@ def check_transform(*, pca: Optional[int], whiten: bool, standardise: bool, dime
         raise SoftHubertError(f"PCA to {kept} dimensions: expected 1 to {min(dimension, frames)} (dimensions and frames)")
 
 
-def fit_transform(found: Survey, *, pca: Optional[int], whiten: bool, standardise: bool) -> Optional[FeatureTransform]:
+def fit_transform(
+    found: Survey, *, pca: Optional[int], whiten: bool, standardise: bool, source: object = "features"
+) -> Optional[FeatureTransform]:
     """Fit the transform asked for: principal components, whitened or not, or scaling of each dimension to unit variance.
 
     Args:
@@ -131,12 +136,13 @@ def fit_transform(found: Survey, *, pca: Optional[int], whiten: bool, standardis
         pca: the number of principal components to keep; ``None`` keeps all.
         whiten: scale the principal components to unit variance.
         standardise: scale each dimension to unit variance.
+        source: what the error message names.
 
     Returns:
         The transform, or ``None`` if none is asked for.
 
     Raises:
-        SoftHubertError: ``pca`` is out of range, or ``standardise`` is combined with one of the others.
+        SoftHubertError: ``pca`` is out of range or beyond the dimensions that vary, or ``standardise`` is combined with one of the others.
     """
     check_transform(pca=pca, whiten=whiten, standardise=standardise, dimension=len(found.mean), frames=found.frames)
     if standardise:
@@ -145,9 +151,14 @@ def fit_transform(found: Survey, *, pca: Optional[int], whiten: bool, standardis
         return None
     dimension = len(found.mean) if pca is None else pca
     variances, axes = torch.linalg.eigh(found.covariance)
-    variances, axes = variances.flip(0)[:dimension], axes.flip(1)[:, :dimension]
+    variances, axes = variances.flip(0), axes.flip(1)[:, :dimension]
+    varying = int((variances > variances[0] * 1e-12).sum())  # the rest is rounding
+    if varying < dimension:
+        raise SoftHubertError(
+            f"{source}: only {varying} dimensions vary, not enough for {dimension} principal components; give --pca {varying} or fewer"
+        )
     # The sign of an axis is arbitrary, and libraries choose it differently: fix it.
     axes = axes * axes.gather(0, axes.abs().argmax(0, keepdim=True)).sign()
     if whiten:
-        axes = axes * variances.clamp(min=float(variances[0]) * 1e-12).rsqrt()
+        axes = axes * variances[:dimension].rsqrt()
     return FeatureTransform(found.mean, axes.contiguous())

@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Dict, Iterator, List, Optional
 
 from softhubert_plugin.errors import SoftHubertError
-from softhubert_plugin.features.shards import shard_path, shard_range
+from softhubert_plugin.features.shards import check_nshard, shard_path, shard_range
 from softhubert_plugin.files import PathLike
 from softhubert_plugin.labels.frame_labels import FrameLabels
 from softhubert_plugin.labels.hard_record import record_path
@@ -51,8 +51,7 @@ def merge_labels(
         SoftHubertError: a shard is missing or damaged, shards come from different mixtures, settings or manifests, or they do not fit the
             manifest.
     """
-    if nshard < 1:
-        raise SoftHubertError(f"NSHARD {nshard}: expected 1 or more shards")
+    check_nshard(nshard)
     listed = None if manifest is None else read_manifest(manifest)
     join = ShardJoin(Path(lab_dir) / f"{split}.gmm", [shard_path(lab_dir, split, rank, nshard, ".gmm") for rank in range(nshard)])
     soft = any(shard.exists() for shard in join.shards) or join.interrupted()
