@@ -7,8 +7,13 @@ clustering works on a machine without fairseq.
 from __future__ import annotations
 
 import argparse
+import contextlib
+import os
+import signal
 import sys
-from typing import Optional, Sequence
+import threading
+from types import FrameType
+from typing import Iterator, Optional, Sequence
 
 from softhubert_plugin.commands.corpora import add_corpus, add_manifest
 from softhubert_plugin.commands.exchange import add_export, add_fairseq_tool, add_import
@@ -45,6 +50,34 @@ def build_parser() -> argparse.ArgumentParser:
     return parser
 
 
+# 128 + SIGTERM: what a shell reports for a process that SIGTERM ended.
+TERMINATED = 143
+
+
+@contextlib.contextmanager
+def _cleaned_up_on_sigterm() -> Iterator[None]:
+    """Make SIGTERM, which ``timeout``, ``kill`` and Slurm send, an exception, so that unfinished files are removed before the process ends.
+
+    Recipes set a handler of their own meanwhile, and a process that was told to ignore the signal still does.
+    """
+    if threading.current_thread() is not threading.main_thread() or signal.getsignal(signal.SIGTERM) != signal.SIG_DFL:
+        yield
+        return
+    process = os.getpid()
+
+    def end(number: int, frame: Optional[FrameType]) -> None:
+        signal.signal(signal.SIGTERM, signal.SIG_DFL)  # a second one ends the process at once
+        if os.getpid() != process:  # a worker that inherited this handler has nothing to clean up
+            os.kill(os.getpid(), signal.SIGTERM)
+        raise SystemExit(TERMINATED)
+
+    signal.signal(signal.SIGTERM, end)
+    try:
+        yield
+    finally:
+        signal.signal(signal.SIGTERM, signal.SIG_DFL)
+
+
 def main(argv: Optional[Sequence[str]] = None) -> int:
     """Run one command.
 
@@ -52,10 +85,11 @@ def main(argv: Optional[Sequence[str]] = None) -> int:
         argv: the command line without the program's name; by default the process's own.
 
     Returns:
-        Exit status 0 on success. Bad input exits with status 2 and one line on stderr; a closed pipe exits with status 141 and no line.
+        Exit status 0 on success. Bad input exits with status 2 and one line on stderr; a closed pipe exits with status 141 and no line, and
+        SIGTERM with status 143.
     """
     try:
-        with standard_streams():
+        with _cleaned_up_on_sigterm(), standard_streams():
             arguments = build_parser().parse_args(argv)
             message = arguments.run(arguments)
             if message:

@@ -69,6 +69,41 @@ def test_bad_input_gives_one_line_and_status_2(
     assert not list(tmp_path.iterdir())
 
 
+TERMINATED = """
+import argparse, os, signal, sys, time
+from softhubert_plugin import cli
+from softhubert_plugin.files import atomic_path
+
+def run(arguments):
+    started, begin = os.pipe()
+    worker = os.fork()
+    if not worker:
+        os.write(begin, b"!")
+        time.sleep(60)
+        os._exit(0)
+    os.read(started, 1)
+    os.kill(worker, signal.SIGTERM)
+    assert os.WTERMSIG(os.waitpid(worker, 0)[1]) == signal.SIGTERM, "a worker ends as it always did"
+    with atomic_path(sys.argv[1] + "/labels"):
+        os.kill(os.getpid(), signal.SIGTERM)
+        time.sleep(60)
+
+parser = argparse.ArgumentParser()
+parser.set_defaults(run=run)
+cli.build_parser = lambda: parser
+try:
+    cli.main([])
+finally:
+    assert signal.getsignal(signal.SIGTERM) == signal.SIG_DFL
+"""
+
+
+def test_a_terminated_command_leaves_no_unfinished_file(tmp_path: Path) -> None:
+    command = [sys.executable, "-c", TERMINATED, str(tmp_path)]
+    done = subprocess.run(command, capture_output=True, text=True, check=False, timeout=50, cwd=Path(__file__).parents[1])
+    assert (done.returncode, done.stderr) == (143, "") and not list(tmp_path.iterdir())
+
+
 def test_help_needs_neither_torch_nor_fairseq() -> None:
     program = "import sys; from softhubert_plugin.cli import main\ntry: main(['gmm', 'learn', '-h'])\nfinally: print(sorted(sys.modules))"
     done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=True)

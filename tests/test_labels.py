@@ -23,7 +23,7 @@ from softhubert_plugin.labels.inspect import describe_labels, draw_entropies, la
 from softhubert_plugin.labels.merge import merge_labels
 from softhubert_plugin.labels.opening import open_labels
 from softhubert_plugin.labels.soft import open_soft_labels
-from softhubert_plugin.labels.soft_layout import PROBABILITY_UNIT, SoftLabelInfo, quantised
+from softhubert_plugin.labels.soft_layout import PROBABILITY_UNIT, SoftLabelInfo, StoredTargets, quantised
 from softhubert_plugin.labels.soft_writing import write_soft_labels
 from softhubert_plugin.labels.targets import FrameTargets
 from softhubert_plugin.labels.verify import verify_file, verify_labels
@@ -292,6 +292,17 @@ def test_writing_holds_one_utterance_at_a_time(tmp_path: Path) -> None:
     tracemalloc.stop()
     size = (tmp_path / "train.gmm").stat().st_size
     assert size > 30e6 and peak < size / 3
+    assert [path.name for path in tmp_path.iterdir()] == ["train.gmm"]
+
+
+def test_scratch_files_have_no_name_that_could_outlive_a_killed_process(tmp_path: Path, utterances: List[FrameTargets]) -> None:
+    def watched() -> Iterator[StoredTargets]:
+        yield from map(quantised, utterances[:2])
+        [unfinished] = tmp_path.iterdir()
+        assert unfinished.is_file() and unfinished.stat().st_size == 0
+        yield from map(quantised, utterances[2:])
+
+    write_soft_labels(tmp_path / "train.gmm", watched(), replace(INFO, frames=20))
     assert [path.name for path in tmp_path.iterdir()] == ["train.gmm"]
 
 

@@ -59,8 +59,8 @@ def in_processes(build: Callable[[], Callable[[Any], Any]], work: Iterable[Any],
         pool = stack.enter_context(
             ProcessPoolExecutor(processes, mp_context=context, initializer=_start, initargs=(None if forks else build,))
         )
+        pending: Deque[Future[Any]] = collections.deque()
         try:
-            pending: Deque[Future[Any]] = collections.deque()
             for piece in work:
                 pending.append(pool.submit(_work, piece))
                 if len(pending) > 2 * processes:
@@ -69,6 +69,9 @@ def in_processes(build: Callable[[], Callable[[Any], Any]], work: Iterable[Any],
                 yield pending.popleft().result()
         except BrokenProcessPool:
             raise SoftHubertError(f"one of {processes} processes was killed; if memory ran out, try --processes 1") from None
+        finally:
+            for future in pending:  # after an error or a signal nobody waits for them
+                future.cancel()
 
 
 def _forget() -> None:

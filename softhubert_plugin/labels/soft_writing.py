@@ -45,8 +45,8 @@ def write_soft_labels(path: PathLike, utterances: Iterable[StoredTargets], info:
     frames, entries, crcs = [0], [0], []
     with contextlib.ExitStack() as stack:
         temporary = stack.enter_context(atomic_path(path))
-        folder = stack.enter_context(tempfile.TemporaryDirectory(dir=temporary.parent, prefix=f".{Path(path).name}.", suffix=".partial"))
-        scratch: Dict[str, BinaryIO] = {name: stack.enter_context(open(Path(folder) / name, "w+b")) for name in PLAIN.content}
+        # These files have no names, so that nothing of them outlives a killed process.
+        scratch = {name: stack.enter_context(tempfile.TemporaryFile(dir=temporary.parent)) for name in PLAIN.content}
         for number, (counts, components, probabilities) in enumerate(utterances):
             if len(counts) == 0 or not counts.all() or not int(counts.sum(dtype=np.int64)) == len(components) == len(probabilities):
                 raise SoftHubertError(
