@@ -19,6 +19,7 @@ from shapes import SMALL, save_finetuned
 
 from softhubert_plugin.checkpoints.load import register_plugin
 from softhubert_plugin.features.mfcc import dump_mfcc
+from softhubert_plugin.files import sha256_of
 from softhubert_plugin.gmm.dump_gmm_posteriors import dump_gmm_posteriors
 from softhubert_plugin.gmm.learn_gmm import GmmOptions, learn_gmm
 from softhubert_plugin.labels.merge import merge_labels
@@ -181,6 +182,7 @@ def test_hard_labels_are_known_by_their_record_as_long_as_it_is_of_this_file(lab
                 task.load_dataset(each)
         return capsys.readouterr().err
 
+    assert _task(labelled, **hard).state_dict()["label_mixtures"] == [sha256_of(labelled / "gmm.safetensors")]
     assert "labels at 100 Hz, but task.label_rate is 50" in refused("train", label_rate=50.0)
     (labelled / "train.tsv").rename(labelled / "train.kept")
     (labelled / "train.tsv").write_bytes((labelled / "valid.tsv").read_bytes())

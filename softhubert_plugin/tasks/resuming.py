@@ -26,8 +26,12 @@ _OF_OPTIMIZER = {
     "common": ("fp16", "bf16", "amp", "memory_efficient_fp16", "memory_efficient_bf16", "fp16_no_flatten_grads"),
 }
 # What a task keeps: its name in words, and how its entries are listed.
-_KEPT = {"codewords": ("labels of as many clusters: ", ", "), "label_sources": ("labels of the clustering ", ", ")}
-_KEPT["target_symbols"] = ("the dictionary ", " ")
+_KEPT = {
+    "codewords": ("labels of as many clusters: ", ", "),
+    "label_sources": ("labels of the clustering ", ", "),
+    "label_mixtures": ("hard labels of the mixture ", ", "),
+    "target_symbols": ("the dictionary ", " "),
+}
 _FINGERPRINT = 64  # letters of a SHA-256
 _ELSEWHERE = "choose another hydra.run.dir, or restore the setting"
 

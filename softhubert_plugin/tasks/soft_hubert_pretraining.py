@@ -57,7 +57,7 @@ class SoftHubertPretrainingTask(HubertPretrainingTask):
     def __init__(self, cfg: SoftHubertPretrainingConfig) -> None:
         super().__init__(cfg)
         self._codewords: Optional[List[int]] = None
-        self._clusterings: List[str] = []
+        self._clusterings: Dict[str, List[str]] = {}  # what the labels come from, as a checkpoint keeps it
         self._restored = False
         self._label_sources: Dict[str, FrameLabels] = {}
         self._masking = SpanMasking()
@@ -76,7 +76,10 @@ class SoftHubertPretrainingTask(HubertPretrainingTask):
             split = self.cfg.train_subset.split(",")[0]
             with refuse_in_one_line():
                 opened = [open_labels(self.get_label_dir(), split, label) for label in self.cfg.labels]
-            self._codewords, self._clusterings = [each.n_components for each in opened], [each.source for each in opened]
+            self._codewords = [each.n_components for each in opened]
+            self._clusterings = {"label_sources": [each.source for each in opened]}
+            if all(each.made_with for each in opened):  # hard labels, whose source is no more than their dictionary
+                self._clusterings["label_mixtures"] = [each.made_with for each in opened]
         return self._codewords
 
     def load_dictionaries(self) -> Any:
@@ -93,13 +96,14 @@ class SoftHubertPretrainingTask(HubertPretrainingTask):
         if self.cfg.fine_tuning:
             return {"target_symbols": self.target_dictionary.symbols[self.target_dictionary.nspecial :]}
         codewords = self.codewords  # opens the labels
-        return {"codewords": codewords, **({"label_sources": self._clusterings} if self._clusterings else {})}
+        return {"codewords": codewords, **self._clusterings}
 
     def load_state_dict(self, state_dict: Dict[str, Any]) -> None:
         """Restore :meth:`state_dict`, or the state of a stock HuBERT checkpoint, whose dictionaries give the number of codewords."""
         self._restored = bool(state_dict)
         if "codewords" in state_dict:
-            self._codewords, self._clusterings = state_dict["codewords"], list(state_dict.get("label_sources", []))
+            self._codewords = state_dict["codewords"]
+            self._clusterings = {name: list(state_dict[name]) for name in ("label_sources", "label_mixtures") if name in state_dict}
         elif "dictionaries" in state_dict:
             self._codewords = [len(dictionary) for dictionary in state_dict["dictionaries"]]
         if self.cfg.fine_tuning and "target_symbols" in state_dict:
