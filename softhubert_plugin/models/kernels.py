@@ -1,4 +1,4 @@
-"""Which convolution kernels a model uses while it trains on a CPU.
+"""Which convolution kernels a model uses while it trains on a CPU: the faster ones that are right.
 
 oneDNN, PyTorch's default, compiles its kernels for the shape of the input, and batches of speech differ in length. Compiling takes tens of
 milliseconds per update. That is little next to the convolutions of HuBERT Base, but more than the convolutions of a model that trains in
@@ -14,6 +14,9 @@ import torch
 
 # From this number of channels on, oneDNN is faster in spite of compiling (forward and backward, batches of 10 s, two cores of an AMD EPYC).
 WIDE = 256
+# With an even number of channels below this in each group, oneDNN's bfloat16 convolution is wrong, by more than the size of the values, on
+# processors with matrix tiles (AMX; seen with PyTorch 2.11 on an Intel Xeon).
+FEWEST_IN_A_GROUP = 16
 
 
 def only_narrow_convolutions(model: torch.nn.Module) -> bool:
@@ -44,3 +47,17 @@ def training_kernels(model: torch.nn.Module, *, bfloat16: bool) -> Callable[[], 
         A function that makes the context.
     """
     return without_onednn if only_narrow_convolutions(model) and not bfloat16 else contextlib.nullcontext
+
+
+def right_kernels(module: torch.nn.Module, x: torch.Tensor) -> ContextManager[None]:
+    """The context in which the convolutions of a module are right, on a CPU in bfloat16 too.
+
+    Args:
+        module: the module that is about to be called.
+        x: its input.
+    """
+    if torch.compiler.is_compiling() or not (x.dtype == torch.bfloat16 or torch.is_autocast_enabled("cpu")):
+        return contextlib.nullcontext()
+    convolutions = (each for each in module.modules() if isinstance(each, torch.nn.Conv1d))
+    wrong = any(each.in_channels // each.groups < FEWEST_IN_A_GROUP for each in convolutions)
+    return without_onednn() if wrong else contextlib.nullcontext()

@@ -17,6 +17,7 @@ from softhubert_plugin.features.layers import are_transformer_layers
 from softhubert_plugin.models.attention import attend
 from softhubert_plugin.models.dropout import dropout
 from softhubert_plugin.models.feed_forward import activate_and_project
+from softhubert_plugin.models.kernels import right_kernels
 from softhubert_plugin.models.products import linear
 
 
@@ -34,7 +35,8 @@ def enter(encoder: Any, x: torch.Tensor, padded: Optional[torch.Tensor], *, trai
     """
     if padded is not None:
         x = x.masked_fill(padded[..., None], 0)
-    x = x + encoder.pos_conv(x.transpose(1, 2)).transpose(1, 2)
+    with right_kernels(encoder.pos_conv, x):
+        x = x + encoder.pos_conv(x.transpose(1, 2)).transpose(1, 2)
     x = x if encoder.layer_norm_first else encoder.layer_norm(x)
     return dropout(x, encoder.dropout, training=training)
 
