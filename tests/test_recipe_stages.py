@@ -16,7 +16,9 @@ from omegaconf import OmegaConf
 
 from softhubert_plugin.cli import build_parser, main
 from softhubert_plugin.errors import SoftHubertError
+from softhubert_plugin.recipes.road import all_stages
 from softhubert_plugin.recipes.stages import Graph, Stage
+from softhubert_plugin.recipes.study import Study, Training
 from softhubert_plugin.recipes.systems import parse_systems
 
 REPOSITORY = Path(__file__).parents[1]
@@ -220,6 +222,16 @@ def test_letters_are_aligned_by_the_baseline_whether_its_run_is_saved_or_not(tmp
     for system in ("km", "gmm"):
         (tmp_path / f"{system}-seed2.json").write_text(json.dumps({"settings": facts, "scores": scores}))
     assert set(_planned(capsys, *options)) == {"data", "validation", "report"}
+
+
+@pytest.mark.parametrize("tiny", [True, False])
+def test_what_a_tiny_model_learns_does_not_depend_on_what_runs_beside_it(tiny: bool) -> None:
+    systems = tuple(parse_systems("km km-soft gmm gmm,perplexity=8 gmm,markov=sticky"))
+    training = Training(tiny, (None,), None, run="" if tiny else "one_gpu")
+    study = Study("/e", "/d", "train", "valid", ("test",), (1,), systems, (100, 100), training, alignments="/phones")
+    learning = ("kmeans", "mixture", "pretrain", "probe", "finetune")
+    threads = {stage.name: stage.threads for stage in all_stages(study) if stage.name.startswith(learning)}
+    assert len(threads) > 20 and set(threads.values()) == {1 if tiny else 0}
 
 
 @pytest.mark.parametrize("name", ["exp (copy)", "Müller", "lr=0.1", "it's", "a,b", "日本語", "{x}", "50 %"])

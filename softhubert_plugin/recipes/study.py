@@ -38,6 +38,14 @@ class Training:
     crop: bool = False
     continues: bool = False
 
+    @property
+    def threads(self) -> int:
+        """Threads of a stage that learns: one if the model is tiny, whatever runs beside it, so that its numbers do not depend on that.
+
+        Two runs of a thread each are faster than one after the other with two.
+        """
+        return 1 if self.tiny else 0
+
 
 @dataclass(frozen=True)
 class Study:

@@ -69,25 +69,25 @@ def cluster(road: Road, system: System, iteration: int, features: Features) -> L
     owner = None if iteration == 1 else system
     shards, clusters = (features.folder, study.train, str(study.nshard)), str(study.clusters[iteration - 1])
     seed, perplexity = ("--seed", str(road.seed)), ("--perplexity", f"{system.perplexity:g}")
-    kmeans, stages = f"{folder}/km.joblib", []
+    kmeans, stages, threads = f"{folder}/km.joblib", [], study.training.threads
     if system.clusterer in ("km", "km-soft"):
         commands = (("mkdir", "-p", folder), (*_KMEANS, *shards, kmeans, clusters, "--percent", "-1", *seed))
-        stages.append(Stage(road.name("kmeans", owner, iteration), commands, features.made, (kmeans,)))
+        stages.append(Stage(road.name("kmeans", owner, iteration), commands, features.made, (kmeans,), threads=threads))
     if system.clusterer == "km-soft":
         command = ("softhubert", "gmm", "from-kmeans", kmeans, path, *perplexity, "--features", *shards, *study.on_device)
         name = road.name(f"kmeans-soft{system.softness}", owner, iteration)
-        stages.append(Stage(name, (command,), (*features.made, kmeans), (path,), gpus=1))
+        stages.append(Stage(name, (command,), (*features.made, kmeans), (path,), gpus=1, threads=threads))
     if system.clusterer == "gmm":
         learn = ("softhubert", "gmm", "learn", *shards)
         plain = f"{folder}/gmm.safetensors"  # fitted once: mixtures of another perplexity, and Markov mixtures, have its components
         command = (*learn, plain, clusters, "--perplexity", "4", *seed, *study.on_device)
-        stages.append(Stage(road.name("mixture", owner, iteration), (command,), features.made, (plain,), gpus=1))
+        stages.append(Stage(road.name("mixture", owner, iteration), (command,), features.made, (plain,), gpus=1, threads=threads))
         if path != plain:
             markov = ("--markov", system.markov) if system.markov else ()
             start = ("--init", plain, "--iterations", "0")
             command = (*learn, path, clusters, *start, *perplexity, *markov, *seed, *study.on_device)
             name = road.name(f"mixture{system.softness}", owner, iteration)
-            stages.append(Stage(name, (command,), (*features.made, plain), (path,), gpus=1))
+            stages.append(Stage(name, (command,), (*features.made, plain), (path,), gpus=1, threads=threads))
     return stages
 
 

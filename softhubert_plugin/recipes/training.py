@@ -82,7 +82,7 @@ def _train(
         outputs=(checkpoint,),
         continues=training.continues,
         gpus=0 if training.tiny else gpus,
-        threads=1 if training.tiny else 0,  # two runs at a thread each are faster than one after the other with two
+        threads=training.threads,
     )
 
 
@@ -130,7 +130,8 @@ def probe(road: Road, system: System, iteration: int, alignments: str, made: Seq
             commands.append(("softhubert", "labels", "uncertainty", labels, *options, f"{dest}/uncertainty"))
             outputs.append(f"{dest}/uncertainty/uncertainty.json")
     reads = (*([] if made else [alignments]), *([] if study.made else ["/".join(study.probing) + ".tsv"]))
-    return Stage(road.name("probe", system, iteration), tuple(commands), tuple(inputs), tuple(outputs), reads, gpus=1)
+    name, threads = road.name("probe", system, iteration), study.training.threads
+    return Stage(name, tuple(commands), tuple(inputs), tuple(outputs), reads, gpus=1, threads=threads)
 
 
 def decode(road: Road, system: System) -> Stage:
