@@ -8,9 +8,9 @@ from __future__ import annotations
 
 import io
 import struct
-from typing import BinaryIO, Dict, NamedTuple, Optional
+from typing import BinaryIO, Dict, NamedTuple, Optional, Tuple
 
-from softhubert_plugin.audio.mpeg import mpeg_fault, mpeg_samples
+from softhubert_plugin.audio.mpeg import read_mpeg
 
 # A program that writes to a pipe does not know the length and promises the maximum (ffmpeg: 0xFFFFFFFF, sox: 0x7FFFF000).
 _OPEN_END = {4: 0x7FFF0000, 8: 1 << 62}
@@ -49,38 +49,30 @@ _FAMILIES: Dict[bytes, _Chunks] = {
 }
 
 
-def container_fault(stream: BinaryIO) -> Optional[str]:
-    """Look for a missing part of a sound file.
+def inspect_container(stream: BinaryIO) -> Tuple[Optional[str], Optional[int]]:
+    """Look for a missing part of a sound file, and count the samples of an MP3 file whose header does not tell their number.
 
     Args:
         stream: the file, opened for reading.
 
     Returns:
-        What is wrong, as the predicate of a sentence about the file; or ``None``. Formats that are not known here have no fault.
+        What is wrong, as the predicate of a sentence about the file, or ``None``; and the samples per channel, ``None`` for other files.
+        Formats that are not known here have no fault.
     """
     size = stream.seek(0, io.SEEK_END)
     start = _after_tags(stream)
     stream.seek(start)
     head = stream.read(16)
     if head[:4] in _FAMILIES:
-        return _chunks_fault(stream, start, size, _FAMILIES[head[:4]])
+        return _chunks_fault(stream, start, size, _FAMILIES[head[:4]]), None
     if head[:4] in (b".snd", b"dns."):
         offset, promised = struct.unpack(">II" if head[:4] == b".snd" else "<II", head[4:12].ljust(8, b"\0"))
-        return _missing(promised, size - start - offset, 4)
+        return _missing(promised, size - start - offset, 4), None
     if head[:7] == b"NIST_1A":
-        return _nist_fault(stream, start, size)
+        return _nist_fault(stream, start, size), None
     if head[:4] == b"OggS":
-        return _ogg_fault(stream, start, size)
-    return None if head[:4] == b"fLaC" else mpeg_fault(stream, start)
-
-
-def counted_samples(stream: BinaryIO) -> Optional[int]:
-    """Count the samples of an MP3 file whose header does not tell their number; ``None`` for other files."""
-    start = _after_tags(stream)
-    stream.seek(start)
-    head = stream.read(16)
-    others = (*_FAMILIES, b".snd", b"dns.", b"NIST", b"OggS", b"fLaC")
-    return None if head[:4] in others else mpeg_samples(stream, start)
+        return _ogg_fault(stream, start, size), None
+    return (None, None) if head[:4] == b"fLaC" else read_mpeg(stream, start)
 
 
 def _after_tags(stream: BinaryIO) -> int:

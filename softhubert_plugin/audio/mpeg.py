@@ -34,49 +34,34 @@ class _Frame(NamedTuple):
     samples: int
 
 
-def mpeg_fault(stream: BinaryIO, start: int) -> Optional[str]:
-    """Look for a missing part of an MP3 file.
+def read_mpeg(stream: BinaryIO, start: int) -> Tuple[Optional[str], Optional[int]]:
+    """Look for a missing part of an MP3 file, and count its samples if its header does not tell their number.
 
     Args:
         stream: the file, opened for reading.
         start: where its audio starts.
 
     Returns:
-        What is wrong, as the predicate of a sentence about the file; or ``None``, also if this is no MP3 file.
+        What is wrong, as the predicate of a sentence about the file, or ``None``; and the samples per channel, or ``None`` if the header
+        tells the length. Both are ``None`` if this is no MP3 file.
     """
     frames = _frames(stream, _first_frame(stream, start))
     first = next(frames, None)
     if first is None:
-        return None
+        return None, None
     promised = _promised_frames(stream, first)
-    count, bitrates, last = 0, {first.bitrate}, first
+    count, samples, bitrates, last = 0, first.samples, {first.bitrate}, first
     for last in frames:
         count += 1
+        samples += last.samples
         bitrates.add(last.bitrate)
     if last.end > stream.seek(0, io.SEEK_END):
-        return "cut short: its last MP3 frame is not complete"
+        return "cut short: its last MP3 frame is not complete", None
     if promised is None:
-        return "an MP3 file without a length in its header, whose bitrate varies" if len(bitrates) > 1 else None
+        return ("an MP3 file without a length in its header, whose bitrate varies" if len(bitrates) > 1 else None), samples
     if abs(count - promised) > 1:  # some encoders count the frame that holds the header
-        return f"cut short or joined: its header promises {promised} MP3 frames, but {count} follow each other"
-    return None
-
-
-def mpeg_samples(stream: BinaryIO, start: int) -> Optional[int]:
-    """Count the samples in the frames of an MP3 file without a length in its header.
-
-    Args:
-        stream: the file, opened for reading.
-        start: where its audio starts.
-
-    Returns:
-        The samples per channel; ``None`` if its header tells the length, or if this is no MP3 file.
-    """
-    place = _first_frame(stream, start)
-    first = next(_frames(stream, place), None)
-    if first is None or _promised_frames(stream, first) is not None:
-        return None
-    return sum(frame.samples for frame in _frames(stream, place))
+        return f"cut short or joined: its header promises {promised} MP3 frames, but {count} follow each other", None
+    return None, None
 
 
 def _first_frame(stream: BinaryIO, start: int) -> int:

@@ -14,7 +14,7 @@ from typing import BinaryIO, Iterator, Optional, Type, Union
 
 import soundfile
 
-from softhubert_plugin.audio.containers import container_fault, counted_samples
+from softhubert_plugin.audio.containers import inspect_container
 from softhubert_plugin.errors import SoftHubertError
 
 REPLACE = "replace or remove the file"
@@ -76,8 +76,7 @@ def open_complete(path: Path, *, forward: bool = False) -> Iterator[soundfile.So
     """
     kind = Forward if forward else Complete
     with _regular_file(path) as stream:
-        _refuse_missing_part(path, stream)
-        counted = counted_samples(stream)
+        counted = _refuse_missing_part(path, stream)
         with _decoder(path, stream.fileno(), _size_of(stream), kind) as sound:
             _refuse_other_formats(path, sound)
             sound.counted = counted
@@ -91,10 +90,10 @@ def open_bytes(data: bytes, where: str) -> Iterator[soundfile.SoundFile]:
     Raises:
         UnreadableAudio: as :func:`open_complete`.
     """
-    _refuse_missing_part(where, io.BytesIO(data))
+    counted = _refuse_missing_part(where, io.BytesIO(data))
     with _decoder(where, io.BytesIO(data), len(data), Forward) as sound:
         _refuse_other_formats(where, sound)
-        sound.counted = counted_samples(io.BytesIO(data))
+        sound.counted = counted
         yield sound
 
 
@@ -185,10 +184,12 @@ def _size_of(stream: BinaryIO) -> int:
     return os.fstat(stream.fileno()).st_size
 
 
-def _refuse_missing_part(path: Union[Path, str], stream: BinaryIO) -> None:
-    fault = container_fault(stream)
+def _refuse_missing_part(path: Union[Path, str], stream: BinaryIO) -> Optional[int]:
+    """Return the samples that were counted on the way, of MP3 files whose header does not tell their number."""
+    fault, counted = inspect_container(stream)
     if fault is not None:
         raise UnreadableAudio(f"{path}: {fault}; {REPLACE}")
+    return counted
 
 
 def _refuse_other_formats(path: Union[Path, str], sound: soundfile.SoundFile) -> None:

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import argparse
 import os
-import re
 from pathlib import Path
 from typing import Any, Dict, List, Mapping, Set
 
@@ -22,7 +21,7 @@ from softhubert_plugin.commands.recipe_options import (
     start_study,
     study_of,
 )
-from softhubert_plugin.configurations import configuration_folder
+from softhubert_plugin.configurations import configuration_folder, configured
 from softhubert_plugin.errors import SoftHubertError
 
 # What the LibriSpeech recipe does with each configuration unless it is told otherwise; what is not here, the hydra configurations say.
@@ -318,9 +317,7 @@ def _limited(a: argparse.Namespace, listed: Set[str]) -> str:
     Raises:
         SoftHubertError: it trains on a set that is neither.
     """
-    text = (configuration_folder() / "finetune" / f"{a.finetune}.yaml").read_text(encoding="utf-8")
-    found = re.search(r"^  train_subset: *(\S+)", text, re.MULTILINE)
-    name = found.group(1) if found else ""
+    name = str(configured(f"finetune/{a.finetune}", "train_subset"))
     if name in listed:
         return ""
     if name in ("train-10h", "train-1h"):

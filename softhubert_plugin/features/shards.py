@@ -10,6 +10,7 @@ from __future__ import annotations
 import fcntl
 import json
 import os
+import re
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
@@ -111,6 +112,14 @@ class FeatureShard:
 def shard_path(directory: PathLike, split: str, rank: int, nshard: int, suffix: str = ".npy") -> Path:
     """The path of a shard: ``DIR/{split}_{rank}_{nshard}{suffix}``."""
     return Path(directory) / f"{split}_{rank}_{nshard}{suffix}"
+
+
+def counts_of_shards(lab_dir: PathLike, split: str, suffix: str) -> List[int]:
+    """List the numbers of shards, as their names give them, of the shards of a split with this ending, such as ``.km``."""
+    pattern = re.compile(re.escape(split) + r"_[0-9]+_([0-9]+)" + re.escape(suffix))
+    folder = Path(lab_dir)
+    names = [path.name for path in folder.iterdir()] if folder.is_dir() else []
+    return sorted({int(found.group(1)) for found in map(pattern.fullmatch, names) if found})
 
 
 def _journal_path(path: Path) -> Path:

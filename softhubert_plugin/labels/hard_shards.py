@@ -6,14 +6,13 @@ fairseq joins them by hand, with ``cat``. Here a shard that is missing, cut, cop
 from __future__ import annotations
 
 import hashlib
-import re
 from pathlib import Path
 from typing import BinaryIO, Dict, Iterator, List, Optional, Set, Tuple
 
 from tqdm import tqdm
 
 from softhubert_plugin.errors import SoftHubertError
-from softhubert_plugin.features.shards import shard_path, shard_range
+from softhubert_plugin.features.shards import counts_of_shards, shard_path, shard_range
 from softhubert_plugin.files import PathLike, atomic_path
 from softhubert_plugin.labels.cluster_dictionary import ClusterDictionary
 from softhubert_plugin.labels.hard import MOST_DIGITS
@@ -84,14 +83,6 @@ def _write_joined_record(target: Path, utterances: int, records: List[Optional[H
             manifest_sha256=known[0].manifest_sha256,
             label_rate=rates.pop() if len(rates) == 1 else None,
         )
-
-
-def counts_of_shards(lab_dir: PathLike, split: str, suffix: str) -> List[int]:
-    """List the numbers of shards, as their names give them, of the label shards of a split, soft (``.gmm``) or hard (``.km``)."""
-    pattern = re.compile(re.escape(split) + r"_[0-9]+_([0-9]+)" + re.escape(suffix))
-    folder = Path(lab_dir)
-    names = [path.name for path in folder.iterdir()] if folder.is_dir() else []
-    return sorted({int(found.group(1)) for found in map(pattern.fullmatch, names) if found})
 
 
 def _check_present(folder: Path, split: str, nshard: int, paths: List[Path]) -> None:

@@ -8,11 +8,11 @@ from pathlib import Path
 from typing import Dict, Iterator, List, Optional
 
 from softhubert_plugin.errors import SoftHubertError
-from softhubert_plugin.features.shards import check_nshard, shard_path, shard_range
+from softhubert_plugin.features.shards import check_nshard, counts_of_shards, shard_path, shard_range
 from softhubert_plugin.files import PathLike
 from softhubert_plugin.labels.frame_labels import FrameLabels
 from softhubert_plugin.labels.hard_record import record_path
-from softhubert_plugin.labels.hard_shards import counts_of_shards, merge_hard_shards
+from softhubert_plugin.labels.hard_shards import merge_hard_shards
 from softhubert_plugin.labels.joining import ShardJoin
 from softhubert_plugin.labels.opening import open_label_file
 from softhubert_plugin.labels.soft import SoftLabels, open_soft_labels

@@ -6,7 +6,7 @@ import re
 from pathlib import Path
 from typing import List, Optional, Sequence
 
-from softhubert_plugin.configurations import configuration_folder
+from softhubert_plugin.configurations import configuration_folder, configured
 from softhubert_plugin.recipes.stages import Command, Stage
 from softhubert_plugin.recipes.study import Road, Study, Training
 from softhubert_plugin.recipes.systems import System
@@ -102,10 +102,9 @@ def _in_proportion(config: str, updates: int) -> List[str]:
 
 
 def _setting(config: str, name: str, default: int) -> int:
-    """A number that a configuration sets, or its default. Read without hydra, so that a dry run needs nothing installed."""
-    file = configuration_folder() / f"{config}.yaml"
-    found = re.search(rf"^  {name}: *([0-9]+)", file.read_text(encoding="utf-8"), re.MULTILINE) if file.exists() else None
-    return int(found.group(1)) if found else default
+    """A whole number that a configuration sets, or its default."""
+    value = configured(config, name)
+    return int(value) if value is not None and value.isdecimal() else default
 
 
 def probe(road: Road, system: System, iteration: int, alignments: str, made: Sequence[str]) -> Stage:
